@@ -1,0 +1,182 @@
+//! Names of sagas, stores and boots.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Names one saga for ever. A UUIDv7: ids sort by the time their sagas began, and carry it.
+///
+/// A saga id is made by the runner that writes the saga's first log entry, and by nobody else: it is never taken
+/// from a caller (a caller's key is domain data, see [`crate::likes::user`]).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SagaId(#[serde(with = "uuid::serde::compact")] Uuid);
+
+impl SagaId {
+    /// A new id that carries the wall time of this moment; ids made by one process strictly increase.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The id with these 16 bytes, as a store keeps it.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The 16 bytes that a store keeps; their order is the ids' order.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The UUID itself, for printing.
+    pub const fn uuid(&self) -> Uuid {
+        self.0
+    }
+
+    /// When the saga began by its runner's wall clock, to the millisecond. For people: no rule depends on it.
+    ///
+    /// An id that is no UUIDv7 (a caller can name any) shows the Unix epoch.
+    pub fn began_at(&self) -> SystemTime {
+        let since_epoch = self.0.get_timestamp().map(|stamp| {
+            let (seconds, nanos) = stamp.to_unix();
+            Duration::new(seconds, nanos)
+        });
+        SystemTime::UNIX_EPOCH + since_epoch.unwrap_or_default()
+    }
+}
+
+impl fmt::Display for SagaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for SagaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for SagaId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+/// Names one incarnation of a daemon's store. Random, drawn when the store is made and again when it is restored
+/// from a backup, so that a saga is never driven against another store than the one it began with.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StoreId(#[serde(with = "uuid::serde::compact")] Uuid);
+
+impl StoreId {
+    /// A fresh random id.
+    pub fn generate() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The id with these 16 bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The 16 bytes that are stored.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for StoreId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+/// Names one boot of the kernel (`/proc/sys/kernel/random/boot_id`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BootId(#[serde(with = "uuid::serde::compact")] Uuid);
+
+impl BootId {
+    /// The id with these 16 bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for BootId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text.trim()).map(Self)
+    }
+}
+
+/// Names one step of one saga: the key under which a participant keeps its operation record.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct StepId {
+    /// The saga.
+    pub saga: SagaId,
+    /// The position of the step in its saga, counted from 0.
+    pub step: u8,
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.saga, self.step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saga_id_carries_the_time_it_began() {
+        let before = SystemTime::now();
+        let began = SagaId::generate().began_at();
+        let off = began.duration_since(before).unwrap_or_else(|e| e.duration());
+        assert!(off < Duration::from_secs(5), "{off:?} apart");
+    }
+
+    #[test]
+    fn ids_of_one_process_increase_and_their_bytes_sort_alike() {
+        let ids: Vec<_> = (0..1000).map(|_| SagaId::generate()).collect();
+        assert!(ids.windows(2).all(|w| w[0] < w[1] && w[0].as_bytes() < w[1].as_bytes()));
+    }
+
+    #[test]
+    fn text_form_is_read_back() {
+        let id = SagaId::generate();
+        assert_eq!(id.to_string().parse::<SagaId>().unwrap(), id);
+        assert!("not-a-uuid".parse::<SagaId>().is_err());
+    }
+}

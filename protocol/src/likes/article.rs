@@ -1,0 +1,98 @@
+//! What the article service understands.
+
+use serde::{Deserialize, Serialize};
+
+use super::ArticleId;
+
+/// The longest title, in characters (Unicode scalar values).
+pub const TITLE_CHARS_MAX: usize = 255;
+
+/// A saga step at the article service. A counter needs no lock: +1 and -1 commute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ArticleOperation {
+    /// One like more. Undone by one less.
+    AddLike(ArticleId),
+    /// One like less. Undone by one more.
+    RemoveLike(ArticleId),
+}
+
+/// What a saga step at the article service answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ArticleReply {
+    /// The article's likes right after the step.
+    pub likes: u64,
+}
+
+/// A rule of the article service that forbids what was asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ArticleRejection {
+    /// There is no such article.
+    NotFound(ArticleId),
+    /// An article of this id exists.
+    AlreadyExists(ArticleId),
+    /// The article has no likes: none can be taken away.
+    NoLikes(ArticleId),
+    /// A title has 1 to [`TITLE_CHARS_MAX`] characters.
+    BadTitle,
+    /// The article changed since its count was compared, or has an unsettled step: look again before repairing it.
+    Changed(ArticleId),
+}
+
+/// What can be read at the article service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ArticleQuery {
+    /// One article; answered by [`ArticleAnswer::Article`].
+    Show(ArticleId),
+    /// Articles by their ids; answered by [`ArticleAnswer::Page`].
+    List {
+        /// Only ids after this one.
+        after: Option<ArticleId>,
+        /// At most so many (and at most `PAGE_ROWS_MAX`).
+        limit: u32,
+    },
+}
+
+/// What can be changed at the article service outside any saga.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ArticleCommand {
+    /// Make an article; answered by [`ArticleAnswer::Article`].
+    Create {
+        /// Its id; the next free one if none is given.
+        id: Option<ArticleId>,
+        /// Its title.
+        title: String,
+    },
+    /// Set an article's count to what an audit counted; answered by [`ArticleAnswer::Article`].
+    Repair {
+        /// Which article.
+        article: ArticleId,
+        /// The count to set.
+        likes: u64,
+        /// The change number that the audit saw: if it moved, nothing is done.
+        if_change: u64,
+    },
+}
+
+/// What the article service answers to queries and commands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ArticleAnswer {
+    /// One article.
+    Article(Article),
+    /// Articles in order of their ids.
+    Page(Vec<Article>),
+}
+
+/// An article as it stands on disk.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Article {
+    /// Its id.
+    pub id: ArticleId,
+    /// Its title.
+    pub title: String,
+    /// Its number of likes, those of unfinished sagas included.
+    pub likes: u64,
+    /// Grows with every change of the count.
+    pub change: u64,
+    /// How many sagas that have not settled here touch it.
+    pub unsettled: u32,
+}

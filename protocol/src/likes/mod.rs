@@ -1,0 +1,53 @@
+//! The first domain: articles and their number of likes, users and their like records.
+//!
+//! These types travel as [`Payload`](crate::message::Payload)s inside the engine's messages.
+
+pub mod article;
+pub mod user;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The role under which the article service's store is made, and which its hello names.
+pub const ARTICLE_ROLE: &str = "article";
+
+/// The role of the user service.
+pub const USER_ROLE: &str = "user";
+
+/// Names an article.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ArticleId(pub u64);
+
+/// Names a user. Users are known by their ids alone; the user service keeps no list of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct UserId(pub u64);
+
+impl fmt::Display for ArticleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for ArticleId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl FromStr for UserId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
