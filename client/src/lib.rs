@@ -1,1 +1,16 @@
+//! Durable sagas on one host: the client side.
+//!
+//! The engine, which knows nothing about likes:
+//! * [`saga`]: what a saga is: its definition, its events, and the pure transition function. The heart.
+//! * [`log`]: where events are kept: slots, segments, group commit, damage told apart from torn tails.
+//! * [`rpc`]: connections to participants, and what is certain about a request that was not answered.
+//! * [`runner`]: drives sagas: asks `saga` what is next, writes it to `log`, does it by `rpc`.
+//!
+//! What plugs into it:
+//! * [`likes`]: the like and unlike sagas, typed clients of the two services, the audit.
+//! * [`cli`]: `likectl`; the only part that touches a terminal.
 
+pub mod log;
+pub mod rpc;
+pub mod runner;
+pub mod saga;

@@ -1,0 +1,218 @@
+//! One connection: requests and replies, pipelined, matched by id.
+//!
+//! One task owns the stream. It writes what callers hand over, everything that waits in one flush, and reads replies
+//! and hands them to the callers that wait. When the stream ends, either way, every waiting call fails at once.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use like_protocol::codec::{ReplyReader, RequestWriter};
+use like_protocol::message::{
+    ClientHello, FromDaemon, MAGIC, PROTOCOL_VERSION, Reply, ReplyBody, Request, RequestBody, ToDaemon,
+    Welcome,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::Lost;
+
+/// How many requests may wait for a peer that does not read. Past it callers wait, each for as long as its own limit.
+const OUTBOX_REQUESTS_MAX: usize = 1024;
+
+/// How many requests leave in one flush at most.
+const FLUSH_REQUESTS_MAX: usize = 256;
+
+/// A connection whose hello has been read and checked. Clones share it; the last one that goes closes it.
+#[derive(Clone)]
+pub struct Connection {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    role: &'static str,
+    welcome: Welcome,
+    outbox: mpsc::Sender<Request>,
+    next_id: AtomicU64,
+    calls: Arc<Mutex<Calls>>,
+}
+
+/// The calls that wait for a reply, for as long as the stream stands.
+#[derive(Default)]
+struct Calls {
+    waiting: HashMap<u64, oneshot::Sender<ReplyBody>>,
+    /// Why the stream has ended, once it has.
+    ended: Option<String>,
+}
+
+impl Connection {
+    /// Takes over a stream whose hello has been read. Must be called within a tokio runtime.
+    pub(super) fn start<R, W>(
+        role: &'static str,
+        welcome: Welcome,
+        reader: ReplyReader<R>,
+        writer: RequestWriter<W>,
+    ) -> Self
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        let (outbox, requests) = mpsc::channel(OUTBOX_REQUESTS_MAX);
+        let calls = Arc::new(Mutex::new(Calls::default()));
+        tokio::spawn(drive(reader, writer, requests, EndsCalls(calls.clone())));
+        Self { shared: Arc::new(Shared { role, welcome, outbox, next_id: AtomicU64::new(0), calls }) }
+    }
+
+    /// What the daemon said first.
+    pub fn welcome(&self) -> &Welcome {
+        &self.shared.welcome
+    }
+
+    /// Whether the stream still stands, as far as is known.
+    pub fn is_open(&self) -> bool {
+        lock(&self.shared.calls).ended.is_none()
+    }
+
+    /// Sends one request and awaits its reply. Dropping the future gives up waiting and harms nothing: the request may
+    /// or may not be sent, and its reply is ignored.
+    ///
+    /// # Errors
+    /// [`Lost`]: no reply within `within`, or the stream ended. The request may have run, may run later, or never.
+    pub async fn call(&self, body: RequestBody, within: Duration) -> Result<ReplyBody, Lost> {
+        let role = self.shared.role;
+        match tokio::time::timeout(within, self.exchange(body)).await {
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) => Err(self.ended()),
+            Err(_) => Err(Lost::timeout(role, within)),
+        }
+    }
+
+    /// `None`: the stream has ended.
+    async fn exchange(&self, body: RequestBody) -> Option<ReplyBody> {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let (hand_over, reply) = oneshot::channel();
+        {
+            let mut calls = lock(&self.shared.calls);
+            if calls.ended.is_some() {
+                return None;
+            }
+            calls.waiting.insert(id, hand_over);
+        }
+        let _waiting = Waiting { id, calls: &self.shared.calls };
+        self.shared.outbox.send(Request { id, body }).await.ok()?;
+        reply.await.ok()
+    }
+
+    fn ended(&self) -> Lost {
+        let calls = lock(&self.shared.calls);
+        Lost::closed(self.shared.role, calls.ended.as_deref().unwrap_or("it was given up"))
+    }
+
+    #[cfg(test)]
+    pub(super) fn calls_waiting(&self) -> usize {
+        lock(&self.shared.calls).waiting.len()
+    }
+}
+
+/// A poisoned lock means that another thread panicked while it held it; the map is whole between any two statements
+/// that change it, so it is used all the same.
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A call's place among those that wait; leaves nothing behind however the call ends.
+struct Waiting<'a> {
+    id: u64,
+    calls: &'a Mutex<Calls>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        lock(self.calls).waiting.remove(&self.id);
+    }
+}
+
+/// Fails every waiting call, and every later one, when the connection's task is gone for whatever reason.
+struct EndsCalls(Arc<Mutex<Calls>>);
+
+impl EndsCalls {
+    fn end(&self, reason: &str) {
+        let mut calls = lock(&self.0);
+        calls.ended.get_or_insert_with(|| reason.to_owned());
+        calls.waiting.clear();
+    }
+}
+
+impl Drop for EndsCalls {
+    fn drop(&mut self) {
+        self.end("its task has ended");
+    }
+}
+
+async fn drive<R, W>(
+    reader: ReplyReader<R>,
+    writer: RequestWriter<W>,
+    requests: mpsc::Receiver<Request>,
+    calls: EndsCalls,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let ended = first_of(read_replies(reader, &calls.0), write_requests(writer, requests, &calls.0)).await;
+    match ended {
+        Ok(()) => calls.end("the peer closed it"),
+        Err(error) => calls.end(&error.to_string()),
+    }
+}
+
+async fn first_of(
+    a: impl Future<Output = io::Result<()>>,
+    b: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
+    tokio::select! {
+        ended = a => ended,
+        ended = b => ended,
+    }
+}
+
+async fn read_replies<R: AsyncRead + Unpin>(
+    mut reader: ReplyReader<R>,
+    calls: &Mutex<Calls>,
+) -> io::Result<()> {
+    while let Some(message) = reader.next().await {
+        let FromDaemon::Reply(Reply { id, body }) = message? else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a second hello came"));
+        };
+        let waiting = lock(calls).waiting.remove(&id);
+        if let Some(waiting) = waiting {
+            // Its caller may just have given up: then nobody wants the reply.
+            let _ = waiting.send(body);
+        }
+    }
+    Ok(())
+}
+
+async fn write_requests<W: AsyncWrite + Unpin>(
+    mut writer: RequestWriter<W>,
+    mut requests: mpsc::Receiver<Request>,
+    calls: &Mutex<Calls>,
+) -> io::Result<()> {
+    let software = format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    let hello = ClientHello { magic: MAGIC, protocol: PROTOCOL_VERSION, software };
+    writer.send(ToDaemon::Hello(hello)).await?;
+    let mut gathered = Vec::with_capacity(FLUSH_REQUESTS_MAX);
+    while requests.recv_many(&mut gathered, FLUSH_REQUESTS_MAX).await > 0 {
+        for request in gathered.drain(..) {
+            // Nobody waits for it any more: it would only be repeated work for the daemon.
+            if lock(calls).waiting.contains_key(&request.id) {
+                writer.feed(ToDaemon::Request(request)).await?;
+            }
+        }
+        writer.flush().await?;
+    }
+    Ok(())
+}

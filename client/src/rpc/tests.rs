@@ -1,0 +1,349 @@
+//! The daemon's side is played by the test, over an in-memory stream.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt, SinkExt, StreamExt};
+use like_protocol::codec::{ReplyWriter, RequestReader, daemon_end};
+use like_protocol::ids::{BootId, StoreId};
+use like_protocol::message::{
+    FromDaemon, MAGIC, PROTOCOL_VERSION, Payload, Reply, ReplyBody, Request, RequestBody, ServerHello,
+    ToDaemon, TurnedAway, Welcome,
+};
+use like_protocol::time::{Clock, Now};
+use tokio::io::{AsyncReadExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+
+use super::*;
+
+const BOOT: BootId = BootId::from_bytes([1; 16]);
+const SOON: Duration = Duration::from_secs(5);
+const BRIEFLY: Duration = Duration::from_millis(20);
+
+struct FixedClock(u64);
+
+impl Clock for FixedClock {
+    fn now(&self) -> Now {
+        Now { boot: BOOT, at_ms: self.0 }
+    }
+}
+
+/// Hands out the streams that a test prepared, and counts the dials.
+#[derive(Default)]
+struct Prepared {
+    streams: Mutex<VecDeque<DuplexStream>>,
+    dials: AtomicUsize,
+}
+
+struct DialPrepared(Arc<Prepared>);
+
+impl Dial for DialPrepared {
+    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        self.0.dials.fetch_add(1, Ordering::Relaxed);
+        let next = self.0.streams.lock().unwrap().pop_front();
+        async move {
+            match next {
+                Some(stream) => Ok(Box::new(stream) as Box<dyn Stream>),
+                None => Err(io::ErrorKind::ConnectionRefused.into()),
+            }
+        }
+        .boxed()
+    }
+
+    fn target(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+impl Prepared {
+    /// One more stream; its daemon's end.
+    fn stream(&self) -> DuplexStream {
+        let (ours, theirs) = duplex(64 * 1024);
+        self.streams.lock().unwrap().push_back(ours);
+        theirs
+    }
+}
+
+fn remote() -> (Arc<Remote>, Arc<Prepared>) {
+    let prepared = Arc::new(Prepared::default());
+    let dial = Box::new(DialPrepared(prepared.clone()));
+    (Arc::new(Remote::new("article", dial, Arc::new(FixedClock(10_000)))), prepared)
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        magic: MAGIC,
+        protocol: PROTOCOL_VERSION,
+        role: "article".to_owned(),
+        store: StoreId::from_bytes([7; 16]),
+        now: Now { boot: BOOT, at_ms: 10_000 },
+        software: "test".to_owned(),
+    }
+}
+
+/// A daemon's end that has said its hello.
+struct Daemon {
+    reader: RequestReader<ReadHalf<DuplexStream>>,
+    writer: ReplyWriter<WriteHalf<DuplexStream>>,
+}
+
+impl Daemon {
+    async fn greeting(stream: DuplexStream, hello: ServerHello) -> Self {
+        let (read, write) = split(stream);
+        let (reader, mut writer) = daemon_end(read, write);
+        writer.send(FromDaemon::Hello(hello)).await.unwrap();
+        Self { reader, writer }
+    }
+
+    async fn welcoming(stream: DuplexStream) -> Self {
+        let mut daemon = Self::greeting(stream, ServerHello::Welcome(welcome())).await;
+        let first = daemon.reader.next().await.unwrap().unwrap();
+        assert!(matches!(first, ToDaemon::Hello(hello) if hello.magic == MAGIC));
+        daemon
+    }
+
+    async fn request(&mut self) -> Request {
+        match self.reader.next().await {
+            Some(Ok(ToDaemon::Request(request))) => request,
+            other => panic!("expected a request, got {other:?}"),
+        }
+    }
+
+    async fn reply(&mut self, id: u64, body: ReplyBody) {
+        self.writer.send(FromDaemon::Reply(Reply { id, body })).await.unwrap();
+    }
+}
+
+async fn connected() -> (Connection, Daemon) {
+    let (remote, prepared) = remote();
+    let stream = prepared.stream();
+    let (connection, daemon) = tokio::join!(remote.connect(SOON), Daemon::welcoming(stream));
+    (connection.unwrap(), daemon)
+}
+
+fn query(byte: u8) -> RequestBody {
+    RequestBody::Query(Payload(vec![byte]))
+}
+
+async fn turned_away_by(hello: ServerHello) -> Unreachable {
+    let (remote, prepared) = remote();
+    let stream = prepared.stream();
+    let (connected, mut daemon) = tokio::join!(remote.connect(SOON), Daemon::greeting(stream, hello));
+    let unreachable = connected.err().unwrap();
+    assert!(daemon.reader.next().await.is_none(), "something was sent all the same");
+    assert_eq!(remote.last_welcome(), None);
+    unreachable
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_before_the_hello_has_been_read() {
+    let (remote, prepared) = remote();
+    let mut stream = prepared.stream();
+    let unreachable = remote.connect(SOON).await.err().unwrap();
+    assert_eq!(unreachable.kind, UnreachableKind::NoHello);
+    drop(remote);
+    let mut sent = Vec::new();
+    stream.read_to_end(&mut sent).await.unwrap();
+    assert_eq!(sent, b"");
+}
+
+#[tokio::test]
+async fn a_request_gets_its_reply() {
+    let (connection, mut daemon) = connected().await;
+    let serve = async {
+        let request = daemon.request().await;
+        assert_eq!(request.body, query(1));
+        daemon.reply(request.id, ReplyBody::Settled).await;
+    };
+    let (reply, ()) = tokio::join!(connection.call(query(1), SOON), serve);
+    assert_eq!(reply.unwrap(), ReplyBody::Settled);
+    assert_eq!(connection.welcome(), &welcome());
+}
+
+#[tokio::test]
+async fn replies_in_any_order_find_their_requests() {
+    let (connection, mut daemon) = connected().await;
+    let serve = async {
+        let mut requests = Vec::new();
+        for _ in 0..100 {
+            requests.push(daemon.request().await);
+        }
+        for Request { id, body } in requests.into_iter().rev() {
+            let RequestBody::Query(payload) = body else { panic!("not a query") };
+            daemon.reply(id, ReplyBody::Answer(payload)).await;
+        }
+    };
+    let calls = join_all((0..100).map(|n| connection.call(query(n), SOON)));
+    let (replies, ()) = tokio::join!(calls, serve);
+    for (n, reply) in (0..).zip(replies) {
+        assert_eq!(reply.unwrap(), ReplyBody::Answer(Payload(vec![n])));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_fails_every_waiting_call_at_once() {
+    let (connection, mut daemon) = connected().await;
+    let serve = async move {
+        for _ in 0..10 {
+            daemon.request().await;
+        }
+    };
+    let calls = join_all((0..10).map(|n| connection.call(query(n), Duration::from_secs(3600))));
+    let (replies, ()) = tokio::join!(calls, serve);
+    assert!(
+        replies.iter().all(|reply| matches!(reply, Err(Lost { kind: LostKind::Closed, .. }))),
+        "{replies:?}"
+    );
+    assert!(!connection.is_open());
+    assert_eq!(connection.calls_waiting(), 0);
+    let later = connection.call(query(0), SOON).await;
+    assert_eq!(later.unwrap_err().kind, LostKind::Closed);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_end_the_connection() {
+    let (connection, daemon) = connected().await;
+    let mut raw = daemon.writer.into_inner().into_inner();
+    tokio::io::AsyncWriteExt::write_all(&mut raw, &[0, 0, 0, 2, 250, 250]).await.unwrap();
+    let reply = connection.call(query(1), SOON).await;
+    assert_eq!(reply.unwrap_err().kind, LostKind::Closed);
+}
+
+#[tokio::test]
+async fn a_timeout_leaves_nothing_behind_and_the_connection_whole() {
+    let (connection, mut daemon) = connected().await;
+    let late = connection.call(query(1), BRIEFLY).await;
+    assert_eq!(late.unwrap_err().kind, LostKind::Timeout);
+    assert_eq!(connection.calls_waiting(), 0);
+
+    let first = daemon.request().await;
+    daemon.reply(first.id, ReplyBody::Settled).await;
+    let serve = async {
+        let request = daemon.request().await;
+        assert_ne!(request.id, first.id);
+        daemon.reply(request.id, ReplyBody::Answer(Payload(vec![2]))).await;
+    };
+    let (reply, ()) = tokio::join!(connection.call(query(2), SOON), serve);
+    assert_eq!(
+        reply.unwrap(),
+        ReplyBody::Answer(Payload(vec![2])),
+        "the late reply must not be taken for this one"
+    );
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_nothing_behind() {
+    let (connection, _daemon) = connected().await;
+    {
+        let call = connection.call(query(1), SOON);
+        tokio::pin!(call);
+        assert!((&mut call).now_or_never().is_none());
+        assert_eq!(connection.calls_waiting(), 1);
+    }
+    assert_eq!(connection.calls_waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_to_a_peer_that_does_not_read_end_at_their_own_limits() {
+    let (connection, _daemon) = connected().await;
+    let big = RequestBody::Query(Payload(vec![0; 4096]));
+    for _ in 0..5 {
+        let calls = join_all((0..1000).map(|_| connection.call(big.clone(), BRIEFLY)));
+        assert!(calls.await.iter().all(Result::is_err));
+    }
+    assert_eq!(connection.calls_waiting(), 0);
+}
+
+#[tokio::test]
+async fn whoever_turns_us_away_is_told_apart() {
+    let turned = |away| ServerHello::Turned { magic: MAGIC, away };
+    let full = turned_away_by(turned(TurnedAway::TooManyConnections)).await;
+    assert_eq!(full.kind, UnreachableKind::TooManyConnections);
+    let forbidden = turned_away_by(turned(TurnedAway::NotAllowed)).await;
+    assert_eq!(forbidden.kind, UnreachableKind::PermissionDenied);
+}
+
+#[tokio::test]
+async fn the_wrong_peer_gets_nothing() {
+    let other_role = Welcome { role: "user".to_owned(), ..welcome() };
+    assert_eq!(turned_away_by(ServerHello::Welcome(other_role)).await.kind, UnreachableKind::WrongRole);
+    let newer = Welcome { protocol: PROTOCOL_VERSION + 1, ..welcome() };
+    assert_eq!(turned_away_by(ServerHello::Welcome(newer)).await.kind, UnreachableKind::Incompatible);
+    let foreign = Welcome { magic: *b"HTTP", ..welcome() };
+    assert_eq!(turned_away_by(ServerHello::Welcome(foreign)).await.kind, UnreachableKind::Incompatible);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_not_ours_is_refused() {
+    let skewed = |boot, at_ms| ServerHello::Welcome(Welcome { now: Now { boot, at_ms }, ..welcome() });
+    for hello in [skewed(BOOT, 8_999), skewed(BOOT, 11_001), skewed(BootId::from_bytes([2; 16]), 10_000)] {
+        assert_eq!(turned_away_by(hello).await.kind, UnreachableKind::ClockSkew);
+    }
+    for at_ms in [9_000, 11_000] {
+        let (remote, prepared) = remote();
+        let stream = prepared.stream();
+        let (connected, _daemon) =
+            tokio::join!(remote.connect(SOON), Daemon::greeting(stream, skewed(BOOT, at_ms)));
+        assert!(connected.is_ok(), "{at_ms}");
+    }
+}
+
+#[tokio::test]
+async fn callers_that_want_a_connection_at_once_share_one_dial() {
+    let (remote, prepared) = remote();
+    let stream = prepared.stream();
+    let callers = join_all((0..20).map(|_| remote.connect(SOON)));
+    let (connections, _daemon) = tokio::join!(callers, Daemon::welcoming(stream));
+    assert!(connections.iter().all(Result::is_ok));
+    assert_eq!(prepared.dials.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_dialled_anew_and_the_store_stays_known_meanwhile() {
+    let (remote, prepared) = remote();
+    let stream = prepared.stream();
+    let (first, daemon) = tokio::join!(remote.connect(SOON), Daemon::welcoming(stream));
+    drop(daemon);
+    assert!(first.unwrap().call(query(1), SOON).await.is_err());
+    assert_eq!(remote.connect(SOON).await.err().unwrap().kind, UnreachableKind::Refused);
+    assert_eq!(remote.last_welcome(), Some(welcome()));
+
+    let stream = prepared.stream();
+    let (second, _daemon) = tokio::join!(remote.connect(SOON), Daemon::welcoming(stream));
+    assert!(second.unwrap().is_open());
+    assert_eq!(prepared.dials.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_given_up_on_is_continued() {
+    let (remote, prepared) = remote();
+    let stream = prepared.stream();
+    assert_eq!(remote.connect(BRIEFLY).await.err().unwrap().kind, UnreachableKind::NoHello);
+    let (connected, _daemon) = tokio::join!(remote.connect(SOON), Daemon::welcoming(stream));
+    assert!(connected.is_ok());
+    assert_eq!(prepared.dials.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn the_failure_of_an_abandoned_attempt_is_not_taken_for_an_answer() {
+    let (remote, prepared) = remote();
+    let abandoned = prepared.stream();
+    assert!(remote.connect(BRIEFLY).await.is_err());
+    drop(abandoned);
+    let stream = prepared.stream();
+    let (connected, _daemon) = tokio::join!(remote.connect(SOON), Daemon::welcoming(stream));
+    assert!(connected.is_ok());
+}
+
+#[tokio::test]
+async fn a_unix_socket_that_is_not_there_is_told_from_one_that_nobody_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let remote = Remote::unix("article", path.clone(), Arc::new(FixedClock(0)));
+    assert_eq!(remote.connect(SOON).await.err().unwrap().kind, UnreachableKind::NoSocket);
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert_eq!(remote.connect(SOON).await.err().unwrap().kind, UnreachableKind::Refused);
+}
