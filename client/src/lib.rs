@@ -12,5 +12,5 @@
 
 pub mod log;
 pub mod rpc;
-pub mod runner;
+//pub mod runner;
 pub mod saga;

@@ -1,0 +1,90 @@
+//! Reads a journal without any lock: what `saga list`, `saga show` and `check` tell is derived from the log alone.
+//!
+//! Owners go on writing meanwhile. A record that is being written looks like a torn tail, and is simply not seen yet; a
+//! segment that vanishes was replaced by a newer one, and the slot is read again.
+
+use super::record::Place;
+use super::scan::Damage;
+use super::segment;
+use super::slot::{Journal, JournalError, Slot};
+use super::story::{Stories, Story};
+use super::takeover::stories_of;
+
+/// How often a slot is read again because its owner replaced a segment just then.
+const READ_AGAIN_MAX: u32 = 20;
+
+/// What a journal tells.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Every saga on record with its slot, oldest first.
+    pub sagas: Vec<(Slot, Story)>,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+    /// Slots that can't be read, and why.
+    pub skipped: Vec<(Slot, JournalError)>,
+}
+
+/// Reads all slots of a journal.
+///
+/// # Errors
+/// The journal's directory can't be read. A slot that can't be is reported in [`History::skipped`].
+pub fn read(journal: &Journal) -> Result<History, JournalError> {
+    let mut history = History::default();
+    for slot in journal.slots()? {
+        match read_slot(&slot) {
+            Ok((stories, damage)) => {
+                history.sagas.extend(stories.into_values().map(|story| (slot.clone(), story)));
+                history.damage.extend(damage);
+            }
+            Err(e) => history.skipped.push((slot, e)),
+        }
+    }
+    history.sagas.sort_by_key(|(_, story)| story.saga);
+    Ok(history)
+}
+
+/// Reads one slot.
+///
+/// # Errors
+/// A segment can't be read, or was written by a newer program.
+pub fn read_slot(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
+    let mut tries = 0;
+    loop {
+        match read_slot_once(slot) {
+            Err(e) if e.is_vanished() && tries < READ_AGAIN_MAX => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+fn read_slot_once(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
+    let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
+    let Some(head) = segment::head(slot.path(), slot.number(), &numbers)? else {
+        return Ok(Default::default());
+    };
+    let lowest = head.header.map_or(0, |header| header.lowest_live);
+    let mut stories = Stories::new();
+    let mut damage = Vec::new();
+    for number in numbers.into_iter().filter(|number| (lowest..head.place.segment).contains(number)) {
+        let older = segment::read(slot.path(), Place { slot: slot.number(), segment: number })?;
+        let (told, damaged) = stories_of(&older);
+        // Whatever was open there stands in the head too: what is open only there has lost some of its last words.
+        stories.extend(told.into_iter().filter(|(_, story)| !story.is_open()));
+        damage.extend(damaged);
+    }
+    let (told, damaged) = stories_of(&head);
+    stories.extend(told);
+    damage.extend(damaged);
+    Ok((stories, damage))
+}
+
+/// What is open in one slot: unfinished, quarantined, or ended and not known to be settled. Only the head is read.
+///
+/// # Errors
+/// As for [`read_slot`].
+pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
+    let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
+    let Some(head) = segment::head(slot.path(), slot.number(), &numbers)? else { return Ok(Vec::new()) };
+    let (stories, _) = stories_of(&head);
+    Ok(stories.into_values().filter(Story::is_open).collect())
+}

@@ -1,0 +1,74 @@
+//! Who owns a slot right now: for people who want to know what they are waiting for.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::slot::Slot;
+
+/// The process that holds a slot's lock.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// Its process id, as this process sees it.
+    pub pid: u32,
+    /// Its command line; empty if that can't be seen.
+    pub command: String,
+    /// Whether it is stopped (SIGSTOP, a debugger): it keeps its slot and does nothing.
+    pub stopped: bool,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let command = if self.command.is_empty() { "command unknown" } else { &self.command };
+        let stopped = if self.stopped { ", which is stopped" } else { "" };
+        write!(f, "pid {} ({command}){stopped}", self.pid)
+    }
+}
+
+/// The owner of a slot as the kernel's lock table shows it; `None` if nobody is shown to hold it.
+///
+/// It may have changed by the time the caller looks at it, and a sandbox may hide it: nothing is decided by it.
+pub fn owner_of(slot: &Slot) -> Option<Owner> {
+    let inode = fs::metadata(slot.path()).ok()?.ino();
+    let pid = holder(&fs::read_to_string("/proc/locks").ok()?, inode)?;
+    Some(Owner { pid, command: command_of(pid), stopped: is_stopped(pid) })
+}
+
+/// The pid that holds a `flock` on an inode, from the text of `/proc/locks`. Waiters' lines have an arrow.
+fn holder(locks: &str, inode: u64) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let is_flock = words.next() == Some("FLOCK");
+        let pid = words.nth(2)?.parse().ok()?;
+        let held: u64 = words.next()?.rsplit(':').next()?.parse().ok()?;
+        (is_flock && held == inode).then_some(pid)
+    })
+}
+
+fn command_of(pid: u32) -> String {
+    let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<_> = raw.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
+    words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ")
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+    matches!(state, Some("T" | "t"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_is_told_from_waiters_and_other_locks() {
+        let locks = "1: POSIX  ADVISORY  WRITE 11 fe:00:700 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 12 fe:00:701 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 13 fe:00:700 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 14 fe:00:700 0 EOF\n";
+        assert_eq!(holder(locks, 700), Some(14));
+        assert_eq!(holder(locks, 701), Some(12));
+        assert_eq!(holder(locks, 702), None);
+    }
+}

@@ -1,0 +1,229 @@
+//! The format of a segment: its header and its records. Pure: bytes in, bytes out.
+//!
+//! ```text
+//! header   magic 8 | format u16 | zero u16 | slot u32 | segment u64 | lowest live segment u64 | crc u32      (36 bytes)
+//! record   body length u32 | crc u32 | tag of the record before u32 | body                                   (12 + n)
+//! ```
+//!
+//! All integers are little-endian; a body is one encoded [`Entry`]. A record's CRC32C covers its segment, slot, offset
+//! and format too, so a record that turns up anywhere but where it was written is not one. Its *tag* (of saga id and
+//! length) is repeated in the record behind it: if a record is damaged, its successor still says whose it was.
+
+use serde::{Deserialize, Serialize};
+
+use like_protocol::codec;
+use like_protocol::ids::SagaId;
+
+use crate::saga::Event;
+
+/// The version of everything in this file and of the stored [`Event`]s. A program refuses a newer one and leaves it
+/// untouched.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// The first bytes of a segment.
+const MAGIC: [u8; 8] = *b"sagalog\n";
+
+/// How many bytes a header takes.
+pub const HEADER_BYTES: usize = 36;
+
+/// How many bytes stand before a record's body.
+pub const RECORD_HEAD_BYTES: usize = 12;
+
+/// The largest body. Parameters and replies are bounded by the wire's `PAYLOAD_BYTES_MAX`, texts are cut by the runner;
+/// a longer claim in a record's head is not believed.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The tag that stands in a segment's first record, which has none before it.
+pub const FIRST_TAG: u32 = 0;
+
+/// Which segment of which slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The slot's number.
+    pub slot: u32,
+    /// The segment's number in its slot, counted from 1.
+    pub segment: u64,
+}
+
+/// What a record says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Entry {
+    /// Something happened to a saga.
+    Saga(SagaRecord),
+    /// Everything in this segment before this offset was durable when this record was written.
+    DurableTo(u64),
+    /// The carry-over ends here: the segment stands for all older ones.
+    CarriedOver,
+}
+
+/// One event of one saga.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SagaRecord {
+    /// Which saga.
+    pub saga: SagaId,
+    /// The event's place in its saga, counted from 0 (its `Begun`) without gaps: a gap shows that a record is lost.
+    pub seq: u32,
+    /// Wall time in milliseconds since the Unix epoch, for people.
+    pub at_ms: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A segment's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Where it was written.
+    pub place: Place,
+    /// The lowest segment of the slot that counts; older ones that reappear (their deletion was not synced) don't.
+    pub lowest_live: u64,
+}
+
+/// Why bytes are no header that this program can use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadHeader {
+    /// Too short, damaged, or of another place: the segment may be an unfinished one.
+    Unreadable,
+    /// Written by a newer program.
+    Newer(u16),
+}
+
+impl Header {
+    /// Its bytes.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.place.slot.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.place.segment.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.lowest_live.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..32]);
+        bytes[32..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the header of the segment that should stand at `place`.
+    ///
+    /// # Errors
+    /// See [`BadHeader`]. A newer format is told from damage by its intact checksum.
+    pub fn decode(bytes: &[u8], place: Place) -> Result<Self, BadHeader> {
+        let Some(bytes) = bytes.get(..HEADER_BYTES) else { return Err(BadHeader::Unreadable) };
+        let intact = bytes[..8] == MAGIC && u32_at(bytes, 32) == crc32c::crc32c(&bytes[..32]);
+        if !intact {
+            return Err(BadHeader::Unreadable);
+        }
+        let format = u16::from_le_bytes([bytes[8], bytes[9]]);
+        if format > FORMAT_VERSION {
+            return Err(BadHeader::Newer(format));
+        }
+        let header = Self {
+            place: Place { slot: u32_at(bytes, 12), segment: u64_at(bytes, 16) },
+            lowest_live: u64_at(bytes, 24),
+        };
+        if header.place == place { Ok(header) } else { Err(BadHeader::Unreadable) }
+    }
+}
+
+/// A record that was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decoded {
+    /// What it says.
+    pub entry: Entry,
+    /// How many bytes it takes, head included.
+    pub bytes: usize,
+    /// Its own tag.
+    pub tag: u32,
+    /// The tag of the record before it, as it was when this one was written.
+    pub tag_before: u32,
+}
+
+/// An entry that is too large to be a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a log record of {bytes} bytes is over the limit of {BODY_BYTES_MAX}")]
+pub struct TooLarge {
+    bytes: usize,
+}
+
+/// Appends an entry's record to `out`, whose end stands at `offset` in the segment, and returns the record's tag.
+///
+/// # Errors
+/// The entry is larger than [`BODY_BYTES_MAX`]; `out` is as it was.
+pub fn encode(
+    place: Place,
+    offset: u64,
+    tag_before: u32,
+    entry: &Entry,
+    out: &mut Vec<u8>,
+) -> Result<u32, TooLarge> {
+    let body = codec::encode(entry).map_err(|_| TooLarge { bytes: usize::MAX })?.0;
+    if body.len() > BODY_BYTES_MAX {
+        return Err(TooLarge { bytes: body.len() });
+    }
+    let length = body.len() as u32;
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&checksum(place, offset, tag_before, &body).to_le_bytes());
+    out.extend_from_slice(&tag_before.to_le_bytes());
+    out.extend_from_slice(&body);
+    Ok(tag_of(entry, RECORD_HEAD_BYTES + body.len()))
+}
+
+/// Reads the record at `offset` of a segment; `None` if there is no intact one.
+pub fn decode(place: Place, segment: &[u8], offset: usize) -> Option<Decoded> {
+    let head = segment.get(offset..offset + RECORD_HEAD_BYTES)?;
+    let length = u32_at(head, 0) as usize;
+    if length > BODY_BYTES_MAX {
+        return None;
+    }
+    let start = offset + RECORD_HEAD_BYTES;
+    let body = segment.get(start..start + length)?;
+    let tag_before = u32_at(head, 8);
+    if u32_at(head, 4) != checksum(place, offset as u64, tag_before, body) {
+        return None;
+    }
+    let entry: Entry = codec::decode(body).ok()?;
+    let bytes = RECORD_HEAD_BYTES + length;
+    Some(Decoded { tag: tag_of(&entry, bytes), entry, bytes, tag_before })
+}
+
+/// The tag of a saga's record that takes so many bytes, head included.
+pub fn saga_tag(saga: SagaId, bytes: usize) -> u32 {
+    tag(saga.as_bytes(), bytes)
+}
+
+/// The tag of a record that belongs to no saga.
+pub fn no_saga_tag(bytes: usize) -> u32 {
+    tag(&[0; 16], bytes)
+}
+
+fn tag_of(entry: &Entry, bytes: usize) -> u32 {
+    match entry {
+        Entry::Saga(record) => saga_tag(record.saga, bytes),
+        Entry::DurableTo(_) | Entry::CarriedOver => no_saga_tag(bytes),
+    }
+}
+
+fn tag(name: &[u8; 16], bytes: usize) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(name), &(bytes as u64).to_le_bytes())
+}
+
+fn checksum(place: Place, offset: u64, tag_before: u32, body: &[u8]) -> u32 {
+    let mut head = [0; 30];
+    head[..2].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    head[2..6].copy_from_slice(&place.slot.to_le_bytes());
+    head[6..14].copy_from_slice(&place.segment.to_le_bytes());
+    head[14..22].copy_from_slice(&offset.to_le_bytes());
+    head[22..26].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    head[26..].copy_from_slice(&tag_before.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c(&head), body)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(word)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(word)
+}

@@ -1,0 +1,145 @@
+//! The one procedure for start, takeover and rotation.
+//!
+//! Under the slot's lock: read the head; write everything that is unfinished or not known to be settled into a new
+//! segment that ends with a mark; sync it and both directories; and only then send, cut or delete anything. A crash
+//! anywhere in between leaves the old head in force, and the procedure is simply run again.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use like_protocol::failpoint::{Failpoint, reach};
+
+use super::scan::Damage;
+use super::segment::{self, Fresh, Segment};
+use super::slot::{JournalError, SlotLock};
+use super::story::{Stories, Story, quarantine_hit, tell};
+use super::wall_ms;
+use super::writer::SagaLog;
+use crate::saga::Event;
+
+/// A head of at most this size is told again in the new segment as a whole, history included, and deleted: so a slot
+/// used by many short-lived runners does not fill with tiny segments. Syncing so much costs hardly more than a page.
+const MERGE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A slot that was taken over.
+#[derive(Debug)]
+pub struct TakenOver {
+    /// Its log, open for appending.
+    pub log: SagaLog,
+    /// The sagas that are left to be driven, settled or looked at by an operator.
+    pub open: Vec<Story>,
+    /// What was found damaged.
+    pub damage: Vec<Damage>,
+}
+
+/// Takes a slot over. On return the new segment is durable and nothing has been sent.
+///
+/// Every unfinished saga gets a `TakenOver` event: its runner is gone, or left it behind.
+///
+/// # Errors
+/// Something can't be read, written or synced; the old head stays in force and the lock is let go.
+pub fn take_over(lock: SlotLock, retention: Duration) -> Result<TakenOver, JournalError> {
+    reach(Failpoint::SlotLocked);
+    let slot = lock.slot().clone();
+    let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
+    let head = segment::head(slot.path(), slot.number(), &numbers)?;
+    let (mut stories, damage) = head.as_ref().map(stories_of).unwrap_or_default();
+    for story in stories.values_mut() {
+        let driven = story.state.as_ref().is_some_and(|s| s.ended().is_none() && s.quarantined.is_none());
+        if driven {
+            story.add(wall_ms(), Event::TakenOver { by_pid: std::process::id() });
+        }
+    }
+    let merges = damage.is_empty() && head.as_ref().is_some_and(|head| head.bytes <= MERGE_BYTES_MAX);
+    let oldest_ms = wall_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+    stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));
+    let carried: Vec<_> = stories.into_values().map(Story::condensed).collect();
+
+    let kept = Kept::of(&lock, &numbers, head.as_ref(), merges, retention);
+    let fresh = segment::create(&lock, next_number(&numbers), kept.lowest_live(), carried.iter())?;
+    kept.delete_rest(&lock, &numbers);
+    reach(Failpoint::CarryDone);
+
+    let open: Vec<_> = carried.into_iter().filter(Story::is_open).collect();
+    let log = SagaLog::start(lock, fresh, &open, retention)?;
+    Ok(TakenOver { log, open, damage })
+}
+
+/// Rotation: the same procedure for a log whose stories are known already. The old head becomes history.
+///
+/// # Errors
+/// As for [`take_over`].
+pub(super) fn rotate(lock: &SlotLock, open: &[Story], retention: Duration) -> Result<Fresh, JournalError> {
+    let slot = lock.slot();
+    let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
+    let kept = Kept::of(lock, &numbers, None, false, retention);
+    let fresh = segment::create(lock, next_number(&numbers), kept.lowest_live(), open.iter())?;
+    kept.delete_rest(lock, &numbers);
+    Ok(fresh)
+}
+
+/// The stories that a segment tells, those hit by damage quarantined, and the damage.
+pub(super) fn stories_of(segment: &Segment) -> (Stories, Vec<Damage>) {
+    let mut stories = Stories::new();
+    tell(&mut stories, segment.scan.records.iter().map(|(_, record)| record.clone()));
+    let last_offset = segment.scan.records.iter().map(|(offset, record)| (record.saga, *offset)).collect();
+    let damage = segment.scan.damage.iter().map(|stretch| Damage {
+        place: segment.place,
+        from: stretch.from,
+        to: stretch.to,
+        sagas: quarantine_hit(&mut stories, stretch, &last_offset),
+    });
+    let damage = damage.collect();
+    (stories, damage)
+}
+
+fn next_number(numbers: &[u64]) -> u64 {
+    numbers.last().map_or(1, |newest| newest + 1)
+}
+
+/// Which of a slot's older segments stay, as history.
+struct Kept {
+    stays: Vec<u64>,
+    new: u64,
+}
+
+impl Kept {
+    fn of(
+        lock: &SlotLock,
+        numbers: &[u64],
+        head: Option<&Segment>,
+        merges: bool,
+        retention: Duration,
+    ) -> Self {
+        let newest = head.map_or(u64::MAX, |head| head.place.segment);
+        let lowest = head.and_then(|head| head.header).map_or(0, |header| header.lowest_live);
+        let stays = |number: &u64| {
+            let told_again = merges && *number == newest;
+            let in_force = (lowest..=newest).contains(number) && !told_again;
+            in_force && !expired(lock, *number, retention)
+        };
+        Self { stays: numbers.iter().copied().filter(stays).collect(), new: next_number(numbers) }
+    }
+
+    fn lowest_live(&self) -> u64 {
+        self.stays.first().copied().unwrap_or(self.new)
+    }
+
+    /// Deletes what doesn't stay. A file that can't be deleted is only in the way: the next takeover tries again.
+    fn delete_rest(&self, lock: &SlotLock, numbers: &[u64]) {
+        for number in numbers.iter().filter(|number| !self.stays.contains(number)) {
+            let path = segment::path(lock.slot().path(), *number);
+            if let Err(e) = fs::remove_file(&path) {
+                tracing::warn!("can't delete {}: {e}", path.display());
+            }
+        }
+    }
+}
+
+/// Whether a segment was last written longer ago than the retention time. What was open in it has been carried over.
+fn expired(lock: &SlotLock, number: u64, retention: Duration) -> bool {
+    let path = segment::path(lock.slot().path(), number);
+    let written = fs::metadata(path).and_then(|meta| meta.modified());
+    let age = written.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.is_some_and(|age| age > retention)
+}

@@ -1,0 +1,15 @@
+//! What a saga is (Garcia-Molina and Salem, "Sagas", 1987): steps, each an action with a compensation, run in order;
+//! and, if one can't be done, undone.
+//!
+//! Everything here is pure: [`definition`] says what the steps are, [`event`] what can happen to a saga, [`state`] what
+//! a saga's events add up to, [`next`] what is to be done about it. Nothing here waits, sends or writes.
+
+pub mod definition;
+pub mod event;
+pub mod next;
+pub mod state;
+
+pub use definition::{Definition, DefinitionError, Definitions, StepPlan};
+pub use event::{Begun, End, Event, ParticipantAt, PlannedStep, TurnBack};
+pub use next::Next;
+pub use state::{Action, Phase, SagaState, StepState};
