@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-/// The journal and its slots belong to a group; the set-group-id bit makes whatever is made in them belong to it too.
-const DIRECTORY_MODE: u32 = 0o2770;
+/// The journal and its slots are for their group, whatever the umask is. The set-group-id bit, which makes what is made
+/// in them the group's too, is inherited from the directory above (a sandbox may forbid to set it).
+const DIRECTORY_MODE: u32 = 0o770;
 
 /// Why a journal or a part of it can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +230,11 @@ fn open_directory(slot: &Slot) -> Result<File, JournalError> {
 /// Makes a directory with [`DIRECTORY_MODE`], whatever the umask is.
 fn make_directory(path: &Path, with_parents: bool) -> io::Result<()> {
     DirBuilder::new().recursive(with_parents).mode(DIRECTORY_MODE).create(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE))
+    let mode = fs::metadata(path)?.mode();
+    if mode & DIRECTORY_MODE == DIRECTORY_MODE {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode | DIRECTORY_MODE))
 }
 
 /// Network file systems that Linux mounts, by their magic numbers: there `flock` may be local, emulated or leased.
