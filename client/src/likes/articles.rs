@@ -1,0 +1,104 @@
+//! What can be asked of the article service outside any saga.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use like_protocol::likes::ArticleId;
+use like_protocol::likes::article::{
+    Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, TITLE_CHARS_MAX,
+};
+use like_protocol::message::{DaemonStatus, PAGE_ROWS_MAX};
+
+use super::ask::{AskError, Asker};
+use crate::rpc::Remote;
+
+/// Why the article service has no answer.
+pub type ArticleError = AskError<ArticleRejection>;
+
+/// The article service.
+#[derive(Clone)]
+pub struct ArticleService {
+    asker: Asker,
+}
+
+impl ArticleService {
+    /// The service behind `remote`; every question to it may take `within` in all.
+    pub fn new(remote: Arc<Remote>, within: Duration) -> Self {
+        Self { asker: Asker::new(remote, within) }
+    }
+
+    /// The same service, asked with another limit.
+    pub fn within(&self, within: Duration) -> Self {
+        Self { asker: self.asker.within(within) }
+    }
+
+    /// Makes an article; the service chooses the next free id if none is given. Durable once answered.
+    ///
+    /// # Errors
+    /// [`AskError::Lost`]: it may have been made.
+    pub async fn create(&self, id: Option<ArticleId>, title: String) -> Result<Article, ArticleError> {
+        self.one(self.asker.command(&ArticleCommand::Create { id, title }).await?)
+    }
+
+    /// One article.
+    ///
+    /// # Errors
+    /// [`ArticleRejection::NotFound`], or no answer.
+    pub async fn show(&self, id: ArticleId) -> Result<Article, ArticleError> {
+        self.one(self.asker.query(&ArticleQuery::Show(id)).await?)
+    }
+
+    /// One page of articles with ids after `after`, in order; an empty page is the end.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn page(&self, after: Option<ArticleId>, limit: u32) -> Result<Vec<Article>, ArticleError> {
+        let limit = limit.min(PAGE_ROWS_MAX);
+        match self.asker.query(&ArticleQuery::List { after, limit }).await? {
+            ArticleAnswer::Page(articles) => Ok(articles),
+            other => Err(self.asker.misunderstood(format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// Sets an article's count to `likes` if the article has not changed since its change number was `if_change` and
+    /// no saga touches it.
+    ///
+    /// # Errors
+    /// [`ArticleRejection::Changed`]: it has changed, and nothing was done. [`AskError::Lost`]: it may be done.
+    pub async fn repair(
+        &self,
+        article: ArticleId,
+        likes: u64,
+        if_change: u64,
+    ) -> Result<Article, ArticleError> {
+        self.one(self.asker.command(&ArticleCommand::Repair { article, likes, if_change }).await?)
+    }
+
+    /// How the daemon is.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn status(&self) -> Result<DaemonStatus, ArticleError> {
+        self.asker.status().await
+    }
+
+    fn one(&self, answer: ArticleAnswer) -> Result<Article, ArticleError> {
+        match answer {
+            ArticleAnswer::Article(article) => Ok(article),
+            ArticleAnswer::Page(_) => {
+                Err(self.asker.misunderstood("a page instead of an article".to_owned()))
+            }
+        }
+    }
+}
+
+/// What a rejection says, in words: a sentence without capital and full stop.
+pub fn explain(rejection: &ArticleRejection) -> String {
+    match rejection {
+        ArticleRejection::NotFound(id) => format!("there is no article {id}"),
+        ArticleRejection::AlreadyExists(id) => format!("article {id} exists already"),
+        ArticleRejection::NoLikes(id) => format!("article {id} has no likes to take away"),
+        ArticleRejection::BadTitle => format!("a title has 1 to {TITLE_CHARS_MAX} characters"),
+        ArticleRejection::Changed(id) => format!("article {id} has changed meanwhile"),
+    }
+}

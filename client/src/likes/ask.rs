@@ -1,0 +1,164 @@
+//! One question to a service outside any saga: connect, ask, wait, and ask again while that can do no harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use like_protocol::codec;
+use like_protocol::message::{DaemonStatus, Payload, ReplyBody, RequestBody, RetryReason};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::rpc::{Lost, Remote, Unreachable};
+
+/// How long after a failed try the next one follows; grows from there.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a question has no answer. `R` is what the service's rules forbid.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AskError<R: std::fmt::Debug> {
+    /// The service can't be reached: nothing was asked.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// No answer came: a command may or may not have been carried out.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// The service had no room for it in all the time there was: nothing was done.
+    #[error("the {role} service would not take the request: {reason}")]
+    Retry {
+        /// Which service.
+        role: &'static str,
+        /// Why, in words.
+        reason: &'static str,
+        /// Why.
+        kind: RetryReason,
+    },
+    /// A rule forbids it: nothing was done.
+    #[error("refused by a rule: {0:?}")]
+    Rejected(R),
+    /// The two sides misunderstand each other: a bug, or versions that don't fit.
+    #[error("the {role} service and this program misunderstand each other: {detail}")]
+    Misunderstood {
+        /// Which service.
+        role: &'static str,
+        /// What happened.
+        detail: String,
+    },
+}
+
+/// A service, and how long one question to it may take in all.
+#[derive(Clone)]
+pub(super) struct Asker {
+    remote: Arc<Remote>,
+    within: Duration,
+}
+
+impl Asker {
+    pub(super) fn new(remote: Arc<Remote>, within: Duration) -> Self {
+        Self { remote, within }
+    }
+
+    pub(super) fn within(&self, within: Duration) -> Self {
+        Self { remote: self.remote.clone(), within }
+    }
+
+    pub(super) async fn status<R: std::fmt::Debug>(&self) -> Result<DaemonStatus, AskError<R>> {
+        match self.exchange(RequestBody::Status, true).await? {
+            ReplyBody::Status(status) => Ok(status),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Asks for domain data. A question whose answer was lost is asked again.
+    pub(super) async fn query<Q, A, R>(&self, query: &Q) -> Result<A, AskError<R>>
+    where
+        Q: Serialize,
+        A: DeserializeOwned,
+        R: DeserializeOwned + std::fmt::Debug,
+    {
+        let body = RequestBody::Query(self.encode(query)?);
+        self.answer(self.exchange(body, true).await?)
+    }
+
+    /// Changes domain data. A command whose answer was lost is not sent again: it may have been carried out.
+    pub(super) async fn command<C, A, R>(&self, command: &C) -> Result<A, AskError<R>>
+    where
+        C: Serialize,
+        A: DeserializeOwned,
+        R: DeserializeOwned + std::fmt::Debug,
+    {
+        let body = RequestBody::Command(self.encode(command)?);
+        self.answer(self.exchange(body, false).await?)
+    }
+
+    async fn exchange<R: std::fmt::Debug>(
+        &self,
+        body: RequestBody,
+        again_if_lost: bool,
+    ) -> Result<ReplyBody, AskError<R>> {
+        let until = Instant::now() + self.within;
+        let left = || until.saturating_duration_since(Instant::now());
+        let mut pauses = backon::ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .without_max_times()
+            .build();
+        loop {
+            let connection = self.remote.connect(left()).await?;
+            let failure = match connection.call(body.clone(), left()).await {
+                Ok(ReplyBody::Retry(kind)) => {
+                    AskError::Retry { role: self.remote.role(), reason: in_words(kind), kind }
+                }
+                Ok(reply) => return Ok(reply),
+                Err(lost) if again_if_lost => AskError::Lost(lost),
+                Err(lost) => return Err(AskError::Lost(lost)),
+            };
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            if left() <= pause {
+                return Err(failure);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn answer<A: DeserializeOwned, R: DeserializeOwned + std::fmt::Debug>(
+        &self,
+        reply: ReplyBody,
+    ) -> Result<A, AskError<R>> {
+        match reply {
+            ReplyBody::Answer(payload) => self.decode(&payload),
+            ReplyBody::Rejected(payload) => Err(AskError::Rejected(self.decode(&payload)?)),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    fn encode<T: Serialize, R: std::fmt::Debug>(&self, value: &T) -> Result<Payload, AskError<R>> {
+        codec::encode(value).map_err(|error| self.misunderstood(error.to_string()))
+    }
+
+    fn decode<T: DeserializeOwned, R: std::fmt::Debug>(&self, payload: &Payload) -> Result<T, AskError<R>> {
+        codec::decode(&payload.0).map_err(|error| self.misunderstood(error.to_string()))
+    }
+
+    fn unexpected<R: std::fmt::Debug>(&self, reply: &ReplyBody) -> AskError<R> {
+        match reply {
+            ReplyBody::Invalid(detail) => self.misunderstood(detail.clone()),
+            other => self.misunderstood(format!("unexpected reply {other:?}")),
+        }
+    }
+
+    pub(super) fn misunderstood<R: std::fmt::Debug>(&self, detail: String) -> AskError<R> {
+        AskError::Misunderstood { role: self.remote.role(), detail }
+    }
+}
+
+fn in_words(reason: RetryReason) -> &'static str {
+    match reason {
+        RetryReason::Busy => "its queue is full",
+        RetryReason::Storage => "it is short of disk space",
+        RetryReason::Draining => "it is shutting down",
+    }
+}

@@ -1,0 +1,28 @@
+//! Likes: the first domain on top of the engine.
+//!
+//! * [`like`], [`unlike`]: the two sagas. Pure; they name no socket and no log.
+//! * [`articles`], [`users`]: what can be asked of the two services outside any saga.
+//! * [`service`]: the acts as a caller means them: checks first, then the saga, then an answer.
+//! * [`audit`]: likes against like records.
+
+pub mod articles;
+pub mod audit;
+pub mod like;
+// pub mod service;
+pub mod unlike;
+pub mod users;
+
+mod ask;
+mod stored;
+
+use crate::saga::Definitions;
+
+pub use articles::ArticleService;
+pub use ask::AskError;
+// pub use service::{ActError, LikeAnswer, Likes, UnlikeAnswer};
+pub use users::UserService;
+
+/// Both sagas: what a runner must know to drive and to recover likes.
+pub fn definitions() -> Definitions {
+    Definitions::new().with(like::Like).with(unlike::Unlike)
+}

@@ -1,0 +1,141 @@
+//! What can be asked of the user service outside any saga.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use like_protocol::likes::user::{
+    KEYS_PER_USER_MAX, LikeRecord, LikeTarget, LikerCount, Standing, UserAnswer, UserQuery, UserRejection,
+};
+use like_protocol::likes::{ArticleId, UserId};
+use like_protocol::message::{DaemonStatus, PAGE_ROWS_MAX};
+
+use super::ask::{AskError, Asker};
+use crate::rpc::Remote;
+
+/// Why the user service has no answer.
+pub type UserError = AskError<UserRejection>;
+
+/// The user service.
+#[derive(Clone)]
+pub struct UserService {
+    asker: Asker,
+}
+
+impl UserService {
+    /// The service behind `remote`; every question to it may take `within` in all.
+    pub fn new(remote: Arc<Remote>, within: Duration) -> Self {
+        Self { asker: Asker::new(remote, within) }
+    }
+
+    /// The same service, asked with another limit.
+    pub fn within(&self, within: Duration) -> Self {
+        Self { asker: self.asker.within(within) }
+    }
+
+    /// How a user stands to an article, and to a key.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn standing(&self, target: LikeTarget) -> Result<Standing, UserError> {
+        match self.asker.query(&UserQuery::Standing(target)).await? {
+            UserAnswer::Standing(standing) => Ok(standing),
+            other => self.unexpected(&other),
+        }
+    }
+
+    /// One page of a user's like records by article, those after `after`; an empty page is the end.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn likes_of(
+        &self,
+        user: UserId,
+        after: Option<ArticleId>,
+        limit: u32,
+    ) -> Result<Vec<LikeRecord>, UserError> {
+        let limit = limit.min(PAGE_ROWS_MAX);
+        self.records(UserQuery::LikesOf { user, after, limit }).await
+    }
+
+    /// One page of an article's like records by user, those after `after`; an empty page is the end.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn likers_of(
+        &self,
+        article: ArticleId,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<LikeRecord>, UserError> {
+        let limit = limit.min(PAGE_ROWS_MAX);
+        self.records(UserQuery::LikersOf { article, after, limit }).await
+    }
+
+    /// One page of a count of an article's like records.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn count_likers(
+        &self,
+        article: ArticleId,
+        after: Option<UserId>,
+    ) -> Result<LikerCount, UserError> {
+        match self.asker.query(&UserQuery::CountLikers { article, after }).await? {
+            UserAnswer::Count(count) => Ok(count),
+            other => self.unexpected(&other),
+        }
+    }
+
+    /// One page of articles that have like records, those after `after`; an empty page is the end.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn liked_articles(
+        &self,
+        after: Option<ArticleId>,
+        limit: u32,
+    ) -> Result<Vec<ArticleId>, UserError> {
+        let limit = limit.min(PAGE_ROWS_MAX);
+        match self.asker.query(&UserQuery::LikedArticles { after, limit }).await? {
+            UserAnswer::Articles(articles) => Ok(articles),
+            other => self.unexpected(&other),
+        }
+    }
+
+    /// How the daemon is.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn status(&self) -> Result<DaemonStatus, UserError> {
+        self.asker.status().await
+    }
+
+    async fn records(&self, query: UserQuery) -> Result<Vec<LikeRecord>, UserError> {
+        match self.asker.query(&query).await? {
+            UserAnswer::Records(records) => Ok(records),
+            other => self.unexpected(&other),
+        }
+    }
+
+    fn unexpected<T>(&self, answer: &UserAnswer) -> Result<T, UserError> {
+        Err(self.asker.misunderstood(format!("unexpected answer {answer:?}")))
+    }
+}
+
+/// What a rejection says, in words: a sentence without capital and full stop.
+pub fn explain(rejection: &UserRejection) -> String {
+    match rejection {
+        UserRejection::AlreadyLiked { record } => {
+            format!("the user likes the article already (record {record})")
+        }
+        UserRejection::NotLiked => "the user does not like the article".to_owned(),
+        UserRejection::KeyUsed(first) => {
+            format!("the key has been used before (by saga {} on article {})", first.saga, first.article)
+        }
+        UserRejection::TooManyKeys => {
+            format!(
+                "the user has {KEYS_PER_USER_MAX} keys that are not a day old; retry without a key, or later"
+            )
+        }
+    }
+}
