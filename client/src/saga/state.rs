@@ -21,6 +21,8 @@ pub struct SagaState {
     /// Whether a runner has died on it while it went forward. What the log lost then could have been acknowledged, so
     /// such a saga never gives up on an unknown outcome: it goes forward, past its deadline too, until it is certain.
     pub taken_over_forward: bool,
+    /// The last failure of the step that the saga turned back at, if one was recorded: why a deadline passed in vain.
+    pub turned_back_after: Option<Failure>,
     /// Whether every participant has confirmed its end.
     pub settled: bool,
     /// Why nobody may drive it, if nobody may.
@@ -92,6 +94,7 @@ impl SagaState {
             steps,
             deadline,
             taken_over_forward: false,
+            turned_back_after: None,
             settled: false,
             quarantined: None,
         }
@@ -264,6 +267,8 @@ impl SagaState {
             TurnBack::Operator { .. } => true,
         };
         if explained {
+            let failing = self.current_step().and_then(|step| self.steps.get(step));
+            self.turned_back_after = failing.and_then(|step| step.last_failure.clone());
             self.phase = Phase::Back(why.clone());
         }
         explained
