@@ -10,6 +10,8 @@
 //! * [`likes`]: the like and unlike sagas, typed clients of the two services, the audit.
 //! * [`cli`]: `likectl`; the only part that touches a terminal.
 
+pub mod cli;
+pub mod likes;
 pub mod log;
 pub mod rpc;
 //pub mod runner;
