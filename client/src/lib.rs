@@ -14,5 +14,5 @@ pub mod cli;
 pub mod likes;
 pub mod log;
 pub mod rpc;
-//pub mod runner;
+pub mod runner;
 pub mod saga;

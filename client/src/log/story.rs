@@ -29,6 +29,12 @@ impl Story {
         Self { saga: record.saga, records: vec![record], state }
     }
 
+    /// The story of a saga that has this beginning, written just now; `None` if the event is no `Begun`.
+    pub fn begin(saga: SagaId, begun: Event) -> Option<Self> {
+        let story = Self::open(SagaRecord { saga, seq: 0, at_ms: super::wall_ms(), event: begun });
+        story.state.is_some().then_some(story)
+    }
+
     /// The story that records of one saga tell, in their order; `None` if there are none.
     pub fn of(records: Vec<SagaRecord>) -> Option<Self> {
         let mut stories = Stories::new();
@@ -78,7 +84,7 @@ impl Story {
         self.go_on(SagaRecord { saga: self.saga, seq: self.next_seq(), at_ms, event });
     }
 
-    /// The story with fewer words: of events that repeat (attempts and their failures, takeovers) only the first and
+    /// The story with fewer words: of events that repeat (attempts and their failures, takeovers, new deadlines) only the first and
     /// the last of each sort stay, and the rest is numbered anew. A story with gaps keeps every word and number.
     pub fn condensed(self) -> Self {
         if self.state.as_ref().is_none_or(|state| state.quarantined.is_some()) {
@@ -108,6 +114,7 @@ fn repeated_sort(event: &Event) -> Option<(u8, u8)> {
         Event::CompensationSent { step, .. } => Some((2, *step)),
         Event::CompensationFailed { step, .. } => Some((3, *step)),
         Event::TakenOver { .. } => Some((4, 0)),
+        Event::Resumed { .. } => Some((5, 0)),
         _ => None,
     }
 }

@@ -24,7 +24,8 @@ use super::takeover;
 use super::wall_ms;
 use crate::saga::Event;
 
-/// A segment that grows beyond this is followed by a new one: so a takeover reads no more than this and what is open.
+/// A segment that grows by more than this behind its carry-over is followed by a new one: so a takeover reads no more
+/// than this and what was open, and what is open is copied once for so many new bytes, however much it is.
 const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// How far a log has been written, over all its segments. Positions of one log increase.
@@ -63,6 +64,15 @@ impl Drop for Handle {
     }
 }
 
+/// Lets go of the slot when the sync thread ends, by a panic too: without it, nobody who waits would ever be answered.
+struct EndsWithThread<'a>(&'a Shared);
+
+impl Drop for EndsWithThread<'_> {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     slot: Slot,
@@ -86,6 +96,8 @@ struct Open {
     lock: Option<SlotLock>,
     why_ended: String,
     segment: Fresh,
+    /// How large the segment may grow.
+    segment_bytes_max: u64,
     file: Arc<File>,
     /// The offset that is durable, and the one that the segment states to be.
     durable_bytes: u64,
@@ -116,6 +128,7 @@ impl SagaLog {
             why_ended: String::new(),
             durable_bytes: segment.bytes,
             stated_bytes: 0,
+            segment_bytes_max: segment.bytes + SEGMENT_BYTES_MAX,
             segment,
             file: Arc::new(file),
             written: start,
@@ -156,6 +169,11 @@ impl SagaLog {
         written.map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))
     }
 
+    /// How far the log has been written.
+    pub fn written(&self) -> Position {
+        self.shared.lock().written
+    }
+
     /// Waits until everything up to `position` is durable.
     ///
     /// # Errors
@@ -170,11 +188,13 @@ impl SagaLog {
                 self.shared.wanted.notify_one();
             }
         }
-        let reached = published.wait_for(|durable| durable.ended || durable.to >= position).await;
-        match reached {
-            Ok(durable) if durable.to >= position => Ok(()),
-            _ => Err(LogEnded { why: self.shared.lock().why_ended.clone() }),
+        let published = published.wait_for(|durable| durable.ended || durable.to >= position).await;
+        // What was published is copied: whoever looks at it holds up whoever publishes with the log locked.
+        let reached = published.map(|durable| durable.to >= position);
+        if reached.unwrap_or(false) {
+            return Ok(());
         }
+        Err(LogEnded { why: self.shared.lock().why_ended.clone() })
     }
 
     /// Lets go of the slot: nothing is written any more, and whoever waits for the slot gets it.
@@ -209,6 +229,10 @@ impl Open {
         let mut settled = false;
         for event in events {
             settled |= event == Event::Settled;
+            if matches!(event, Event::Begun(_)) {
+                // A story whose beginning was lost is told anew from here.
+                records.clear();
+            }
             let seq = records.last().map_or(0, |last| last.seq + 1);
             let entry = Entry::Saga(SagaRecord { saga, seq, at_ms: wall_ms(), event });
             let at = start + bytes.len() as u64;
@@ -245,11 +269,13 @@ fn write_whole(mut file: &File, bytes: &[u8]) -> io::Result<()> {
 }
 
 impl Shared {
-    /// A poisoned lock means that a thread panicked while it wrote: the log ends.
+    /// A poisoned lock means that a thread panicked while it wrote: the log ends, and whoever waits is told.
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
             let mut open = poisoned.into_inner();
-            open.lock = None;
+            if open.lock.is_some() {
+                self.end(&mut open, "a thread panicked while it held the log");
+            }
             open
         })
     }
@@ -269,8 +295,9 @@ impl Shared {
         LogEnded { why: why.to_owned() }
     }
 
-    /// The sync thread: one `fdatasync` for all who wait, then the next.
+    /// The sync thread: one `fdatasync` for all who wait, then the next. However it ends, the log ends with it.
     fn sync_until_ended(&self) {
+        let _ends = EndsWithThread(self);
         let mut open = self.lock();
         loop {
             open = self
@@ -284,13 +311,16 @@ impl Shared {
             drop(open);
             let synced = file.sync_data();
             open = self.lock();
+            if open.lock.is_none() {
+                return;
+            }
             if let Err(e) = synced {
                 self.end(&mut open, &format!("sync failed: {e}"));
                 return;
             }
             open.durable_bytes = bytes;
             self.durable.send_modify(|durable| durable.to = to);
-            if bytes > SEGMENT_BYTES_MAX {
+            if bytes > open.segment_bytes_max {
                 self.rotate(&mut open);
             }
         }
@@ -311,6 +341,7 @@ impl Shared {
             Ok((fresh, file)) => {
                 open.durable_bytes = fresh.bytes;
                 open.stated_bytes = 0;
+                open.segment_bytes_max = fresh.bytes + SEGMENT_BYTES_MAX;
                 open.segment = fresh;
                 open.file = Arc::new(file);
                 open.live = stories.into_iter().map(|story| (story.saga, story.records)).collect();

@@ -91,6 +91,16 @@ impl Definitions {
         self
     }
 
+    /// The definition by which new sagas of a kind are begun.
+    pub fn newest(&self, kind: &str) -> Option<&Arc<dyn Definition>> {
+        self.by_kind.get(kind)
+    }
+
+    /// How many steps the longest kind of saga has: no step number of a saga of unknown kind is higher.
+    pub fn steps_max(&self) -> usize {
+        self.by_kind.values().map(|definition| definition.steps().len()).max().unwrap_or_default()
+    }
+
     /// The definition of a kind, if it is known here in that version.
     pub fn find(&self, kind: &str, version: u16) -> Option<&Arc<dyn Definition>> {
         self.by_kind.get(kind).filter(|definition| definition.version() == version)

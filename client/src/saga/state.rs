@@ -100,13 +100,15 @@ impl SagaState {
         }
     }
 
-    /// The state after one more event.
+    /// The state after one more event. Nothing but a forced end fits a saga that is quarantined.
     ///
     /// # Errors
     /// The event does not fit; the state is as it was.
     pub fn apply(&mut self, event: &Event) -> Result<(), Illegal> {
         let fits = match event {
             Event::Begun(_) => false,
+            Event::Forced { end, .. } => self.force(*end),
+            _ if self.quarantined_now() => false,
             Event::ActionSent { step, attempt } => self.action_sent(*step, *attempt),
             Event::ActionDone { step, reply } => self.action_ends(*step, Action::Done(reply.clone())),
             Event::ActionRejected { step, rejection } => {
@@ -121,7 +123,6 @@ impl SagaState {
                 self.compensation_failed(*step, *in_a_row, failure)
             }
             Event::Ended(end) => self.end(*end),
-            Event::Forced { end, .. } => self.force(*end),
             Event::TakenOver { .. } => self.taken_over(),
             Event::Resumed { deadline, .. } => self.resume(*deadline),
             Event::Settled => self.settle(),
@@ -241,9 +242,9 @@ impl SagaState {
     }
 
     fn action_failed(&mut self, step: u8, failure: &Failure) -> bool {
-        let forward = self.forward();
+        let current = self.forward() && self.current_step() == Some(usize::from(step));
         let Some(s) = self.step(step) else { return false };
-        if !forward || !matches!(s.action, Action::NotSent | Action::InDoubt) {
+        if !current || !matches!(s.action, Action::NotSent | Action::InDoubt) {
             return false;
         }
         s.last_failure = Some(failure.clone());
@@ -251,7 +252,7 @@ impl SagaState {
     }
 
     fn turn_back(&mut self, why: &TurnBack) -> bool {
-        if !self.forward() || self.quarantined.is_some() {
+        if !self.forward() {
             return false;
         }
         let explained = match why {

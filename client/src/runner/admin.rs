@@ -1,0 +1,263 @@
+//! What an operator may do to one saga: retry it now, turn it back, or force its end.
+//!
+//! Every act takes the lock of the saga's slot: a saga is never driven from two logs. A live owner is named.
+
+use std::time::{Duration, Instant};
+
+use like_protocol::ids::{SagaId, StepId};
+use like_protocol::message::{Ending, Settlement};
+use like_protocol::time::DEADLINE_AHEAD_MAX;
+
+use super::context::Context;
+use super::run::{Order, Runner};
+use super::settle;
+use crate::log::{JournalError, LogEnded, Owner, Slot, SlotLock, Story, history, owner};
+use crate::saga::{Action, Begun, End, Event, ParticipantAt, PlannedStep, SagaState};
+
+/// A recovery service lets go of a slot between slow retries: its lock is waited for this long.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a lock is tried meanwhile.
+const LOCK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The kind under which a saga stands that was written only to force its end.
+pub const ORPHAN_KIND: &str = "orphan";
+
+/// Why an operator's act was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The journal can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// No saga of this id stands in the journal.
+    #[error("no saga {0} stands in the journal")]
+    NotFound(SagaId),
+    /// A live process drives it.
+    #[error("saga {saga} belongs to {}", owner_in_words(.owner.as_ref()))]
+    Owned {
+        /// Which saga.
+        saga: SagaId,
+        /// Whose it is, if the kernel shows it.
+        owner: Option<Owner>,
+    },
+    /// It has ended: there is nothing left to do.
+    #[error("saga {saga} has ended already: {}", in_words(*.end))]
+    Ended {
+        /// Which saga.
+        saga: SagaId,
+        /// How.
+        end: End,
+    },
+    /// Its record is damaged: it can't be driven, only be given an end by force.
+    #[error("saga {0} is quarantined: its record is damaged, and it can only be given an end by force")]
+    Quarantined(SagaId),
+    /// The log failed.
+    #[error(transparent)]
+    LogEnded(#[from] LogEnded),
+}
+
+fn owner_in_words(owner: Option<&Owner>) -> String {
+    owner.map_or_else(|| "a live process that this one can't see".to_owned(), ToString::to_string)
+}
+
+fn in_words(end: End) -> &'static str {
+    match end {
+        End::Completed => "completed",
+        End::Compensated => "compensated",
+    }
+}
+
+/// A forced end.
+#[derive(Clone, Debug)]
+pub struct Forced {
+    /// Where the saga stands; `None` if it had ended before and its participants were only told again.
+    pub state: Option<SagaState>,
+    /// Which invariants may be left broken.
+    pub leaves_broken: Vec<String>,
+    /// Whether every participant has confirmed the end. If not, recovery goes on telling them.
+    pub settled: bool,
+}
+
+/// Tries a saga now, with a new deadline if it goes forward, and waits for its end for at most `wait`.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn retry(context: &Context, saga: SagaId, wait: Duration) -> Result<SagaState, AdminError> {
+    drive_one(context, saga, Order::Resume { timeout: wait }, wait).await
+}
+
+/// Turns a saga back, every step of it, and waits for its end for at most `wait`. This can take back something that
+/// was acknowledged.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn compensate(context: &Context, saga: SagaId, wait: Duration) -> Result<SagaState, AdminError> {
+    drive_one(context, saga, Order::Compensate, wait).await
+}
+
+/// Forces a saga's end. The end is durable on return, and participants are told for at most `wait`.
+///
+/// Works on a saga that stands in no log or is quarantined too: every step it could have had is sealed at every
+/// participant. One that had ended so before has its participants told again.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn force(
+    context: &Context,
+    saga: SagaId,
+    end: End,
+    reason: String,
+    wait: Duration,
+) -> Result<Forced, AdminError> {
+    let (lock, known) = match find(context, saga)? {
+        Some((_, story)) if let Some(ended) = story.state.as_ref().and_then(SagaState::ended) => {
+            return tell_again(context, &story, ended, end, wait).await;
+        }
+        Some((slot, _)) => (claim(context, &slot, saga).await?, true),
+        None => (context.journal.claim_free()?, false),
+    };
+    let (runner, open) = Runner::over(context.clone(), lock)?;
+    let mut story = open.into_iter().find(|story| story.saga == saga && known);
+    if story.as_ref().is_none_or(|story| story.state.is_none()) {
+        let begun = Event::Begun(orphan(context));
+        runner.log().append(saga, [begun.clone()])?;
+        story = Story::begin(saga, begun);
+    }
+    let Some(mut story) = story else { return Err(AdminError::NotFound(saga)) };
+    let leaves_broken = story.state.as_ref().map(|state| broken_by(state, end)).unwrap_or_default();
+    let by_uid = rustix::process::getuid().as_raw();
+    let forced = Event::Forced { end, reason, by_uid, leaves_broken: leaves_broken.clone() };
+    runner.force(&mut story, forced).await?;
+    let settled = tokio::time::timeout(wait, runner.settled()).await.is_ok();
+    runner.let_go();
+    Ok(Forced { state: story.state, leaves_broken, settled })
+}
+
+/// The slot and story of a saga that stands in the journal.
+///
+/// # Errors
+/// The journal can't be read.
+pub fn find(context: &Context, saga: SagaId) -> Result<Option<(Slot, Story)>, JournalError> {
+    let history = history::read(&context.journal)?;
+    Ok(history.sagas.into_iter().find(|(_, story)| story.saga == saga))
+}
+
+async fn drive_one(
+    context: &Context,
+    saga: SagaId,
+    order: Order,
+    wait: Duration,
+) -> Result<SagaState, AdminError> {
+    let (slot, story) = find(context, saga)?.ok_or(AdminError::NotFound(saga))?;
+    refuse_ended(&story)?;
+    let lock = claim(context, &slot, saga).await?;
+    let (runner, open) = Runner::over(context.clone(), lock)?;
+    // Its owner may have ended it before it let go.
+    let story = open.into_iter().find(|story| story.saga == saga);
+    let Some(story) = story else { return after(context, saga) };
+    refuse_ended(&story)?;
+    runner.drive_on(story, order);
+    let until = Instant::now() + wait;
+    let _ = tokio::time::timeout_at(until.into(), runner.idle()).await;
+    let left = until.saturating_duration_since(Instant::now());
+    let _ = tokio::time::timeout(left, runner.settled()).await;
+    runner.let_go();
+    after(context, saga)
+}
+
+fn after(context: &Context, saga: SagaId) -> Result<SagaState, AdminError> {
+    let found = find(context, saga)?.and_then(|(_, story)| story.state);
+    found.ok_or(AdminError::NotFound(saga))
+}
+
+fn refuse_ended(story: &Story) -> Result<(), AdminError> {
+    let saga = story.saga;
+    match story.state.as_ref().and_then(SagaState::ended) {
+        Some(end) => Err(AdminError::Ended { saga, end }),
+        None if story.is_quarantined() => Err(AdminError::Quarantined(saga)),
+        None => Ok(()),
+    }
+}
+
+/// Waits a moment for the slot's lock, then names who holds it.
+async fn claim(context: &Context, slot: &Slot, saga: SagaId) -> Result<SlotLock, AdminError> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        if let Some(lock) = context.journal.claim(slot)? {
+            return Ok(lock);
+        }
+        let owner = owner::owner_of(slot);
+        // One that is stopped won't let go by itself.
+        let in_vain = owner.as_ref().is_some_and(|owner| owner.stopped);
+        if in_vain || Instant::now() >= until {
+            return Err(AdminError::Owned { saga, owner });
+        }
+        tokio::time::sleep(LOCK_AGAIN).await;
+    }
+}
+
+/// A saga of which only the id is known: any step of any kind, at any participant, may have been its own.
+fn orphan(context: &Context) -> Begun {
+    let mut roles: Vec<_> = context.participants.all().map(|remote| remote.role()).collect();
+    roles.sort_unstable();
+    let numbers = 0..context.definitions.steps_max();
+    let steps = numbers.flat_map(|number| {
+        roles.iter().enumerate().map(move |(participant, role)| PlannedStep {
+            name: format!("step {number} at {role}"),
+            participant: participant as u8,
+            number: number as u8,
+        })
+    });
+    Begun {
+        kind: ORPHAN_KIND.to_owned(),
+        version: 0,
+        params: Default::default(),
+        steps: steps.collect(),
+        participants: roles
+            .iter()
+            .map(|role| ParticipantAt { role: (*role).to_owned(), store: None })
+            .collect(),
+        // Its own deadline is not known, but lies no further ahead than this.
+        deadline: context.clock.now().deadline_in(DEADLINE_AHEAD_MAX),
+        by_uid: rustix::process::getuid().as_raw(),
+    }
+}
+
+/// What is left broken if a saga that stands so counts as ended so.
+fn broken_by(state: &SagaState, end: End) -> Vec<String> {
+    let steps = state.begun.steps.iter().zip(&state.steps);
+    let broken = steps.filter_map(|(planned, step)| match (end, &step.action, step.compensated) {
+        (End::Completed, Action::Done(_), false) => None,
+        (End::Completed, _, _) => Some(format!("'{}' may not have been done", planned.name)),
+        (End::Compensated, Action::NotSent, _) if state.begun.kind != ORPHAN_KIND => None,
+        (End::Compensated, _, true) => None,
+        (End::Compensated, _, false) => Some(format!("'{}' may have been done and not undone", planned.name)),
+    });
+    broken.collect()
+}
+
+/// Participants may have forgotten, or been restored from a time before the end: they are told it again, as forced.
+async fn tell_again(
+    context: &Context,
+    story: &Story,
+    ended: End,
+    wanted: End,
+    wait: Duration,
+) -> Result<Forced, AdminError> {
+    let (saga, Some(state)) = (story.saga, &story.state) else {
+        return Err(AdminError::NotFound(story.saga));
+    };
+    if ended != wanted {
+        return Err(AdminError::Ended { saga, end: ended });
+    }
+    let deadline = context.clock.now().deadline_in(DEADLINE_AHEAD_MAX);
+    let told = state.begun.steps.iter().map(|planned| {
+        let role = state.begun.participants[usize::from(planned.participant)].role.clone();
+        let id = StepId { saga, step: planned.number };
+        let settlement = Settlement { id, deadline, ending: Ending::Forced, note: None };
+        settle::tell_once(context, ParticipantAt { role, store: None }, vec![settlement])
+    });
+    let told = tokio::time::timeout(wait, futures::future::join_all(told)).await;
+    let settled = told.is_ok_and(|told| told.iter().all(Result::is_ok));
+    Ok(Forced { state: Some(state.clone()), leaves_broken: Vec::new(), settled })
+}

@@ -1,0 +1,322 @@
+//! One saga, from wherever it stands to its end.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use like_protocol::failpoint::{Failpoint, reach};
+use like_protocol::ids::SagaId;
+use like_protocol::message::{Direction, Payload};
+use tokio::sync::oneshot;
+
+use super::attempt::{Answer, Attempt, Tried};
+use super::hunt;
+use super::pace::{Pace, SLOW};
+use super::run::{Inner, Order, Outcome, lock};
+use crate::log::{LogEnded, Position};
+use crate::saga::event::{Failure, FailureKind};
+use crate::saga::state::Illegal;
+use crate::saga::{Begun, Definition, DefinitionError, End, Event, Next, SagaState, TurnBack};
+
+/// Even an attempt that leaves just before the deadline is given this long for its answer.
+const LAST_ATTEMPT: Duration = Duration::from_millis(50);
+
+/// Drives one saga.
+pub(super) struct Driver {
+    runner: Arc<Inner>,
+    saga: SagaId,
+    definition: Arc<dyn Definition>,
+    state: Arc<Mutex<SagaState>>,
+    told: Option<oneshot::Sender<Result<Outcome, LogEnded>>>,
+    /// Since when this step's action has been failing.
+    pace: Option<(FailureKind, Pace)>,
+}
+
+/// An attempt at a step's compensation, and what came of it.
+type Compensation = BoxFuture<'static, (usize, Result<Tried, LogEnded>)>;
+
+/// Why a saga is driven no further by this runner.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error(transparent)]
+    LogEnded(#[from] LogEnded),
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    #[error(transparent)]
+    Unreadable(#[from] DefinitionError),
+    #[error("a reply that a step needs is missing")]
+    ReplyMissing,
+}
+
+impl Driver {
+    pub fn new(
+        runner: &Arc<Inner>,
+        saga: SagaId,
+        definition: Arc<dyn Definition>,
+        state: Arc<Mutex<SagaState>>,
+        told: Option<oneshot::Sender<Result<Outcome, LogEnded>>>,
+    ) -> Self {
+        Self { runner: Arc::clone(runner), saga, definition, state, told, pace: None }
+    }
+
+    /// Writes the beginning and makes it durable, then drives the saga.
+    pub async fn begin(mut self, begun: Begun) {
+        let begun = async {
+            let position = self.runner.log.append(self.saga, [Event::Begun(begun)])?;
+            reach(Failpoint::BeginWritten);
+            self.runner.log.durable(position).await?;
+            reach(Failpoint::BeginSynced);
+            Ok(())
+        };
+        let begun = begun.await;
+        self.conclude(begun).await;
+    }
+
+    /// Drives an open saga on.
+    pub async fn go_on(mut self, order: Order) {
+        let ordered = self.carry_out(order);
+        self.conclude(ordered).await;
+    }
+
+    async fn conclude(&mut self, start: Result<(), Stop>) {
+        let driven = match start {
+            Ok(()) => self.drive().await,
+            Err(stop) => Err(stop),
+        };
+        match driven {
+            Ok(()) => {}
+            Err(Stop::LogEnded(ended)) => {
+                if let Some(told) = self.told.take() {
+                    let _ = told.send(Err(ended));
+                }
+            }
+            Err(stop) => tracing::error!(saga_id = %self.saga, "not driven any further: {stop}"),
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) -> Result<(), Stop> {
+        let forward = lock(&self.state).phase == crate::saga::Phase::Forward;
+        let by_uid = rustix::process::getuid().as_raw();
+        match order {
+            Order::Resume { timeout } if forward => {
+                let deadline = self.runner.context.clock.now().deadline_in(timeout);
+                self.record(Event::Resumed { deadline, by_uid })?;
+            }
+            Order::Compensate if forward => {
+                self.record(Event::TurnedBack(TurnBack::Operator { by_uid }))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The loop: what is next, do it, until the saga is handed to settlement or nothing can be done.
+    async fn drive(&mut self) -> Result<(), Stop> {
+        let mut position = None;
+        if matches!(lock(&self.state).phase, crate::saga::Phase::Back(_)) {
+            // It may be known to nobody but this process that the saga turned back.
+            position = Some(self.runner.log.written());
+        }
+        loop {
+            let now = self.runner.context.clock.now();
+            let next = lock(&self.state).next(&now);
+            match next {
+                Next::Act(step) => self.act(step).await?,
+                Next::TurnBack(why) => position = Some(self.turn_back(why)?),
+                Next::Compensate(steps) => {
+                    self.turned_back_durably(position.take()).await?;
+                    self.compensate(steps).await?;
+                }
+                Next::End(end) => {
+                    self.turned_back_durably(position.take()).await?;
+                    self.end(end)?;
+                }
+                Next::Settle(_) => {
+                    let state = lock(&self.state).clone();
+                    let written = self.runner.log.written();
+                    self.runner.settler.settle(self.saga, &state, Some(&*self.definition), written);
+                    return Ok(());
+                }
+                Next::Nothing => return Ok(()),
+            }
+        }
+    }
+
+    /// One attempt at an action, and the pause after it if it came to nothing.
+    async fn act(&mut self, step: usize) -> Result<(), Stop> {
+        let attempt = self.attempt(step, Direction::Action)?;
+        let Tried { sent, answer } = attempt.send(&self.runner.context, &self.runner.log).await?;
+        if let Some(sent) = sent {
+            lock(&self.state).apply(&sent)?;
+        }
+        let step = step as u8;
+        match answer {
+            Answer::Done(reply) => self.action_decided(Event::ActionDone { step, reply }),
+            Answer::Rejected(rejection) => self.action_decided(Event::ActionRejected { step, rejection }),
+            Answer::Refused(refusal) => self.action_decided(Event::ActionRefused { step, refusal }),
+            Answer::Undone => Ok(()),
+            Answer::Failed { mut failure, locked_by } => {
+                if let Some(by) = locked_by
+                    && let Some(owner) = hunt::finish_dead(&self.runner, by).await
+                {
+                    failure.detail = format!("locked by saga {by}, which {owner} drives");
+                }
+                self.action_failed(step, failure).await
+            }
+        }
+    }
+
+    fn action_decided(&mut self, event: Event) -> Result<(), Stop> {
+        self.pace = None;
+        self.record(event)?;
+        reach(Failpoint::ActionOutcomeWritten);
+        Ok(())
+    }
+
+    async fn action_failed(&mut self, step: u8, failure: Failure) -> Result<(), Stop> {
+        let kind = failure.kind;
+        tracing::debug!(saga_id = %self.saga, step, ?kind, "action failed: {}", failure.detail);
+        self.record(Event::ActionFailed { step, failure })?;
+        let pace = match &mut self.pace {
+            Some((of, pace)) if *of == kind => pace,
+            other => &mut other.insert((kind, Pace::after(kind))).1,
+        };
+        let pause = pace.next();
+        tokio::time::sleep(pause.min(self.until_given_up())).await;
+        Ok(())
+    }
+
+    /// How long until the saga may be given up; for ever if a runner has died on it.
+    fn until_given_up(&self) -> Duration {
+        let state = lock(&self.state);
+        if state.taken_over_forward {
+            return Duration::MAX;
+        }
+        state.deadline.remaining(&self.runner.context.clock.now())
+    }
+
+    fn turn_back(&mut self, why: TurnBack) -> Result<Position, Stop> {
+        tracing::info!(saga_id = %self.saga, ?why, "turning back");
+        let position = self.record(Event::TurnedBack(why))?;
+        reach(Failpoint::TurnBackWritten);
+        Ok(position)
+    }
+
+    /// Before the first compensation leaves, or a failure is told to anyone.
+    async fn turned_back_durably(&mut self, position: Option<Position>) -> Result<(), Stop> {
+        if let Some(position) = position {
+            self.runner.log.durable(position).await?;
+            reach(Failpoint::TurnBackSynced);
+        }
+        Ok(())
+    }
+
+    /// Compensates these steps, started in this order. One whose participant is down does not hold up the others.
+    async fn compensate(&mut self, steps: Vec<usize>) -> Result<(), Stop> {
+        let mut under_way = FuturesUnordered::new();
+        let mut paces: Vec<_> = lock(&self.state).steps.iter().map(|_| Pace::of_compensation()).collect();
+        for step in steps {
+            under_way.push(self.compensation(step, Duration::ZERO)?);
+        }
+        while let Some((step, tried)) = under_way.next().await {
+            let Tried { sent, answer } = tried?;
+            if let Some(sent) = sent {
+                lock(&self.state).apply(&sent)?;
+            }
+            match answer {
+                Answer::Failed { failure, .. } => {
+                    let slow = self.compensation_failed(step, failure)?;
+                    let pause = if slow { SLOW } else { paces[step].next() };
+                    under_way.push(self.compensation(step, pause)?);
+                }
+                _ => {
+                    self.record(Event::CompensationDone { step: step as u8 })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One attempt at a compensation, after a pause.
+    fn compensation(&self, step: usize, pause: Duration) -> Result<Compensation, Stop> {
+        let attempt = self.attempt(step, Direction::Compensation)?;
+        let runner = Arc::clone(&self.runner);
+        Ok(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            (step, attempt.send(&runner.context, &runner.log).await)
+        }))
+    }
+
+    /// Records the failure; true if an operator is needed by now, so that the pace becomes slow.
+    fn compensation_failed(&mut self, step: usize, failure: Failure) -> Result<bool, Stop> {
+        let in_a_row = lock(&self.state).steps[step].compensation_failures + 1;
+        let needed = self.runner.context.options.attention_after;
+        if in_a_row == needed {
+            tracing::error!(
+                saga_id = %self.saga, step, failures = in_a_row, needs_attention = true,
+                "compensation keeps failing: an operator is needed: {}", failure.detail
+            );
+        }
+        self.record(Event::CompensationFailed { step: step as u8, in_a_row, failure })?;
+        Ok(in_a_row >= needed)
+    }
+
+    /// Writes the end, then tells whoever waits for it.
+    fn end(&mut self, end: End) -> Result<(), Stop> {
+        self.record(Event::Ended(end))?;
+        reach(Failpoint::EndWritten);
+        tracing::debug!(saga_id = %self.saga, ?end, "ended");
+        if let Some(told) = self.told.take() {
+            let state = lock(&self.state).clone();
+            // Whoever waited may have given up: the end stands in the log.
+            let _ = told.send(Ok(Outcome { saga: self.saga, state }));
+        }
+        Ok(())
+    }
+
+    fn attempt(&self, step: usize, direction: Direction) -> Result<Attempt, Stop> {
+        let state = lock(&self.state);
+        let operation = self.operation(&state, step)?;
+        let planned = &state.begun.steps[step];
+        let participant = state.begun.participants[usize::from(planned.participant)].clone();
+        let limit = self.runner.context.options.attempt_timeout;
+        let (attempt, within) = match direction {
+            Direction::Action if state.taken_over_forward => (state.steps[step].action_attempts + 1, limit),
+            Direction::Action => {
+                let remaining = state.deadline.remaining(&self.runner.context.clock.now());
+                (state.steps[step].action_attempts + 1, limit.min(remaining.max(LAST_ATTEMPT)))
+            }
+            Direction::Compensation => (state.steps[step].compensation_attempts + 1, limit),
+        };
+        Ok(Attempt {
+            saga: self.saga,
+            step: step as u8,
+            number: planned.number,
+            direction,
+            attempt,
+            deadline: state.deadline,
+            operation,
+            participant,
+            within,
+        })
+    }
+
+    /// The step's operation: from the replies before it, which stand in the log before it was ever sent. A step that
+    /// was certainly never sent, which only an operator has compensated, may lack them: a tombstone needs no operation.
+    fn operation(&self, state: &SagaState, step: usize) -> Result<Payload, Stop> {
+        let never_sent = state.steps[step].action_attempts == 0;
+        match state.replies_before(step) {
+            Some(replies) => Ok(self.definition.operation(&state.begun.params, step, &replies)?),
+            None if never_sent => Ok(Payload::default()),
+            None => Err(Stop::ReplyMissing),
+        }
+    }
+
+    /// Applies an event to the state, and writes it.
+    fn record(&mut self, event: Event) -> Result<Position, Stop> {
+        lock(&self.state).apply(&event)?;
+        Ok(self.runner.log.append(self.saga, [event])?)
+    }
+}

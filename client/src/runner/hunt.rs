@@ -1,0 +1,92 @@
+//! Finishes what a dead runner holds, when somebody waits for it: so a lock outlives its holder only until it is wanted.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use like_protocol::ids::SagaId;
+
+use super::run::{Inner, Order, Runner, lock};
+use crate::log::{JournalError, Owner, Slot, history, owner};
+
+/// Looking through all slots costs some reading: one runner does it at most this often.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long what was taken over is driven before it is left to others again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When a runner last looked.
+#[derive(Default)]
+pub(super) struct Hunt {
+    last: Mutex<Option<Instant>>,
+}
+
+impl Hunt {
+    fn is_due(&self) -> bool {
+        let mut last = lock(&self.last);
+        let due = last.is_none_or(|at| at.elapsed() >= PAUSE);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}
+
+/// Takes over every slot whose runner is gone and that has open sagas, and drives those in the background. If a live
+/// runner drives saga `by`, that is named.
+pub(super) async fn finish_dead(runner: &Arc<Inner>, by: SagaId) -> Option<Owner> {
+    if !runner.hunt.is_due() {
+        return None;
+    }
+    let hunter = Arc::clone(runner);
+    // Reading, locking and syncing files: not for a thread that serves connections.
+    let searched = tokio::task::spawn_blocking(move || search(&hunter, by)).await;
+    let (taken, owner) = searched.unwrap_or_else(|panicked| {
+        tracing::error!("looking for dead runners' sagas failed: {panicked}");
+        (Vec::new(), None)
+    });
+    for (taken, open) in taken {
+        tracing::info!(
+            slot = taken.log().slot().number(),
+            sagas = open.len(),
+            "finishing what a dead runner left"
+        );
+        open.into_iter().for_each(|story| taken.drive_on(story, Order::GoOn));
+        tokio::spawn(taken.close(PATIENCE));
+    }
+    owner
+}
+
+type Taken = (Runner, Vec<crate::log::Story>);
+
+fn search(runner: &Inner, by: SagaId) -> (Vec<Taken>, Option<Owner>) {
+    let mut taken = Vec::new();
+    let mut owner = None;
+    let slots = runner.context.journal.slots().unwrap_or_default();
+    for slot in slots.iter().filter(|slot| *slot != runner.log.slot()) {
+        match look_into(runner, slot, by) {
+            Ok(Found::Dead(runner)) => taken.push(runner),
+            Ok(Found::Alive(found)) => owner = found,
+            Ok(Found::Nothing) => {}
+            Err(e) => tracing::debug!(slot = slot.number(), "slot skipped: {e}"),
+        }
+    }
+    (taken, owner)
+}
+
+enum Found {
+    Nothing,
+    Dead(Taken),
+    Alive(Option<Owner>),
+}
+
+fn look_into(runner: &Inner, slot: &Slot, by: SagaId) -> Result<Found, JournalError> {
+    let open = history::open_in(slot)?;
+    if open.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    if let Some(lock) = runner.context.journal.claim(slot)? {
+        return Runner::over(runner.context.clone(), lock).map(Found::Dead);
+    }
+    let drives_it = open.iter().any(|story| story.saga == by);
+    Ok(if drives_it { Found::Alive(owner::owner_of(slot)) } else { Found::Nothing })
+}

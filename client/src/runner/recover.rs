@@ -1,0 +1,137 @@
+//! Finishes what dead runners left, once.
+//!
+//! One rule: a saga that was going forward goes forward, past its deadline too, until every participant has answered
+//! definitely; one that was turning back goes on turning back. An operator's [`Order`] can change that for all.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use like_protocol::ids::SagaId;
+
+use super::context::Context;
+use super::run::{Order, Runner};
+use crate::log::{JournalError, Slot, SlotLock, Story, history};
+use crate::saga::End;
+
+/// How often it is asked whether waiting is in vain.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What recovery found and did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Report {
+    /// Unfinished sagas of dead runners that were taken over.
+    pub recovered: usize,
+    /// Of those: completed by now.
+    pub completed: usize,
+    /// Of those: compensated by now.
+    pub compensated: usize,
+    /// Of those: neither, and not in need of an operator. Running recovery again goes on with them.
+    pub unfinished: usize,
+    /// Of those: in need of an operator.
+    pub needs_attention: usize,
+    /// Sagas whose record is damaged: nobody drives them until an operator forces an end.
+    pub quarantined: usize,
+}
+
+/// Takes over every slot whose runner is gone, and drives what is open there for at most `wait`.
+///
+/// Slots of live runners are left alone. What has ended is settled as well, if its participants answer in time.
+///
+/// # Errors
+/// The journal can't be read. A slot that can't be used is skipped aloud and costs no other.
+pub async fn once(context: &Context, order: Order, wait: Duration) -> Result<Report, JournalError> {
+    let mut recoveries = Vec::new();
+    for slot in context.journal.slots()? {
+        match Recovery::start(context, &slot, order) {
+            Ok(recovery) => recoveries.extend(recovery),
+            Err(e) => tracing::warn!(slot = slot.number(), "slot skipped: {e}"),
+        }
+    }
+    let until = Instant::now() + wait;
+    futures::future::join_all(recoveries.iter().map(|recovery| recovery.wait(until))).await;
+    let mut report = Report::default();
+    for recovery in recoveries {
+        recovery.close(until, &mut report).await;
+    }
+    Ok(report)
+}
+
+/// The recovery of one slot.
+pub(super) struct Recovery {
+    runner: Runner,
+    /// What was unfinished when it began.
+    found: Vec<SagaId>,
+}
+
+impl Recovery {
+    /// Takes a slot over if its runner is gone and something is open in it.
+    pub fn start(context: &Context, slot: &Slot, order: Order) -> Result<Option<Self>, JournalError> {
+        let Some(lock) = context.journal.claim(slot)? else { return Ok(None) };
+        Self::of(context, lock, order)
+    }
+
+    /// Takes a locked slot over if something is open in it.
+    pub fn of(context: &Context, lock: SlotLock, order: Order) -> Result<Option<Self>, JournalError> {
+        if history::open_in(lock.slot())?.is_empty() {
+            return Ok(None);
+        }
+        let (runner, open) = Runner::over(context.clone(), lock)?;
+        let unended = |story: &&Story| story.state.as_ref().is_none_or(|state| state.ended().is_none());
+        let found = open.iter().filter(unended).map(|story| story.saga).collect();
+        open.into_iter().for_each(|story| runner.drive_on(story, order));
+        Ok(Some(Self { runner, found }))
+    }
+
+    /// How many unfinished sagas were found.
+    pub fn found(&self) -> usize {
+        self.found.len()
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> &Slot {
+        self.runner.log().slot()
+    }
+
+    /// Waits until everything has ended and is settled, or all that is left needs an operator, or `until`.
+    pub async fn wait(&self, until: Instant) {
+        let done = async {
+            while tokio::time::timeout(LOOK_AGAIN, self.runner.idle()).await.is_err() {
+                if self.runner.stuck() {
+                    return;
+                }
+            }
+            self.runner.settled().await;
+        };
+        let _ = tokio::time::timeout_at(until.into(), done).await;
+    }
+
+    /// Lets go of the slot, and tells where what was found stands now.
+    pub async fn close(self, until: Instant, report: &mut Report) -> BTreeMap<SagaId, Option<End>> {
+        let left = until.saturating_duration_since(Instant::now());
+        let _ = tokio::time::timeout(left.min(Duration::from_secs(1)), self.runner.settled()).await;
+        let slot = self.slot().clone();
+        let attention_after = self.runner.context().options.attention_after;
+        self.runner.let_go();
+        report.recovered += self.found.len();
+        let stories = history::read_slot(&slot).map(|(stories, _)| stories).unwrap_or_else(|e| {
+            tracing::warn!(slot = slot.number(), "can't be read after recovery: {e}");
+            BTreeMap::new()
+        });
+        let ends = self.found.iter().map(|saga| {
+            let story = stories.get(saga);
+            let state = story.and_then(|story| story.state.as_ref());
+            let end = state.and_then(|state| state.ended());
+            match end {
+                Some(End::Completed) => report.completed += 1,
+                Some(End::Compensated) => report.compensated += 1,
+                None if story.is_some_and(Story::is_quarantined) => report.quarantined += 1,
+                None if state.is_some_and(|state| state.needs_attention(attention_after)) => {
+                    report.needs_attention += 1;
+                }
+                None => report.unfinished += 1,
+            }
+            (*saga, end)
+        });
+        ends.collect()
+    }
+}

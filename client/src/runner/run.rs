@@ -1,0 +1,330 @@
+//! The runner: one slot, its log, and the sagas it drives.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use like_protocol::ids::SagaId;
+use like_protocol::message::Payload;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::context::Context;
+use super::drive::Driver;
+use super::hunt::Hunt;
+use super::settle::Settler;
+use crate::log::{self, JournalError, LogEnded, SagaLog, SlotLock, Story, TakenOver};
+use crate::rpc::Unreachable;
+use crate::saga::{Begun, Definition, Event, ParticipantAt, PlannedStep, SagaState, StepPlan};
+
+/// Drives sagas in one slot. Clones share it.
+///
+/// Every saga is a task of its own: dropping the future of [`Runner::run`] changes nothing about the saga. All sagas
+/// of a runner share its group-committed log.
+#[derive(Clone)]
+pub struct Runner {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub context: Context,
+    pub log: SagaLog,
+    pub settler: Settler,
+    active: Mutex<HashMap<SagaId, Active>>,
+    /// How many sagas are being driven.
+    driven: watch::Sender<usize>,
+    tasks: Mutex<JoinSet<()>>,
+    pub hunt: Hunt,
+}
+
+/// A saga that is being driven.
+struct Active {
+    state: Arc<Mutex<SagaState>>,
+}
+
+/// A saga that has ended by itself: completed, or turned back and compensated.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which saga.
+    pub saga: SagaId,
+    /// Where it stands: its end, its steps' replies, why it turned back.
+    pub state: SagaState,
+}
+
+/// Why [`Runner::run`] has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A service can't be reached and has never been: no saga was started.
+    #[error("{0}")]
+    Unavailable(Unreachable),
+    /// No saga of this kind or to this role can be run here: no saga was started.
+    #[error("{0}")]
+    Unknown(String),
+    /// The saga stands in the log and goes on; recovery finishes it if this process doesn't.
+    #[error("saga {saga} has not ended yet")]
+    Unfinished {
+        /// Which saga.
+        saga: SagaId,
+        /// Where it stood.
+        state: Box<SagaState>,
+    },
+    /// The log has ended: the saga, if it was begun, stands in it, and recovery finishes it.
+    #[error("saga {saga}: {source}")]
+    LogEnded {
+        /// Which saga.
+        saga: SagaId,
+        /// Why.
+        source: LogEnded,
+    },
+}
+
+/// Why a runner can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal or a slot in it can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// What is to be done to a saga before it is driven on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Nothing: it is driven on from where it stands.
+    GoOn,
+    /// It gets a new deadline first, if it goes forward.
+    Resume {
+        /// How far ahead.
+        timeout: Duration,
+    },
+    /// It is turned back, if it goes forward: every step is compensated. This can take back something acknowledged.
+    Compensate,
+}
+
+impl Runner {
+    /// Takes the first free slot, and drives on what it finds in it.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// No slot can be taken or written.
+    pub fn start(context: Context) -> Result<Self, StartError> {
+        let lock = context.journal.claim_free()?;
+        let (runner, open) = Self::over(context, lock)?;
+        open.into_iter().for_each(|story| runner.drive_on(story, Order::GoOn));
+        Ok(runner)
+    }
+
+    /// Takes a locked slot over. What is open in it is handed back and not yet driven.
+    pub(super) fn over(context: Context, lock: SlotLock) -> Result<(Self, Vec<Story>), JournalError> {
+        let TakenOver { log, open, damage } = log::take_over(lock, context.options.retention)?;
+        for damage in damage {
+            tracing::error!(slot = log.slot().number(), sagas = ?damage.sagas, "{damage}");
+        }
+        let settler = Settler::start(context.clone(), log.clone());
+        let inner = Inner {
+            context,
+            log,
+            settler,
+            active: Mutex::default(),
+            driven: watch::Sender::new(0),
+            tasks: Mutex::default(),
+            hunt: Hunt::default(),
+        };
+        Ok((Self { inner: Arc::new(inner) }, open))
+    }
+
+    /// What it works with.
+    pub fn context(&self) -> &Context {
+        &self.inner.context
+    }
+
+    /// The log it writes.
+    pub fn log(&self) -> &SagaLog {
+        &self.inner.log
+    }
+
+    /// Begins a saga and waits for its end, until one attempt's timeout after its deadline.
+    ///
+    /// Whatever is returned as an [`Outcome`] has been written, and if it is a failure, its turning back is durable.
+    /// Dropping the future changes nothing: the saga is driven on, by this runner or by recovery.
+    ///
+    /// # Errors
+    /// See [`RunError`].
+    pub async fn run(&self, kind: &str, params: Payload, timeout: Duration) -> Result<Outcome, RunError> {
+        let definition = self.definition(kind)?;
+        let participants = self.inner.participants_of(definition.steps(), timeout).await?;
+        let begun = self.begun(&definition, params, participants, timeout);
+        let saga = SagaId::generate();
+        let patience = timeout + self.inner.context.options.attempt_timeout;
+        let (state, ended) = self.begin(saga, begun, definition);
+        match tokio::time::timeout(patience, ended).await {
+            Ok(Ok(ended)) => ended.map_err(|source| RunError::LogEnded { saga, source }),
+            _ => {
+                let state = lock(&state).clone();
+                Err(RunError::Unfinished { saga, state: Box::new(state) })
+            }
+        }
+    }
+
+    /// Spawns the task that writes the saga's beginning and drives it.
+    fn begin(
+        &self,
+        saga: SagaId,
+        begun: Begun,
+        definition: Arc<dyn Definition>,
+    ) -> (Arc<Mutex<SagaState>>, oneshot::Receiver<Result<Outcome, LogEnded>>) {
+        let state = Arc::new(Mutex::new(SagaState::begin(begun.clone())));
+        let (told, ended) = oneshot::channel();
+        let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), Some(told));
+        self.spawn(saga, Arc::clone(&state), async move {
+            driver.begin(begun).await;
+        });
+        (state, ended)
+    }
+
+    /// Drives an open saga on from where it stands.
+    pub(super) fn drive_on(&self, story: Story, order: Order) {
+        let Story { saga, state, .. } = story;
+        let Some(state) = state else { return };
+        let Some(definition) = self.inner.context.definitions.find(&state.begun.kind, state.begun.version)
+        else {
+            let Begun { kind, version, .. } = &state.begun;
+            tracing::warn!(saga_id = %saga, kind, version, "not driven: this program does not know the kind");
+            return;
+        };
+        let definition = Arc::clone(definition);
+        let state = Arc::new(Mutex::new(state));
+        let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), None);
+        self.spawn(saga, state, driver.go_on(order));
+    }
+
+    /// Ends a saga of this log by an operator's word, and settles it in the background.
+    pub(super) async fn force(&self, story: &mut Story, event: Event) -> Result<(), LogEnded> {
+        let position = self.inner.log.append(story.saga, [event.clone()])?;
+        self.inner.log.durable(position).await?;
+        story.add(log::wall_ms(), event);
+        let Some(state) = &story.state else { return Ok(()) };
+        let definition = self.inner.context.definitions.find(&state.begun.kind, state.begun.version).cloned();
+        self.inner.settler.settle(story.saga, state, definition.as_deref(), position);
+        Ok(())
+    }
+
+    /// Waits until no saga is driven any more: each has ended and been handed to settlement, or can't be driven here.
+    pub async fn idle(&self) {
+        let mut driven = self.inner.driven.subscribe();
+        // The sender lives as long as this runner.
+        let _ = driven.wait_for(|driven| *driven == 0).await;
+    }
+
+    /// Waits until everything that has ended is settled.
+    pub async fn settled(&self) {
+        self.inner.settler.idle().await;
+    }
+
+    /// The sagas that are being driven right now, and where they stand.
+    pub fn active(&self) -> Vec<(SagaId, SagaState)> {
+        let active = lock(&self.inner.active);
+        active.iter().map(|(saga, active)| (*saga, lock(&active.state).clone())).collect()
+    }
+
+    /// Whether every saga that is still driven needs an operator: waiting for them is in vain.
+    pub fn stuck(&self) -> bool {
+        let after = self.inner.context.options.attention_after;
+        lock(&self.inner.active).values().all(|active| lock(&active.state).needs_attention(after))
+    }
+
+    /// Gives what was found in the slot `grace` to end, and what has ended one attempt to be settled; then lets go of
+    /// the slot. What is left stands in the log.
+    pub async fn close(self, grace: Duration) {
+        let _ = tokio::time::timeout(grace, self.idle()).await;
+        let _ = tokio::time::timeout(self.inner.context.options.attempt_timeout, self.settled()).await;
+        self.let_go();
+    }
+
+    /// Lets go of the slot at once. What is left stands in the log.
+    pub(super) fn let_go(&self) {
+        self.inner.log.let_go();
+        lock(&self.inner.tasks).abort_all();
+        self.inner.settler.stop();
+    }
+
+    fn spawn(
+        &self,
+        saga: SagaId,
+        state: Arc<Mutex<SagaState>>,
+        driving: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let mut active = lock(&self.inner.active);
+        let mut tasks = lock(&self.inner.tasks);
+        while tasks.try_join_next().is_some() {}
+        let inner = Arc::downgrade(&self.inner);
+        self.inner.driven.send_modify(|driven| *driven += 1);
+        tasks.spawn(async move {
+            driving.await;
+            if let Some(inner) = inner.upgrade() {
+                lock(&inner.active).remove(&saga);
+                inner.driven.send_modify(|driven| *driven -= 1);
+            }
+        });
+        active.insert(saga, Active { state });
+    }
+
+    fn definition(&self, kind: &str) -> Result<Arc<dyn Definition>, RunError> {
+        let found = self.inner.context.definitions.newest(kind);
+        found.cloned().ok_or_else(|| RunError::Unknown(format!("no saga of kind {kind} is known here")))
+    }
+
+    fn begun(
+        &self,
+        definition: &Arc<dyn Definition>,
+        params: Payload,
+        participants: Vec<ParticipantAt>,
+        timeout: Duration,
+    ) -> Begun {
+        let position = |role| participants.iter().position(|p| p.role == role).unwrap_or_default() as u8;
+        let planned = |(number, plan): (usize, &StepPlan)| PlannedStep {
+            name: plan.name.to_owned(),
+            participant: position(plan.role),
+            number: number as u8,
+        };
+        Begun {
+            kind: definition.kind().to_owned(),
+            version: definition.version(),
+            params,
+            steps: definition.steps().iter().enumerate().map(planned).collect(),
+            participants,
+            deadline: self.inner.context.clock.now().deadline_in(timeout),
+            by_uid: rustix::process::getuid().as_raw(),
+        }
+    }
+}
+
+impl Inner {
+    /// The services that a saga of these steps needs, with the stores they have. A service that is down but was seen
+    /// before by this process has the store it had then: if that has changed, the saga will not be driven against it.
+    async fn participants_of(
+        &self,
+        steps: &[StepPlan],
+        timeout: Duration,
+    ) -> Result<Vec<ParticipantAt>, RunError> {
+        let mut roles: Vec<_> = steps.iter().map(|step| step.role).collect();
+        roles.sort_unstable();
+        roles.dedup();
+        let within = timeout.min(self.context.options.attempt_timeout);
+        let stores = roles.into_iter().map(|role| async move {
+            let remote = self.context.participants.find(role);
+            let remote =
+                remote.ok_or_else(|| RunError::Unknown(format!("no {role} service is known here")))?;
+            let welcome = match remote.connect(within).await {
+                Ok(connection) => connection.welcome().clone(),
+                Err(e) => remote.last_welcome().ok_or(RunError::Unavailable(e))?,
+            };
+            Ok(ParticipantAt { role: role.to_owned(), store: Some(welcome.store) })
+        });
+        futures::future::try_join_all(stores).await
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,207 @@
+//! Tells participants of ends, in batches, and repeats it until every one of them has confirmed.
+//!
+//! An end is durable before anyone is told to settle it. Only settling lets a saga's locks go.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use like_protocol::failpoint::{Failpoint, reach};
+use like_protocol::ids::{SagaId, StepId};
+use like_protocol::message::{Ending, ReplyBody, RequestBody, SETTLEMENTS_MAX, Settlement};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::context::Context;
+use super::pace::Pace;
+use super::run::lock;
+use crate::log::{LogEnded, Position, SagaLog};
+use crate::saga::{Definition, Event, Next, ParticipantAt, SagaState};
+
+/// How long an end waits for others to be settled with. Settlements leave within 10 ms of the durable end; the rest of
+/// those is for the sync.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// One saga that has ended: what its participants are to be told.
+struct Ended {
+    saga: SagaId,
+    position: Position,
+    parts: Vec<(ParticipantAt, Settlement)>,
+}
+
+/// Settles what it is given, in the background, until it is dropped or stopped.
+pub(super) struct Settler {
+    ended: mpsc::UnboundedSender<Ended>,
+    unsettled: Arc<watch::Sender<usize>>,
+    tasks: Mutex<JoinSet<()>>,
+    now: Arc<dyn like_protocol::time::Clock>,
+}
+
+impl Settler {
+    pub fn start(context: Context, log: SagaLog) -> Self {
+        let (ended, inbox) = mpsc::unbounded_channel();
+        let unsettled = Arc::new(watch::Sender::new(0));
+        let now = Arc::clone(&context.clock);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(gather(context, log, inbox, Arc::clone(&unsettled)));
+        Self { ended, unsettled, tasks: Mutex::new(tasks), now }
+    }
+
+    /// Settles a saga whose end was written at or before `position`.
+    pub fn settle(
+        &self,
+        saga: SagaId,
+        state: &SagaState,
+        definition: Option<&dyn Definition>,
+        position: Position,
+    ) {
+        let parts = settlements(saga, state, definition, &self.now.now());
+        self.unsettled.send_modify(|unsettled| *unsettled += 1);
+        // The task that receives lives as long as this, or was stopped: then the log says what is unsettled.
+        let _ = self.ended.send(Ended { saga, position, parts });
+    }
+
+    /// Waits until everything given so far is settled.
+    pub async fn idle(&self) {
+        let _ = self.unsettled.subscribe().wait_for(|unsettled| *unsettled == 0).await;
+    }
+
+    pub fn stop(&self) {
+        lock(&self.tasks).abort_all();
+    }
+}
+
+/// What each participant is told of a saga's end.
+fn settlements(
+    saga: SagaId,
+    state: &SagaState,
+    definition: Option<&dyn Definition>,
+    now: &like_protocol::time::Now,
+) -> Vec<(ParticipantAt, Settlement)> {
+    let steps = match state.next(now) {
+        Next::Settle(steps) => steps,
+        // A forced end that is told again.
+        _ => (0..state.steps.len()).collect(),
+    };
+    let completed = state.ended() == Some(crate::saga::End::Completed);
+    let replies = state.replies();
+    let part = |step: usize| {
+        let planned = state.begun.steps.get(step)?;
+        let mut participant = state.begun.participants.get(usize::from(planned.participant))?.clone();
+        if state.forced() {
+            // The operator ended it knowing what the stores are.
+            participant.store = None;
+        }
+        let note = match definition {
+            Some(definition) if completed => {
+                definition.note(&state.begun.params, step, &replies).unwrap_or_else(|e| {
+                    tracing::error!(saga_id = %saga, "settled without its note: {e}");
+                    None
+                })
+            }
+            _ => None,
+        };
+        let id = StepId { saga, step: planned.number };
+        let ending = if state.forced() { Ending::Forced } else { Ending::Natural };
+        Some((participant, Settlement { id, deadline: state.deadline, ending, note }))
+    };
+    steps.into_iter().filter_map(part).collect()
+}
+
+/// Collects ends for a moment, and settles each collection in a task of its own.
+async fn gather(
+    context: Context,
+    log: SagaLog,
+    mut inbox: mpsc::UnboundedReceiver<Ended>,
+    unsettled: Arc<watch::Sender<usize>>,
+) {
+    let mut batches = JoinSet::new();
+    let mut batch = Vec::new();
+    while inbox.recv_many(&mut batch, SETTLEMENTS_MAX).await > 0 {
+        tokio::time::sleep(GATHER).await;
+        while batch.len() < SETTLEMENTS_MAX {
+            let Ok(ended) = inbox.try_recv() else { break };
+            batch.push(ended);
+        }
+        while batches.try_join_next().is_some() {}
+        let (context, log, unsettled) = (context.clone(), log.clone(), Arc::clone(&unsettled));
+        let ended = std::mem::take(&mut batch);
+        batches.spawn(async move {
+            if let Err(e) = settle_batch(&context, &log, ended, &unsettled).await {
+                tracing::debug!("settlement ends with its log: {e}");
+            }
+        });
+    }
+}
+
+async fn settle_batch(
+    context: &Context,
+    log: &SagaLog,
+    batch: Vec<Ended>,
+    unsettled: &watch::Sender<usize>,
+) -> Result<(), LogEnded> {
+    if let Some(last) = batch.iter().map(|ended| ended.position).max() {
+        log.durable(last).await?;
+    }
+    reach(Failpoint::EndSynced);
+    // By participant; the store belongs to its name, since sagas of different stores may meet in one batch.
+    let mut parts: BTreeMap<_, Vec<Settlement>> = BTreeMap::new();
+    for (participant, settlement) in batch.iter().flat_map(|ended| &ended.parts) {
+        parts.entry((participant.role.clone(), participant.store)).or_default().push(settlement.clone());
+    }
+    let told = parts.into_iter().flat_map(|((role, store), settlements)| {
+        let participant = ParticipantAt { role, store };
+        let chunks: Vec<_> = settlements.chunks(SETTLEMENTS_MAX).map(<[Settlement]>::to_vec).collect();
+        chunks.into_iter().map(move |chunk| tell(context, log, participant.clone(), chunk))
+    });
+    futures::future::try_join_all(told).await?;
+    reach(Failpoint::SettleReplied);
+    for ended in &batch {
+        log.append(ended.saga, [Event::Settled])?;
+    }
+    reach(Failpoint::SettledWritten);
+    unsettled.send_modify(|unsettled| *unsettled -= batch.len());
+    Ok(())
+}
+
+/// Tells one participant, again and again until it confirms.
+async fn tell(
+    context: &Context,
+    log: &SagaLog,
+    participant: ParticipantAt,
+    settlements: Vec<Settlement>,
+) -> Result<(), LogEnded> {
+    let mut pace = Pace::of_compensation();
+    loop {
+        match tell_once(context, participant.clone(), settlements.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(why) => tracing::debug!(role = participant.role, "settlement not confirmed: {why}"),
+        }
+        if let Some(ended) = log.ended() {
+            return Err(ended);
+        }
+        tokio::time::sleep(pace.next()).await;
+    }
+}
+
+/// Tells one participant once.
+pub(super) async fn tell_once(
+    context: &Context,
+    participant: ParticipantAt,
+    settlements: Vec<Settlement>,
+) -> Result<(), String> {
+    let role = participant.role;
+    let remote =
+        context.participants.find(&role).ok_or_else(|| format!("no {role} service is known here"))?;
+    let within = context.options.attempt_timeout;
+    let connection = remote.connect(within).await.map_err(|e| e.to_string())?;
+    let found = connection.welcome().store;
+    if participant.store.is_some_and(|expected| expected != found) {
+        return Err(format!("the {role} service has another store now: {found}"));
+    }
+    match connection.call(RequestBody::Settle(settlements), within).await {
+        Ok(ReplyBody::Settled) => Ok(()),
+        Ok(other) => Err(format!("answered {other:?}")),
+        Err(lost) => Err(lost.to_string()),
+    }
+}

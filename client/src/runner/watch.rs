@@ -1,0 +1,295 @@
+//! Stays, and takes over the moment a runner dies.
+//!
+//! Nothing polls. For every slot that somebody owns, a thread waits in the kernel for the slot's lock, which it gets
+//! the instant the owner is gone. A slot that is free and has nothing open is watched by inotify: its next owner makes
+//! a new segment before it does anything else, and that wakes a waiter for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use like_protocol::ids::SagaId;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::sync::mpsc;
+
+use super::context::Context;
+use super::pace::SLOW;
+use super::recover::{Recovery, Report};
+use super::run::Order;
+use crate::log::{Journal, JournalError, Slot, SlotLock};
+use crate::saga::End;
+
+/// How long a slot is driven without result before it is let go for a while, so that an operator can reach it.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+
+/// A waiter only waits: it needs no more than this.
+const WAITER_STACK_BYTES: usize = 64 * 1024;
+
+/// What happens while a journal is watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// A dead runner's slot was taken over.
+    TakenOver {
+        /// The slot's number.
+        slot: u32,
+        /// How many unfinished sagas were found.
+        unfinished: usize,
+    },
+    /// What was found in a slot has been driven as far as it goes for now, and the slot was let go.
+    LetGo {
+        /// The slot's number.
+        slot: u32,
+        /// Where it stands.
+        report: Report,
+        /// The sagas that were found, and their ends.
+        sagas: Vec<(SagaId, Option<End>)>,
+    },
+    /// A slot can't be used: it is left alone until it changes.
+    Skipped {
+        /// The slot's number.
+        slot: u32,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Watches a journal until `shutdown` ends, driving whatever dead runners leave. A saga that is stuck never ends the
+/// watch: its slot is tried again at a slow pace.
+///
+/// # Errors
+/// The journal can't be read or watched.
+pub async fn watch(
+    context: &Context,
+    order: Order,
+    notices: mpsc::UnboundedSender<Notice>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), JournalError> {
+    let (events, mut inbox) = mpsc::unbounded_channel();
+    let mut watcher = Watcher::open(context.clone(), order, notices, events)?;
+    watcher.look_for_slots()?;
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            Some(event) = inbox.recv() => watcher.take(event)?,
+        }
+    }
+}
+
+/// What the threads and tasks of a watch report back.
+enum Event {
+    /// Something was made in the journal or in a slot.
+    Changed(Vec<i32>),
+    /// The journal can't be watched any longer.
+    Blind(io::Error),
+    /// A slot's lock was got.
+    Locked(SlotLock),
+    /// A slot could not be waited for.
+    Failed(Slot, JournalError),
+    /// A slot was let go, with something left open in it or not.
+    LetGo(Slot, LeftOpen),
+    /// A slot in which something was left open is due again.
+    Due(Slot),
+}
+
+/// Whether something is left open in a slot, which then is tried again at a slow pace.
+type LeftOpen = bool;
+
+/// What the watcher is about with a slot. A slot that it is not about anything with has nothing open, and its next
+/// owner will be noticed.
+enum Busy {
+    /// A waiter or a recovery is under way; did the slot change meanwhile?
+    UnderWay { changed: bool },
+    /// Something is left open: it is due again later, or as soon as somebody else has used the slot.
+    Pausing,
+}
+
+struct Watcher {
+    context: Context,
+    order: Order,
+    notices: mpsc::UnboundedSender<Notice>,
+    events: mpsc::UnboundedSender<Event>,
+    inotify: Arc<OwnedFd>,
+    /// The inotify watch of the journal itself.
+    journal_watch: i32,
+    /// Slots by their inotify watch.
+    watched: HashMap<i32, Slot>,
+    busy: HashMap<u32, Busy>,
+}
+
+impl Watcher {
+    fn open(
+        context: Context,
+        order: Order,
+        notices: mpsc::UnboundedSender<Notice>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Self, JournalError> {
+        let path = context.journal.path().to_owned();
+        let unwatched = |e: io::Error| JournalError::io("watch", &path, e);
+        let fd = Arc::new(inotify::init(CreateFlags::CLOEXEC).map_err(|e| unwatched(e.into()))?);
+        let journal_watch = inotify::add_watch(&fd, &path, WatchFlags::CREATE | WatchFlags::MOVED_TO)
+            .map_err(|e| unwatched(e.into()))?;
+        let (eyes, changes) = (Arc::clone(&fd), events.clone());
+        let thread = std::thread::Builder::new().name("journal-watch".to_owned());
+        thread.spawn(move || report_changes(&eyes, &changes)).map_err(unwatched)?;
+        let (watched, busy) = (HashMap::new(), HashMap::new());
+        Ok(Self { context, order, notices, events, inotify: fd, journal_watch, watched, busy })
+    }
+
+    /// Watches slots that are new. Each is waited for at once: somebody may own it, or have died in it.
+    fn look_for_slots(&mut self) -> Result<(), JournalError> {
+        for slot in self.context.journal.slots()? {
+            if self.watched.values().any(|watched| *watched == slot) {
+                continue;
+            }
+            match inotify::add_watch(&self.inotify, slot.path(), WatchFlags::CREATE) {
+                Ok(watch) => {
+                    self.watched.insert(watch, slot.clone());
+                    self.wait_for(slot);
+                }
+                Err(e) => self.skip(&slot, &format!("can't be watched: {e}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Wakes waiters for slots that got a new owner. An overflow (-1) says nothing about which: all are looked at.
+    fn changed(&mut self, watches: &[i32]) {
+        let overflow = watches.contains(&-1);
+        let owned = self.watched.iter().filter(|(watch, _)| overflow || watches.contains(watch));
+        let owned: Vec<_> = owned.map(|(_, slot)| slot.clone()).collect();
+        owned.into_iter().for_each(|slot| self.wait_for(slot));
+    }
+
+    /// Starts a thread that waits for a slot's lock, unless the slot is being dealt with already.
+    fn wait_for(&mut self, slot: Slot) {
+        if let Some(Busy::UnderWay { changed }) = self.busy.get_mut(&slot.number()) {
+            *changed = true;
+            return;
+        }
+        self.busy.insert(slot.number(), Busy::UnderWay { changed: false });
+        let journal: Journal = self.context.journal.clone();
+        let events = self.events.clone();
+        let waiter = std::thread::Builder::new().name(format!("slot-{}", slot.number()));
+        let name = slot.clone();
+        let spawned = waiter.stack_size(WAITER_STACK_BYTES).spawn(move || {
+            let event = match journal.claim_when_free(&slot) {
+                Ok(Some(lock)) => Event::Locked(lock),
+                Ok(None) => Event::LetGo(slot, false),
+                Err(e) => Event::Failed(slot, e),
+            };
+            // If nobody listens any more, the lock goes with the event.
+            let _ = events.send(event);
+        });
+        if let Err(e) = spawned {
+            self.busy.remove(&name.number());
+            self.skip(&name, &format!("can't be waited for: {e}"));
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), JournalError> {
+        match event {
+            Event::Changed(watches) => {
+                self.look_for_slots()?;
+                self.changed(&watches);
+            }
+            Event::Blind(e) => return Err(JournalError::io("watch", self.context.journal.path(), e)),
+            Event::Locked(lock) => self.recover(lock),
+            Event::Failed(slot, e) => self.failed(&slot, &e),
+            Event::LetGo(slot, true) => {
+                self.busy.insert(slot.number(), Busy::Pausing);
+                let events = self.events.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(SLOW).await;
+                    let _ = events.send(Event::Due(slot));
+                });
+            }
+            Event::LetGo(slot, false) => self.let_go(slot),
+            Event::Due(slot) => {
+                if let Some(Busy::Pausing) = self.busy.get(&slot.number()) {
+                    self.wait_for(slot);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is open in a slot. If it changed meanwhile, that may have been its next owner.
+    fn let_go(&mut self, slot: Slot) {
+        if let Some(Busy::UnderWay { changed: true }) = self.busy.remove(&slot.number()) {
+            self.wait_for(slot);
+        }
+    }
+
+    /// Takes a locked slot over, and drives what is open in it in the background.
+    fn recover(&mut self, lock: SlotLock) {
+        let slot = lock.slot().clone();
+        match Recovery::of(&self.context, lock, self.order) {
+            Ok(None) => self.let_go(slot),
+            Ok(Some(recovery)) => {
+                let unfinished = recovery.found();
+                let _ = self.notices.send(Notice::TakenOver { slot: slot.number(), unfinished });
+                tokio::spawn(drive(recovery, self.notices.clone(), self.events.clone()));
+            }
+            Err(e) => self.failed(&slot, &e),
+        }
+    }
+
+    fn failed(&mut self, slot: &Slot, e: &JournalError) {
+        self.busy.remove(&slot.number());
+        self.skip(slot, &e.to_string());
+    }
+
+    fn skip(&self, slot: &Slot, why: &str) {
+        tracing::warn!(slot = slot.number(), "slot skipped: {why}");
+        let _ = self.notices.send(Notice::Skipped { slot: slot.number(), why: why.to_owned() });
+    }
+}
+
+impl Drop for Watcher {
+    /// Taking the watch away wakes the thread that reads, which then finds nobody listening.
+    fn drop(&mut self) {
+        let _ = inotify::remove_watch(&self.inotify, self.journal_watch);
+    }
+}
+
+/// Reports changes until nobody listens.
+fn report_changes(inotify: &OwnedFd, events: &mpsc::UnboundedSender<Event>) {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(inotify, &mut buffer);
+    loop {
+        let mut watches = Vec::new();
+        let event = loop {
+            match reader.next() {
+                Ok(event) => watches.push(event.wd()),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(e) => break Event::Blind(e.into()),
+            }
+            if reader.is_buffer_empty() {
+                break Event::Changed(watches);
+            }
+        };
+        let blind = matches!(event, Event::Blind(_));
+        if events.send(event).is_err() || blind {
+            return;
+        }
+    }
+}
+
+async fn drive(
+    recovery: Recovery,
+    notices: mpsc::UnboundedSender<Notice>,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let slot = recovery.slot().clone();
+    let until = Instant::now() + HOLD_MAX;
+    recovery.wait(until).await;
+    let mut report = Report::default();
+    let sagas = recovery.close(until, &mut report).await;
+    let left_open = crate::log::history::open_in(&slot).is_ok_and(|open| !open.is_empty());
+    let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas: sagas.into_iter().collect() });
+    let _ = events.send(Event::LetGo(slot, left_open));
+}
