@@ -8,7 +8,7 @@
 pub mod articles;
 pub mod audit;
 pub mod like;
-// pub mod service;
+pub mod service;
 pub mod unlike;
 pub mod users;
 
@@ -19,7 +19,7 @@ use crate::saga::Definitions;
 
 pub use articles::ArticleService;
 pub use ask::AskError;
-// pub use service::{ActError, LikeAnswer, Likes, UnlikeAnswer};
+pub use service::{ActError, LikeAnswer, Likes, UnlikeAnswer};
 pub use users::UserService;
 
 /// Both sagas: what a runner must know to drive and to recover likes.
