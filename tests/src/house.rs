@@ -1,0 +1,256 @@
+//! A house: both daemons and a journal in a throwaway directory.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use like_client::likes;
+use like_client::log::Journal;
+use like_client::rpc::Remote;
+use like_client::runner::{Context, Options, Participants};
+use like_protocol::likes::{ARTICLE_ROLE, USER_ROLE};
+use like_protocol::time::{BootClock, Clock};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::process::{Armed, Ended, Fault, Running, eventually, program};
+
+/// One of the two services.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Service {
+    /// The article service.
+    Article,
+    /// The user service.
+    User,
+}
+
+impl Service {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Article, Self::User];
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Article => "like-articled",
+            Self::User => "like-userd",
+        }
+    }
+
+    fn role(self) -> &'static str {
+        match self {
+            Self::Article => ARTICLE_ROLE,
+            Self::User => USER_ROLE,
+        }
+    }
+}
+
+/// Both daemons and a journal in a throwaway directory. Everything goes when it is dropped.
+#[derive(Debug)]
+pub struct House {
+    program: PathBuf,
+    article: Option<Running>,
+    user: Option<Running>,
+    directory: tempfile::TempDir,
+}
+
+impl House {
+    /// A house whose daemons run. `program` holds all programs.
+    ///
+    /// # Panics
+    /// The daemons don't come up.
+    pub fn open(program: impl Into<PathBuf>) -> Self {
+        let mut house = Self::closed(program);
+        Service::BOTH.into_iter().for_each(|service| house.start(service));
+        house
+    }
+
+    /// A house whose daemons don't run yet.
+    ///
+    /// # Panics
+    /// No directory can be made.
+    pub fn closed(program: impl Into<PathBuf>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        Self { program: program.into(), article: None, user: None, directory }
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where a service listens.
+    pub fn socket(&self, service: Service) -> PathBuf {
+        self.path().join(format!("{}.sock", service.role()))
+    }
+
+    /// Where the journal is.
+    pub fn journal(&self) -> PathBuf {
+        self.path().join("journal")
+    }
+
+    /// Starts a daemon and waits until it serves.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn start(&mut self, service: Service) {
+        self.start_with(service, &[]);
+    }
+
+    /// Starts a daemon with faults, and waits until it serves.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn start_with(&mut self, service: Service, faults: &[Fault]) -> Armed {
+        let mut command = program(&self.program, service.program());
+        let data = self.path().join(format!("{}-data", service.role()));
+        command.arg("--socket").arg(self.socket(service)).arg("--data").arg(data);
+        let armed = Armed::arm(&mut command, self.path(), faults);
+        let mut daemon = Running::start(&mut command);
+        let socket = self.socket(service);
+        eventually("a daemon's socket", || {
+            assert!(!daemon.has_ended(), "{} ended at its start", service.program());
+            UnixStream::connect(&socket).ok()
+        });
+        *self.slot(service) = Some(daemon);
+        armed
+    }
+
+    fn slot(&mut self, service: Service) -> &mut Option<Running> {
+        match service {
+            Service::Article => &mut self.article,
+            Service::User => &mut self.user,
+        }
+    }
+
+    fn daemon(&self, service: Service) -> &Running {
+        let daemon = match service {
+            Service::Article => &self.article,
+            Service::User => &self.user,
+        };
+        daemon.as_ref().expect("the daemon was started")
+    }
+
+    /// Kills a daemon by SIGKILL.
+    ///
+    /// # Panics
+    /// It was not started.
+    pub fn kill(&mut self, service: Service) {
+        self.slot(service).take().expect("the daemon was started").kill();
+    }
+
+    /// Stops a daemon by SIGTERM and waits for its end.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub fn stop(&mut self, service: Service) -> Ended {
+        self.daemon(service).signal(Signal::TERM);
+        self.slot(service).take().expect("the daemon was started").end()
+    }
+
+    /// Waits for the end of a daemon that dies by itself.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn await_death(&mut self, service: Service) -> Ended {
+        self.slot(service).take().expect("the daemon was started").end()
+    }
+
+    /// Whether a daemon has ended by itself.
+    pub fn has_died(&mut self, service: Service) -> bool {
+        self.slot(service).as_mut().is_some_and(Running::has_ended)
+    }
+
+    /// Stops a daemon's process by SIGSTOP: it keeps its socket and answers nothing.
+    pub fn freeze(&self, service: Service) {
+        self.daemon(service).signal(Signal::STOP);
+        eventually("a frozen daemon", || self.daemon(service).is_stopped().then_some(()));
+    }
+
+    /// Lets a frozen daemon go on.
+    pub fn thaw(&self, service: Service) {
+        self.daemon(service).signal(Signal::CONT);
+    }
+
+    /// A `likectl` command, to be started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program(&self.program, "likectl");
+        command
+            .arg("--article-socket")
+            .arg(self.socket(Service::Article))
+            .arg("--user-socket")
+            .arg(self.socket(Service::User))
+            .arg("--journal")
+            .arg(self.journal())
+            .args(arguments);
+        command
+    }
+
+    /// Runs `likectl` to its end.
+    pub fn likectl(&self, arguments: &[&str]) -> Ended {
+        Ended::of(&mut self.command(arguments))
+    }
+
+    /// Runs `likectl --json`, insists on success, and returns what it says.
+    ///
+    /// # Panics
+    /// It fails.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let mut with_json = vec!["--json"];
+        with_json.extend(arguments);
+        self.likectl(&with_json).expect_code(0).json()
+    }
+
+    /// Makes an article with this id.
+    ///
+    /// # Panics
+    /// It can't be made.
+    #[track_caller]
+    pub fn article(&self, id: u64) {
+        self.json(&["article", "create", "--id", &id.to_string(), "A title"]);
+    }
+
+    /// An article's likes.
+    ///
+    /// # Panics
+    /// It can't be read.
+    #[track_caller]
+    pub fn likes(&self, article: u64) -> u64 {
+        self.json(&["article", "show", &article.to_string()])["likes"].as_u64().expect("a number")
+    }
+
+    /// How many like records an article has.
+    ///
+    /// # Panics
+    /// They can't be read.
+    #[track_caller]
+    pub fn records(&self, article: u64) -> usize {
+        self.json(&["article", "likers", &article.to_string()]).as_array().expect("a list").len()
+    }
+
+    /// What a runner of this test's own process works with.
+    ///
+    /// # Panics
+    /// The journal can't be opened.
+    pub fn context(&self) -> Context {
+        self.context_with(Options::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Panics
+    /// The journal can't be opened.
+    pub fn context_with(&self, options: Options) -> Context {
+        let clock: Arc<dyn Clock> = Arc::new(BootClock::open().expect("a boot id"));
+        let remote = |service: Service| {
+            Arc::new(Remote::unix(service.role(), self.socket(service), Arc::clone(&clock)))
+        };
+        Context {
+            journal: Journal::open(&self.journal()).expect("a journal"),
+            definitions: likes::definitions(),
+            participants: Participants::new().with(remote(Service::Article)).with(remote(Service::User)),
+            clock: Arc::clone(&clock),
+            options,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Child processes that can't outlive their test, and faults that prove that they fired.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use like_protocol::failpoint::Failpoint;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take that takes milliseconds: generous, for a machine that does other things as well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something is there.
+///
+/// # Panics
+/// It is not there in time.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a process is to do at a failpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Die by SIGKILL at the n-th passage, counted from 1.
+    Kill(Failpoint, u32),
+    /// Stop by SIGSTOP at the n-th passage.
+    Stop(Failpoint, u32),
+}
+
+impl Fault {
+    fn spec(self) -> String {
+        let (point, passage, what) = match self {
+            Self::Kill(point, passage) => (point, passage, "kill"),
+            Self::Stop(point, passage) => (point, passage, "stop"),
+        };
+        let skip = passage - 1;
+        let before = if skip == 0 { String::new() } else { format!("{skip}*off->") };
+        format!("{}={before}1*return({what})->off", point.name())
+    }
+
+    fn point(self) -> Failpoint {
+        match self {
+            Self::Kill(point, _) | Self::Stop(point, _) => point,
+        }
+    }
+}
+
+/// Faults armed in one process, and the file in which they leave their mark.
+#[derive(Debug)]
+pub struct Armed {
+    faults: Vec<Fault>,
+    mark: PathBuf,
+}
+
+impl Armed {
+    /// Arms faults in the environment of a command that is about to be started.
+    pub fn arm(command: &mut Command, directory: &Path, faults: &[Fault]) -> Self {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mark = directory.join(format!("mark-{number}"));
+        let specs: Vec<_> = faults.iter().map(|fault| fault.spec()).collect();
+        command.env("FAILPOINTS", specs.join(";")).env("LIKE_FAILPOINT_MARK", &mark);
+        Self { faults: faults.to_vec(), mark }
+    }
+
+    /// Whether a fault has fired.
+    pub fn fired(&self, point: Failpoint) -> bool {
+        fs::read_to_string(&self.mark).is_ok_and(|marks| marks.lines().any(|mark| mark == point.name()))
+    }
+
+    /// Whether all of them have.
+    pub fn all_fired(&self) -> bool {
+        self.faults.iter().all(|fault| self.fired(fault.point()))
+    }
+}
+
+/// A running process; killed when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Starts a command with its output caught.
+    ///
+    /// # Panics
+    /// It can't be started.
+    pub fn start(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self { child: child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")) }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// It is gone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// Kills it by SIGKILL and waits until it is gone, so that its locks and sockets are free.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
+    /// Whether it is stopped.
+    pub fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// It does not end in time.
+    pub fn end(mut self) -> Ended {
+        let mut out = self.child.stdout.take().expect("stdout is caught");
+        let mut err = self.child.stderr.take().expect("stderr is caught");
+        // Both pipes are drained at once: a full one would keep the process from ending.
+        let reader = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = err.read_to_string(&mut text);
+            text
+        });
+        let mut stdout = String::new();
+        let _ = out.read_to_string(&mut stdout);
+        let stderr = reader.join().expect("the reader ends");
+        let status = eventually("the end of a process", || self.child.try_wait().expect("a child"));
+        Ended { status, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// What it wrote.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// It can't be started.
+    pub fn of(command: &mut Command) -> Self {
+        Running::start(command).end()
+    }
+
+    /// Its exit code; `None` if a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Whether SIGKILL ended it.
+    pub fn was_killed(&self) -> bool {
+        self.status.signal() == Some(Signal::KILL.as_raw())
+    }
+
+    /// Its standard output as one JSON document.
+    ///
+    /// # Panics
+    /// It is none.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {self:?}"))
+    }
+
+    /// Its standard error's last line as one JSON document: the error.
+    ///
+    /// # Panics
+    /// It is none.
+    #[track_caller]
+    pub fn error(&self) -> serde_json::Value {
+        let last = self.stderr.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|e| panic!("no JSON error ({e}): {self:?}"))
+    }
+
+    /// Insists on an exit code.
+    ///
+    /// # Panics
+    /// It was another.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code(), Some(code), "{self:?}");
+        self
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+/// A command of the program that holds all programs.
+pub fn program(path: &Path, name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(path);
+    command.arg(name).env_remove("FAILPOINTS").env("RUST_BACKTRACE", "0");
+    command
+}
