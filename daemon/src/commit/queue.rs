@@ -1,0 +1,222 @@
+//! The bounded queue between sessions and the writer.
+//!
+//! It is bounded by requests and by their bytes. What does not fit is answered with `busy` at once: a client that
+//! waits and comes back costs nothing here.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use like_protocol::message::{Reply, Request, RequestBody, RetryReason, Settlement};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::unsent::Unsent;
+
+/// How many bytes of requests may wait. Full batches of settlements are the only requests of any size; of those,
+/// some hundreds fit.
+pub const QUEUED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A request and where its answer goes.
+#[derive(Debug)]
+pub struct Job {
+    /// What is asked.
+    pub request: Request,
+    /// The session that waits for it. It bounds how many jobs it has on their way, and so what waits in its channel.
+    pub session: UnboundedSender<Answer>,
+}
+
+/// A durable answer on its way to its session.
+#[derive(Debug)]
+pub struct Answer {
+    /// What the client is told.
+    pub reply: Reply,
+    /// Counts the answer's bytes until they have been sent.
+    pub unsent: Unsent,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Queue {
+    state: Mutex<State>,
+    arrived: Condvar,
+    limit: usize,
+}
+
+#[derive(Default, Debug)]
+struct State {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// What came out of the queue.
+#[derive(Debug)]
+pub enum Drained {
+    /// The oldest jobs, in their order; none if nothing came in time.
+    Jobs(Vec<Job>),
+    /// It is closed, and there is nothing left in it.
+    Ended,
+}
+
+impl Queue {
+    /// A queue that holds `limit` jobs, at least one.
+    pub fn new(limit: usize) -> Self {
+        Self { state: Mutex::default(), arrived: Condvar::new(), limit: limit.max(1) }
+    }
+
+    /// Adds a job at the end.
+    ///
+    /// # Errors
+    /// The queue is full or closed. The job comes back with what its client is to be told.
+    // The job is large, and the refusal rare: it is worth more than a box around every job.
+    #[allow(clippy::result_large_err)]
+    pub fn submit(&self, job: Job) -> Result<(), (Job, RetryReason)> {
+        let mut state = self.state();
+        let bytes = bytes_of(&job.request.body);
+        if state.closed {
+            return Err((job, RetryReason::Draining));
+        }
+        if state.jobs.len() >= self.limit || state.bytes + bytes > QUEUED_BYTES_MAX {
+            return Err((job, RetryReason::Busy));
+        }
+        state.bytes += bytes;
+        state.jobs.push_back(job);
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Takes out up to `most` jobs. If there are none it waits until one comes, the queue is closed, or `wait` is over.
+    pub fn drain(&self, most: usize, wait: Option<Duration>) -> Drained {
+        let state = self.state();
+        let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
+        let mut state = match wait {
+            Some(wait) => {
+                self.arrived.wait_timeout_while(state, wait, idle).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.arrived.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
+        };
+        if state.jobs.is_empty() && state.closed {
+            return Drained::Ended;
+        }
+        let count = most.min(state.jobs.len());
+        let jobs: Vec<_> = state.jobs.drain(..count).collect();
+        state.bytes -= jobs.iter().map(|job| bytes_of(&job.request.body)).sum::<usize>();
+        Drained::Jobs(jobs)
+    }
+
+    /// Lets nothing more in. What is in it is still drained.
+    pub fn close(&self) {
+        self.state().closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// How many jobs wait.
+    pub fn len(&self) -> usize {
+        self.state().jobs.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many may wait.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// About how much memory a request holds on to.
+fn bytes_of(body: &RequestBody) -> usize {
+    let payload = match body {
+        RequestBody::Step(step) => step.operation.0.len(),
+        RequestBody::Settle(settlements) => settlements
+            .iter()
+            .map(|settlement| {
+                size_of::<Settlement>() + settlement.note.as_ref().map_or(0, |note| note.0.len())
+            })
+            .sum(),
+        RequestBody::Query(payload) | RequestBody::Command(payload) => payload.0.len(),
+        RequestBody::Unsettled { .. } | RequestBody::Status => 0,
+    };
+    size_of::<Job>() + payload
+}
+
+#[cfg(test)]
+mod tests {
+    use like_protocol::message::Payload;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn job(id: u64, bytes: usize) -> Job {
+        let body = RequestBody::Query(Payload(vec![0; bytes]));
+        Job { request: Request { id, body }, session: mpsc::unbounded_channel().0 }
+    }
+
+    fn ids(drained: Drained) -> Vec<u64> {
+        match drained {
+            Drained::Jobs(jobs) => jobs.iter().map(|job| job.request.id).collect(),
+            Drained::Ended => panic!("ended"),
+        }
+    }
+
+    #[test]
+    fn jobs_come_out_in_order_and_a_full_queue_says_busy() {
+        let queue = Queue::new(2);
+        queue.submit(job(1, 0)).unwrap();
+        queue.submit(job(2, 0)).unwrap();
+        let (refused, reason) = queue.submit(job(3, 0)).unwrap_err();
+        assert_eq!((refused.request.id, reason), (3, RetryReason::Busy));
+        assert_eq!(ids(queue.drain(1, None)), [1]);
+        queue.submit(job(4, 0)).unwrap();
+        assert_eq!(ids(queue.drain(9, None)), [2, 4]);
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let queue = Queue::new(100);
+        queue.submit(job(1, QUEUED_BYTES_MAX / 2)).unwrap();
+        let (_, reason) = queue.submit(job(2, QUEUED_BYTES_MAX / 2)).unwrap_err();
+        assert_eq!(reason, RetryReason::Busy);
+        assert_eq!(ids(queue.drain(9, None)), [1]);
+        queue.submit(job(3, QUEUED_BYTES_MAX / 2)).unwrap();
+    }
+
+    #[test]
+    fn a_closed_queue_lets_nothing_in_and_everything_out() {
+        let queue = Queue::new(2);
+        queue.submit(job(1, 0)).unwrap();
+        queue.close();
+        assert_eq!(queue.submit(job(2, 0)).unwrap_err().1, RetryReason::Draining);
+        assert_eq!(ids(queue.drain(9, None)), [1]);
+        assert!(matches!(queue.drain(9, None), Drained::Ended));
+    }
+
+    #[test]
+    fn a_wait_that_is_over_brings_nothing() {
+        let queue = Queue::new(2);
+        assert!(ids(queue.drain(9, Some(Duration::from_millis(1)))).is_empty());
+    }
+
+    #[test]
+    fn a_waiting_drain_wakes_for_a_job_and_for_the_end() {
+        let queue = Queue::new(2);
+        std::thread::scope(|scope| {
+            let drained = scope.spawn(|| (ids(queue.drain(9, None)), queue.drain(9, None)));
+            queue.submit(job(1, 0)).unwrap();
+            while !queue.is_empty() {
+                std::thread::yield_now();
+            }
+            queue.close();
+            let (first, second) = drained.join().unwrap();
+            assert_eq!(first, [1]);
+            assert!(matches!(second, Drained::Ended));
+        });
+    }
+}

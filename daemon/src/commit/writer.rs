@@ -1,0 +1,227 @@
+//! The one thread that owns the store.
+//!
+//! Over and over: drain the queue, read the clock once, evaluate every request in order against the store and what the
+//! group has written so far, apply and sync, and only then answer. Duplicates and reads are answered after the sync
+//! too, so nothing is ever shown that a crash could take back. A write or sync that fails ends the thread: nobody of
+//! its group is answered, and the process ends with it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use like_protocol::failpoint::{Failpoint, reach};
+use like_protocol::ids::StoreId;
+use like_protocol::message::{DaemonStatus, Direction, Reply, ReplyBody, RequestBody, RetryReason};
+use like_protocol::time::{Clock, Now};
+use tracing::{error, info, warn};
+
+use super::Gauges;
+use super::queue::{Answer, Drained, Job, Queue};
+use super::space::{Room, Space};
+use super::unsent::UnsentTotal;
+use crate::participant::domain::Domain;
+use crate::participant::{Moment, Participant};
+use crate::store::{Store, StoreError, Tx};
+
+/// How many requests one group takes. Beyond a few hundred the sync costs little per request, and a larger group
+/// would only make everyone wait longer.
+pub const GROUP_REQUESTS_MAX: usize = 256;
+
+/// How long a record may be due before an otherwise idle daemon wakes up for it: so a second's worth goes at once.
+const COLLECTION_SLACK_MS: u64 = 1000;
+
+/// What a supervisor hears as long as groups are being committed.
+pub struct Heartbeat {
+    /// How long it may hear nothing.
+    pub interval: Duration,
+    /// Tells it.
+    pub beat: Box<dyn FnMut() + Send>,
+}
+
+/// Who this daemon is, for its status.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Which service.
+    pub role: &'static str,
+    /// Which store.
+    pub store: StoreId,
+    /// Software version.
+    pub software: String,
+}
+
+/// The writer and what it works with.
+pub struct Writer<D: Domain, S: Store> {
+    /// The rules.
+    pub participant: Participant<D>,
+    /// The store, owned from now on.
+    pub store: S,
+    /// Where requests come from.
+    pub queue: Arc<Queue>,
+    /// The clock that decides about deadlines.
+    pub clock: Arc<dyn Clock>,
+    /// How much disk is left.
+    pub space: Space,
+    /// Who this is.
+    pub identity: Identity,
+    /// What sessions know.
+    pub gauges: Arc<Gauges>,
+    /// The supervisor, if there is one.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+impl<D: Domain, S: Store> Writer<D, S> {
+    /// Works until the queue is closed and empty. Whatever was in it is then durable and answered.
+    ///
+    /// # Errors
+    /// The store failed. The group at hand is not answered, and nothing after it may be.
+    pub fn run(&mut self) -> Result<(), StoreError> {
+        let mut work = Work {
+            ready_at: self.clock.now(),
+            groups: 0,
+            committed: 0,
+            storage_low: false,
+            unsent: UnsentTotal::default(),
+            beaten: Instant::now(),
+        };
+        loop {
+            let wait = self.idle_wait(&work);
+            match self.queue.drain(GROUP_REQUESTS_MAX, wait) {
+                Drained::Ended => return Ok(()),
+                Drained::Jobs(jobs) => self.group(&mut work, jobs)?,
+            }
+            self.beat(&mut work);
+        }
+    }
+
+    /// How long the queue may be waited for: without end, unless a supervisor listens or a record will be due.
+    fn idle_wait(&self, work: &Work) -> Option<Duration> {
+        let beat =
+            self.heartbeat.as_ref().map(|heart| (heart.interval / 2).saturating_sub(work.beaten.elapsed()));
+        let due = self.participant.next_due_ms().map(|due_ms| {
+            let now = self.clock.now();
+            Duration::from_millis((due_ms + COLLECTION_SLACK_MS).saturating_sub(now.at_ms))
+        });
+        beat.into_iter().chain(due).min()
+    }
+
+    fn beat(&mut self, work: &mut Work) {
+        if let Some(heart) = &mut self.heartbeat
+            && work.beaten.elapsed() >= heart.interval / 2
+        {
+            (heart.beat)();
+            work.beaten = Instant::now();
+        }
+    }
+
+    /// One group: evaluated, made durable, answered.
+    fn group(&mut self, work: &mut Work, jobs: Vec<Job>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let storage_low = if jobs.iter().any(needs_space) { self.look_at_space(work) } else { false };
+        let moment = Moment { now, storage_low };
+        let touches_sagas =
+            jobs.iter().any(|job| matches!(job.request.body, RequestBody::Step(_) | RequestBody::Settle(_)));
+        let count = jobs.len() as u64;
+        let asks_status = jobs.iter().any(|job| matches!(job.request.body, RequestBody::Status));
+        let status = asks_status.then(|| self.status(work, &now));
+
+        let mut tx = Tx::new(&self.store);
+        let mut answers = Vec::with_capacity(jobs.len());
+        for Job { request, session } in jobs {
+            let body = match (request.body, &status) {
+                (RequestBody::Status, Some(status)) => ReplyBody::Status(status.clone()),
+                (RequestBody::Query(_) | RequestBody::Unsettled { .. }, _) if work.unsent.is_too_much() => {
+                    ReplyBody::Retry(RetryReason::Busy)
+                }
+                (body, _) => self.participant.evaluate(&mut tx, &moment, body)?,
+            };
+            let unsent = work.unsent.count(&body);
+            answers.push((session, Answer { reply: Reply { id: request.id, body }, unsent }));
+        }
+        let overdue =
+            self.participant.next_due_ms().is_some_and(|due| due + COLLECTION_SLACK_MS <= now.at_ms);
+        if !tx.is_empty() || overdue {
+            self.participant.end_group(&mut tx, &moment)?;
+        }
+        let batches = tx.into_batches();
+
+        let pass = |point| {
+            if touches_sagas {
+                reach(point);
+            }
+        };
+        pass(Failpoint::GroupEvaluated);
+        if !batches.is_empty() {
+            for batch in batches {
+                self.store.apply(batch)?;
+            }
+            pass(Failpoint::GroupApplied);
+            self.store.sync()?;
+            work.groups += 1;
+            work.committed += count;
+        }
+        pass(Failpoint::GroupSynced);
+        for (session, answer) in answers {
+            // A session that is gone asks again, if it matters to it, on a new connection.
+            let _gone = session.send(answer);
+        }
+        pass(Failpoint::GroupAnswered);
+        Ok(())
+    }
+
+    fn status(&self, work: &Work, now: &Now) -> DaemonStatus {
+        let room = (self.space)().unwrap_or(Room { free_bytes: 0, total_bytes: 0 });
+        DaemonStatus {
+            role: self.identity.role.to_owned(),
+            store: self.identity.store,
+            software: self.identity.software.clone(),
+            pid: std::process::id(),
+            up_ms: now.at_ms.saturating_sub(work.ready_at.at_ms),
+            connections: self.gauges.connections.load(Ordering::Relaxed),
+            queued: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            queue_limit: u32::try_from(self.queue.limit()).unwrap_or(u32::MAX),
+            unsettled: self.participant.unsettled() as u64,
+            collectable: self.participant.collectable() as u64,
+            groups: work.groups,
+            committed: work.committed,
+            store_bytes: self.store.bytes(),
+            free_bytes: room.free_bytes,
+            storage_low: room.is_low(),
+        }
+    }
+
+    fn look_at_space(&self, work: &mut Work) -> bool {
+        let low = match (self.space)() {
+            Ok(room) => room.is_low(),
+            Err(e) => {
+                error!("can't see how much disk space is left: {e}");
+                true
+            }
+        };
+        match (work.storage_low, low) {
+            (false, true) => warn!("little disk space is left: new actions are refused until there is more"),
+            (true, false) => info!("there is enough disk space again"),
+            _ => {}
+        }
+        work.storage_low = low;
+        low
+    }
+}
+
+/// Whether a request may begin something new.
+fn needs_space(job: &Job) -> bool {
+    match &job.request.body {
+        RequestBody::Step(step) => step.direction == Direction::Action,
+        RequestBody::Command(_) => true,
+        _ => false,
+    }
+}
+
+/// What the writer keeps from group to group.
+struct Work {
+    ready_at: Now,
+    groups: u64,
+    committed: u64,
+    storage_low: bool,
+    unsent: UnsentTotal,
+    beaten: Instant,
+}

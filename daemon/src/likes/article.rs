@@ -1,0 +1,287 @@
+//! The article service: articles and their number of likes.
+//!
+//! Rows, with ids in eight bytes, highest first:
+//!
+//! ```text
+//! 10 article   -> title (UTF-8)
+//! 11 article   -> likes(number) change(number)
+//! ```
+//!
+//! The count is a row of its own, so that a like writes a few bytes whatever the title. A count needs no lock: +1 and
+//! -1 commute, and a compensation is the opposite step, never an old value written back.
+
+use like_protocol::ids::SagaId;
+use like_protocol::likes::article::{
+    Article, ArticleAnswer, ArticleCommand, ArticleOperation, ArticleQuery, ArticleRejection, ArticleReply,
+    TITLE_CHARS_MAX,
+};
+use like_protocol::likes::{ARTICLE_ROLE, ArticleId};
+use tracing::error;
+
+use crate::participant::domain::{Context, Domain, Stop};
+use crate::participant::holds::{Hold, Mode, Resource};
+use crate::store::fields::{Fields, Malformed, Stored, put_number};
+use crate::store::{KeyRange, StoreError};
+
+const TITLE: u8 = 0x10;
+const COUNT: u8 = 0x11;
+
+type Stopped = Stop<ArticleRejection>;
+
+/// The article service's domain.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Articles;
+
+/// An article's likes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Count {
+    likes: u64,
+    /// Grows with every change of `likes`.
+    change: u64,
+}
+
+impl Domain for Articles {
+    const ROLE: &'static str = ARTICLE_ROLE;
+
+    type Operation = ArticleOperation;
+    type Reply = ArticleReply;
+    type Rejection = ArticleRejection;
+    type Note = ();
+    type Query = ArticleQuery;
+    type Command = ArticleCommand;
+    type Answer = ArticleAnswer;
+
+    fn holds(&self, operation: &ArticleOperation) -> Vec<Hold> {
+        vec![Hold { resource: touched(article_of(operation)), mode: Mode::Shared }]
+    }
+
+    fn act(
+        &self,
+        context: &mut Context<'_, '_>,
+        _: SagaId,
+        operation: &ArticleOperation,
+    ) -> Result<ArticleReply, Stopped> {
+        let article = article_of(operation);
+        let Some(count) = context.load::<Count>(&key(COUNT, article))? else {
+            return Err(Stop::Rejected(ArticleRejection::NotFound(article)));
+        };
+        let likes = match operation {
+            ArticleOperation::AddLike(_) => count.likes.saturating_add(1),
+            ArticleOperation::RemoveLike(_) if count.likes == 0 => {
+                return Err(Stop::Rejected(ArticleRejection::NoLikes(article)));
+            }
+            ArticleOperation::RemoveLike(_) => count.likes - 1,
+        };
+        set_likes(context, article, count, likes);
+        Ok(ArticleReply { likes })
+    }
+
+    fn undo(
+        &self,
+        context: &mut Context<'_, '_>,
+        saga: SagaId,
+        operation: &ArticleOperation,
+        _: &ArticleReply,
+    ) -> Result<(), StoreError> {
+        let article = article_of(operation);
+        let count = context.load::<Count>(&key(COUNT, article))?;
+        let undone = match (operation, count) {
+            (ArticleOperation::AddLike(_), Some(count)) => {
+                count.likes.checked_sub(1).map(|likes| (count, likes))
+            }
+            (ArticleOperation::RemoveLike(_), Some(count)) => Some((count, count.likes.saturating_add(1))),
+            (_, None) => None,
+        };
+        match undone {
+            Some((count, likes)) => set_likes(context, article, count, likes),
+            // Only a count that was set to less than it should be gets here. The saga must end all the same; what is
+            // wrong is the count, and an audit shows it.
+            None => {
+                error!(saga_id = %saga, %article, "a like can't be taken back from a count of 0: audit the article")
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(
+        &self,
+        _: &mut Context<'_, '_>,
+        _: SagaId,
+        _: &ArticleOperation,
+        _: Option<()>,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn query(&self, context: &Context<'_, '_>, query: ArticleQuery) -> Result<ArticleAnswer, Stopped> {
+        match query {
+            ArticleQuery::Show(id) => read(context, id).map(ArticleAnswer::Article),
+            ArticleQuery::List { after, limit } => {
+                let all = KeyRange::prefix(&[TITLE]);
+                let range = match after {
+                    Some(after) => all.after(&key(TITLE, after)),
+                    None => all,
+                };
+                let rows = context.page(&range, limit)?;
+                let articles = rows.iter().map(|(key, _)| read(context, id_of(key)?));
+                Ok(ArticleAnswer::Page(articles.collect::<Result<_, _>>()?))
+            }
+        }
+    }
+
+    fn command(
+        &self,
+        context: &mut Context<'_, '_>,
+        command: ArticleCommand,
+    ) -> Result<ArticleAnswer, Stopped> {
+        let article = match command {
+            ArticleCommand::Create { id, title } => create(context, id, &title)?,
+            ArticleCommand::Repair { article, likes, if_change } => {
+                repair(context, article, likes, if_change)?
+            }
+        };
+        read(context, article).map(ArticleAnswer::Article)
+    }
+}
+
+fn create(context: &mut Context<'_, '_>, id: Option<ArticleId>, title: &str) -> Result<ArticleId, Stopped> {
+    if title.is_empty() || title.chars().count() > TITLE_CHARS_MAX {
+        return Err(Stop::Rejected(ArticleRejection::BadTitle));
+    }
+    let article = match id {
+        Some(id) if context.get(&key(TITLE, id))?.is_some() => {
+            return Err(Stop::Rejected(ArticleRejection::AlreadyExists(id)));
+        }
+        Some(id) => id,
+        None => next_free(context)?,
+    };
+    context.put(key(TITLE, article), title.as_bytes().to_vec());
+    context.put(key(COUNT, article), Count::default().stored());
+    Ok(article)
+}
+
+/// The id after the highest one, counted from 1; should the highest one have no next, the highest free one.
+fn next_free(context: &Context<'_, '_>) -> Result<ArticleId, Stopped> {
+    let mut range = KeyRange::prefix(&[TITLE]);
+    let Some((last, _)) = context.last(&range)? else { return Ok(ArticleId(1)) };
+    let mut id = id_of(&last)?;
+    if let Some(next) = id.0.checked_add(1) {
+        return Ok(ArticleId(next));
+    }
+    loop {
+        range = range.before(&key(TITLE, id));
+        let below = context.last(&range)?.map(|(key, _)| id_of(&key)).transpose()?;
+        match (id.0.checked_sub(1), below) {
+            (Some(free), below) if below != Some(ArticleId(free)) => return Ok(ArticleId(free)),
+            (Some(taken), _) => id = ArticleId(taken),
+            (None, _) => return Err(Stop::Rejected(ArticleRejection::AlreadyExists(id))),
+        }
+    }
+}
+
+/// Sets a count to what an audit counted, if nothing has moved since and nothing is under way.
+fn repair(
+    context: &mut Context<'_, '_>,
+    article: ArticleId,
+    likes: u64,
+    if_change: u64,
+) -> Result<ArticleId, Stopped> {
+    let Some(count) = context.load::<Count>(&key(COUNT, article))? else {
+        return Err(Stop::Rejected(ArticleRejection::NotFound(article)));
+    };
+    if count.change != if_change || context.touching(&touched(article)) > 0 {
+        return Err(Stop::Rejected(ArticleRejection::Changed(article)));
+    }
+    set_likes(context, article, count, likes);
+    Ok(article)
+}
+
+fn set_likes(context: &mut Context<'_, '_>, article: ArticleId, count: Count, likes: u64) {
+    context.put(key(COUNT, article), Count { likes, change: count.change + 1 }.stored());
+}
+
+fn read(context: &Context<'_, '_>, id: ArticleId) -> Result<Article, Stopped> {
+    let Some(title) = context.get(&key(TITLE, id))? else {
+        return Err(Stop::Rejected(ArticleRejection::NotFound(id)));
+    };
+    let damaged = |why| StoreError::damaged(&key(TITLE, id), Malformed(why));
+    let title = String::from_utf8(title).map_err(|_| damaged("the title is not UTF-8"))?;
+    let Some(Count { likes, change }) = context.load(&key(COUNT, id))? else {
+        return Err(damaged("the article has no count").into());
+    };
+    Ok(Article { id, title, likes, change, unsettled: context.touching(&touched(id)) })
+}
+
+fn article_of(operation: &ArticleOperation) -> ArticleId {
+    let (ArticleOperation::AddLike(article) | ArticleOperation::RemoveLike(article)) = operation;
+    *article
+}
+
+/// The resource by which unsettled steps of an article are counted.
+fn touched(article: ArticleId) -> Resource {
+    article.0.to_be_bytes().to_vec()
+}
+
+fn key(tag: u8, article: ArticleId) -> Vec<u8> {
+    let mut key = vec![tag];
+    key.extend(article.0.to_be_bytes());
+    key
+}
+
+fn id_of(key: &[u8]) -> Result<ArticleId, StoreError> {
+    let parse = || {
+        let mut fields = Fields::of(key);
+        fields.byte()?;
+        let id = ArticleId(fields.key_number()?);
+        fields.end()?;
+        Ok(id)
+    };
+    parse().map_err(|e| StoreError::damaged(key, e))
+}
+
+impl Stored for Count {
+    fn store(&self, out: &mut Vec<u8>) {
+        put_number(out, self.likes);
+        put_number(out, self.change);
+    }
+
+    fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Ok(Self { likes: fields.number()?, change: fields.number()? })
+    }
+}
+
+/// `kind(1) article(number)`, where `kind` is 0 to add and 1 to remove.
+impl Stored for ArticleOperation {
+    fn store(&self, out: &mut Vec<u8>) {
+        out.push(match self {
+            Self::AddLike(_) => 0,
+            Self::RemoveLike(_) => 1,
+        });
+        put_number(out, article_of(self).0);
+    }
+
+    fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let kind = fields.byte()?;
+        let article = ArticleId(fields.number()?);
+        match kind {
+            0 => Ok(Self::AddLike(article)),
+            1 => Ok(Self::RemoveLike(article)),
+            _ => Err(Malformed("an unknown operation")),
+        }
+    }
+}
+
+/// `likes(number)`.
+impl Stored for ArticleReply {
+    fn store(&self, out: &mut Vec<u8>) {
+        put_number(out, self.likes);
+    }
+
+    fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Ok(Self { likes: fields.number()? })
+    }
+}
+
+#[cfg(test)]
+#[path = "article_tests.rs"]
+mod tests;

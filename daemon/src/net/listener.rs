@@ -1,0 +1,123 @@
+//! Accepts connections and turns away whom it must.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use like_protocol::message::TurnedAway;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use super::peer::{Allowed, Peer};
+use super::session::{self, Service, SessionError};
+use crate::commit::Gauges;
+
+/// How long to wait after an accept that failed. Most such errors mean that descriptors or memory ran out, and trying
+/// again at once would only burn time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What it takes to accept connections.
+pub struct Server {
+    /// What sessions share.
+    pub service: Arc<Service>,
+    /// Who may speak.
+    pub allowed: Allowed,
+    /// How many connections may be open.
+    pub connections_max: u32,
+    /// Where open connections are counted.
+    pub gauges: Arc<Gauges>,
+}
+
+impl Server {
+    /// Accepts until `stop` is done, then closes the listener and returns the sessions that are still open; they end
+    /// when `closing` turns true. Connections that were not accepted stay with the socket, if somebody else holds
+    /// it as well (systemd does).
+    pub async fn run(
+        self,
+        listener: UnixListener,
+        stop: impl Future<Output = ()>,
+        closing: watch::Receiver<bool>,
+    ) -> JoinSet<()> {
+        let server = Arc::new(self);
+        let mut sessions = JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return sessions,
+                Some(_ended) = sessions.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        sessions.spawn(server.clone().connection(stream, closing.clone()));
+                    }
+                    Err(e) => {
+                        warn!("can't accept a connection, trying again: {e}");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: UnixStream, closing: watch::Receiver<bool>) {
+        let ended = match self.admit(&stream) {
+            Ok(Ok(_open)) => {
+                let (read, write) = stream.into_split();
+                session::serve(read, write, self.service.clone(), closing).await
+            }
+            Ok(Err(away)) => session::turn_away(stream, away).await,
+            Err(e) => Err(e.into()),
+        };
+        match ended {
+            Ok(()) => debug!("a session ended"),
+            Err(SessionError::Broken(e)) if is_ordinary(&e) => debug!("a session ended: {e}"),
+            Err(e) => warn!("a session was ended: {e}"),
+        }
+    }
+
+    /// Counts a connection in, if its peer is allowed and there is room.
+    fn admit(&self, stream: &UnixStream) -> io::Result<Result<Open, TurnedAway>> {
+        let open = Open::count(self.gauges.clone());
+        let peer = Peer::of(stream)?;
+        if !self.allowed.admits(&peer) {
+            info!(
+                uid = peer.uid,
+                pid = peer.pid,
+                "turned away: neither the user nor one of its groups is allowed"
+            );
+            return Ok(Err(TurnedAway::NotAllowed));
+        }
+        if open.others >= self.connections_max {
+            info!(uid = peer.uid, pid = peer.pid, "turned away: {} connections are open", open.others);
+            return Ok(Err(TurnedAway::TooManyConnections));
+        }
+        Ok(Ok(open))
+    }
+}
+
+/// One connection in the count of open ones.
+struct Open {
+    gauges: Arc<Gauges>,
+    others: u32,
+}
+
+impl Open {
+    fn count(gauges: Arc<Gauges>) -> Self {
+        let others = gauges.connections.fetch_add(1, Ordering::Relaxed);
+        Self { gauges, others }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gauges.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether an error is only the peer's going away, which peers may do at any time.
+fn is_ordinary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}

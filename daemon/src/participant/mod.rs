@@ -1,0 +1,281 @@
+//! The participant: the rules a daemon keeps for every saga step.
+//!
+//! One request after the other, evaluated against a store and what the group has written so far: seen? undone? late?
+//! locked? else the domain. No thread, socket, file or clock is touched here, so that a model checker or a simulator
+//! can drive exactly this code.
+//!
+//! * [`barrier`]: the rule as a pure function; start here.
+//! * [`record`]: what is remembered of a step, and how it is stored.
+//! * [`holds`]: what unsettled steps lock.
+//! * [`collect`]: when a record may be forgotten.
+//! * [`domain`]: what a domain brings.
+//! * [`boots`], [`running`]: the two clocks of a store: boots for deadlines, running time for things kept for a while.
+
+pub mod barrier;
+pub mod boots;
+pub mod collect;
+pub mod domain;
+pub mod holds;
+pub mod record;
+pub mod running;
+mod settle;
+mod step;
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use like_protocol::codec;
+use like_protocol::ids::StepId;
+use like_protocol::message::{
+    PAGE_ROWS_MAX, PAYLOAD_BYTES_MAX, Payload, ReplyBody, RequestBody, RetryReason, UnsettledState,
+    UnsettledStep,
+};
+use like_protocol::time::{Deadline, Now};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::barrier::State;
+use self::boots::Boots;
+use self::collect::Due;
+use self::domain::{Context, Domain, Stop};
+use self::holds::Holds;
+use self::record::OperationRecord;
+use self::running::RunningTime;
+use crate::store::{Store, StoreError, Tx};
+
+/// How many records one group forgets at most: more than it can settle by single requests, so that forgetting keeps
+/// up with making, and few enough (a few milliseconds) that nobody waits for it.
+pub const COLLECTED_PER_GROUP_MAX: usize = 512;
+
+/// How many rows are read at once while the records are looked through at the start.
+const PAGE_ROWS: usize = 1024;
+
+/// What holds for a whole group: read once, so that all rules decide by the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The clock.
+    pub now: Now,
+    /// Whether so little disk space is free that nothing new is begun.
+    pub storage_low: bool,
+}
+
+/// The participant of one store.
+pub struct Participant<D: Domain> {
+    domain: D,
+    boots: Boots,
+    running: RunningTime,
+    holds: Holds,
+    /// The steps whose records are not settled.
+    unsettled: BTreeSet<StepId>,
+    /// The steps whose records are, by when they may be forgotten.
+    due: Due,
+}
+
+type Record<D> = OperationRecord<<D as Domain>::Operation, <D as Domain>::Reply>;
+
+impl<D: Domain> Participant<D> {
+    /// Takes up a store: reads all operation records, rebuilds what is derived from them, and makes this boot known
+    /// to the store, durably. A store that opens but can't be written or synced is found out here.
+    ///
+    /// # Errors
+    /// The store can't be read, written or synced, or a record is damaged.
+    pub fn open(domain: D, store: &mut dyn Store, now: &Now) -> Result<Self, StoreError> {
+        let mut boots = Boots::load(store)?;
+        let mut running = RunningTime::load(store, now)?;
+        let mut tx = Tx::new(store);
+        boots.enter(now.boot, &mut tx);
+        running.save(now, &mut tx);
+        tx.keep();
+        for batch in tx.into_batches() {
+            store.apply(batch)?;
+        }
+        store.sync()?;
+
+        let (holds, unsettled, due) = (Holds::default(), BTreeSet::new(), Due::default());
+        let mut participant = Self { domain, boots, running, holds, unsettled, due };
+        participant.rebuild(store, now)?;
+        Ok(participant)
+    }
+
+    fn rebuild(&mut self, store: &dyn Store, now: &Now) -> Result<(), StoreError> {
+        let tx = Tx::new(store);
+        let mut range = record::all();
+        loop {
+            let rows = tx.scan(&range, PAGE_ROWS)?;
+            let Some((last, _)) = rows.last() else { return Ok(()) };
+            range = range.after(last);
+            for (key, _) in rows {
+                let id = record::id_of(&key)?;
+                if let Some(record) = Record::<D>::read(&id, &tx, &self.boots)? {
+                    self.index(id, &record, now);
+                }
+            }
+        }
+    }
+
+    /// Notes a record that was not there before.
+    fn index(&mut self, id: StepId, record: &Record<D>, now: &Now) {
+        if record.settled {
+            self.due.note(id, &record.deadline, now);
+            return;
+        }
+        self.unsettled.insert(id);
+        if let Some(operation) = record.operation() {
+            self.holds.take(id.saga, self.domain.holds(operation));
+        }
+    }
+
+    /// Evaluates one request as the next one of a group. What it writes is in `tx` afterwards; the reply may be told
+    /// only when that is durable.
+    ///
+    /// [`RequestBody::Status`] is for the caller to answer, who alone knows most of it; here it is `Invalid`.
+    ///
+    /// # Errors
+    /// The store failed or is damaged. Neither the participant nor the group can be used any further.
+    pub fn evaluate(
+        &mut self,
+        tx: &mut Tx<'_>,
+        moment: &Moment,
+        request: RequestBody,
+    ) -> Result<ReplyBody, StoreError> {
+        let reply = match request {
+            RequestBody::Step(step) => self.step(tx, moment, &step),
+            RequestBody::Settle(settlements) => self.settle(tx, moment, &settlements),
+            RequestBody::Query(query) => self.query(tx, moment, &query),
+            RequestBody::Command(_) if moment.storage_low => Ok(ReplyBody::Retry(RetryReason::Storage)),
+            RequestBody::Command(command) => self.command(tx, moment, &command),
+            RequestBody::Unsettled { after, limit } => self.list_unsettled(tx, after, limit),
+            RequestBody::Status => Ok(ReplyBody::Invalid("a participant alone has no status".to_owned())),
+        };
+        // Whatever was not kept on the way belongs to a request that came to nothing.
+        tx.forget();
+        reply
+    }
+
+    /// Ends a group: forgets what may be forgotten, up to a bound.
+    ///
+    /// # Errors
+    /// As [`Participant::evaluate`].
+    pub fn end_group(&mut self, tx: &mut Tx<'_>, moment: &Moment) -> Result<(), StoreError> {
+        for _ in 0..COLLECTED_PER_GROUP_MAX {
+            let Some(id) = self.due.pop(&moment.now) else { break };
+            let Some(record) = Record::<D>::read(&id, tx, &self.boots)? else { continue };
+            if record.settled && record.deadline.passed(&moment.now) {
+                tx.delete(record::key_of(&id));
+                tx.keep();
+            } else {
+                self.due.note(id, &record.deadline, &moment.now);
+            }
+        }
+        if !tx.is_empty() && self.running.is_stale(&moment.now) {
+            self.running.save(&moment.now, tx);
+            tx.keep();
+        }
+        Ok(())
+    }
+
+    /// When [`Participant::end_group`] will next have something to forget, in milliseconds of this boot's clock.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.due.next_ms()
+    }
+
+    /// How many operation records are not settled.
+    pub fn unsettled(&self) -> usize {
+        self.unsettled.len()
+    }
+
+    /// How many are settled and wait for their deadline.
+    pub fn collectable(&self) -> usize {
+        self.due.len()
+    }
+
+    fn query(&mut self, tx: &mut Tx<'_>, moment: &Moment, query: &Payload) -> Result<ReplyBody, StoreError> {
+        let query = match decode(query, "query") {
+            Ok(query) => query,
+            Err(invalid) => return Ok(invalid.into()),
+        };
+        let context = Context::new(tx, &self.holds, self.running.at_ms(&moment.now));
+        answer::<D>(self.domain.query(&context, query))
+    }
+
+    fn command(
+        &mut self,
+        tx: &mut Tx<'_>,
+        moment: &Moment,
+        command: &Payload,
+    ) -> Result<ReplyBody, StoreError> {
+        let command = match decode(command, "command") {
+            Ok(command) => command,
+            Err(invalid) => return Ok(invalid.into()),
+        };
+        let mut context = Context::new(tx, &self.holds, self.running.at_ms(&moment.now));
+        let reply = answer::<D>(self.domain.command(&mut context, command))?;
+        if matches!(reply, ReplyBody::Answer(_)) {
+            tx.keep();
+        }
+        Ok(reply)
+    }
+
+    fn list_unsettled(
+        &self,
+        tx: &Tx<'_>,
+        after: Option<StepId>,
+        limit: u32,
+    ) -> Result<ReplyBody, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut list = Vec::new();
+        for id in self.unsettled.range((from, Bound::Unbounded)).take(limit.min(PAGE_ROWS_MAX) as usize) {
+            let Some(record) = Record::<D>::read(id, tx, &self.boots)? else { continue };
+            let state = match record.standing().state {
+                State::Applied => UnsettledState::Applied,
+                State::Undone => UnsettledState::Undone,
+                State::Cancelled => UnsettledState::Cancelled,
+            };
+            list.push(UnsettledStep { id: *id, deadline: record.deadline, state });
+        }
+        Ok(ReplyBody::Unsettled(list))
+    }
+}
+
+fn answer<D: Domain>(result: Result<D::Answer, Stop<D::Rejection>>) -> Result<ReplyBody, StoreError> {
+    match result {
+        Ok(answer) => Ok(encode(&answer).map_or_else(ReplyBody::from, ReplyBody::Answer)),
+        Err(Stop::Rejected(rejection)) => {
+            Ok(encode(&rejection).map_or_else(ReplyBody::from, ReplyBody::Rejected))
+        }
+        Err(Stop::Failed(failed)) => Err(failed),
+    }
+}
+
+/// A request that makes no sense, and why: its caller has a bug.
+struct Invalid(String);
+
+impl From<Invalid> for ReplyBody {
+    fn from(Invalid(why): Invalid) -> Self {
+        Self::Invalid(why)
+    }
+}
+
+/// Encodes what a domain says.
+fn encode<T: Serialize>(value: &T) -> Result<Payload, Invalid> {
+    codec::encode(value).map_err(|e| Invalid(format!("the answer can't be sent: {e}")))
+}
+
+/// Decodes what is meant for a domain.
+fn decode<T: DeserializeOwned>(payload: &Payload, what: &str) -> Result<T, Invalid> {
+    if payload.0.len() > PAYLOAD_BYTES_MAX {
+        return Err(Invalid(format!("the {what} is longer than {PAYLOAD_BYTES_MAX} bytes")));
+    }
+    codec::decode(&payload.0).map_err(|e| Invalid(format!("the {what} makes no sense here: {e}")))
+}
+
+/// No request may ask to be remembered for more than an hour.
+fn check_deadline(deadline: &Deadline, now: &Now) -> Result<(), Invalid> {
+    if deadline.too_far_ahead(now) {
+        return Err(Invalid("the deadline is more than an hour ahead".to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

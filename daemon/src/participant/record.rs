@@ -1,0 +1,233 @@
+//! The operation record: what a participant remembers of one step of one saga, in the same batch as what the step did.
+//!
+//! Row: `01 saga(16) step(1)` -> `kind(1) boot(number) deadline(number) [operation] [reply]`, where the highest bit of
+//! `kind` says that the step is settled, and the rest is 0 applied (with operation and reply), 1 undone (with
+//! operation), 2 cancelled (with neither). Numbers are those of [`crate::store::fields`], boots those of
+//! [`super::boots`]. How an operation and a reply are stored is the domain's to say.
+
+use like_protocol::ids::{SagaId, StepId};
+use like_protocol::time::Deadline;
+
+use super::barrier::{Standing, State};
+use super::boots::Boots;
+use crate::store::fields::{Fields, Malformed, Stored, put_number};
+use crate::store::{KeyRange, StoreError, Tx};
+
+const TAG: u8 = 0x01;
+const SETTLED: u8 = 0x80;
+const APPLIED: u8 = 0;
+const UNDONE: u8 = 1;
+const CANCELLED: u8 = 2;
+
+/// What happened to a step, with what is needed to repeat, undo or trace it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum History<O, R> {
+    /// The action has run.
+    Applied {
+        /// What was run: a compensation undoes this, whatever its own message says.
+        operation: O,
+        /// What it answered.
+        reply: R,
+    },
+    /// It was undone. What it held it holds until the step is settled.
+    Undone {
+        /// What was run and undone.
+        operation: O,
+    },
+    /// It never ran and never will; or it was undone and the step is settled, which comes to the same.
+    Cancelled,
+}
+
+/// What a participant remembers of one step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OperationRecord<O, R> {
+    /// What happened.
+    pub history: History<O, R>,
+    /// Whether the saga's end has been told here.
+    pub settled: bool,
+    /// The latest deadline that any request of this step has named.
+    pub deadline: Deadline,
+}
+
+impl<O, R> OperationRecord<O, R> {
+    /// What the barrier looks at.
+    pub fn standing(&self) -> Standing {
+        let state = match self.history {
+            History::Applied { .. } => State::Applied,
+            History::Undone { .. } => State::Undone,
+            History::Cancelled => State::Cancelled,
+        };
+        Standing { state, settled: self.settled }
+    }
+
+    /// The operation, as long as it is remembered.
+    pub fn operation(&self) -> Option<&O> {
+        match &self.history {
+            History::Applied { operation, .. } | History::Undone { operation } => Some(operation),
+            History::Cancelled => None,
+        }
+    }
+}
+
+impl<O: Stored, R: Stored> OperationRecord<O, R> {
+    /// Reads a step's record.
+    ///
+    /// # Errors
+    /// The store can't be read, or the record is damaged.
+    pub fn read(id: &StepId, tx: &Tx<'_>, boots: &Boots) -> Result<Option<Self>, StoreError> {
+        let key = key_of(id);
+        let Some(value) = tx.get(&key)? else { return Ok(None) };
+        Self::decode(&value, boots).map(Some).map_err(|e| StoreError::damaged(&key, e))
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Its deadline counts by a boot that the store has not seen, which no request can bring about: only deadlines
+    /// of the present boot are ever taken over.
+    pub fn write(&self, id: &StepId, tx: &mut Tx<'_>, boots: &Boots) -> Result<(), StoreError> {
+        let key = key_of(id);
+        let value = self.encode(boots).map_err(|e| StoreError::damaged(&key, e))?;
+        tx.put(key, value);
+        Ok(())
+    }
+
+    fn encode(&self, boots: &Boots) -> Result<Vec<u8>, Malformed> {
+        let boot =
+            boots.number_of(self.deadline.boot).ok_or(Malformed("its deadline is of an unknown boot"))?;
+        let kind = match self.history {
+            History::Applied { .. } => APPLIED,
+            History::Undone { .. } => UNDONE,
+            History::Cancelled => CANCELLED,
+        };
+        let mut out = vec![if self.settled { kind | SETTLED } else { kind }];
+        put_number(&mut out, boot);
+        put_number(&mut out, self.deadline.at_ms);
+        match &self.history {
+            History::Applied { operation, reply } => {
+                operation.store(&mut out);
+                reply.store(&mut out);
+            }
+            History::Undone { operation } => operation.store(&mut out),
+            History::Cancelled => {}
+        }
+        Ok(out)
+    }
+
+    fn decode(bytes: &[u8], boots: &Boots) -> Result<Self, Malformed> {
+        let mut fields = Fields::of(bytes);
+        let kind = fields.byte()?;
+        let boot = boots.numbered(fields.number()?).ok_or(Malformed("its deadline is of an unknown boot"))?;
+        let deadline = Deadline { boot, at_ms: fields.number()? };
+        let history = match kind & !SETTLED {
+            APPLIED => History::Applied { operation: O::load(&mut fields)?, reply: R::load(&mut fields)? },
+            UNDONE => History::Undone { operation: O::load(&mut fields)? },
+            CANCELLED => History::Cancelled,
+            _ => return Err(Malformed("it is of an unknown kind")),
+        };
+        fields.end()?;
+        Ok(Self { history, settled: kind & SETTLED != 0, deadline })
+    }
+}
+
+/// Where all records are.
+pub fn all() -> KeyRange {
+    KeyRange::prefix(&[TAG])
+}
+
+/// Where a step's record is.
+pub fn key_of(id: &StepId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(18);
+    key.push(TAG);
+    key.extend(id.saga.as_bytes());
+    key.push(id.step);
+    key
+}
+
+/// Whose record is under a key.
+///
+/// # Errors
+/// The key is not that of a record.
+pub fn id_of(key: &[u8]) -> Result<StepId, StoreError> {
+    let parse = || {
+        let mut fields = Fields::of(key);
+        fields.byte()?;
+        let id = StepId { saga: SagaId::from_bytes(fields.array()?), step: fields.byte()? };
+        fields.end()?;
+        Ok(id)
+    };
+    parse().map_err(|e| StoreError::damaged(key, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use like_protocol::ids::BootId;
+    use like_protocol::likes::user::{LikeTarget, UserOperation, UserReply};
+    use like_protocol::likes::{ArticleId, UserId};
+
+    use super::*;
+    use crate::store::{MemoryStore, Store};
+
+    type Record = OperationRecord<UserOperation, UserReply>;
+
+    const BOOT: BootId = BootId::from_bytes([9; 16]);
+
+    fn boots() -> Boots {
+        let mut store = MemoryStore::default();
+        let mut boots = Boots::load(&store).unwrap();
+        let mut tx = Tx::new(&store);
+        boots.enter(BootId::from_bytes([8; 16]), &mut tx);
+        boots.enter(BOOT, &mut tx);
+        tx.keep();
+        for batch in tx.into_batches() {
+            store.apply(batch).unwrap();
+        }
+        Boots::load(&store).unwrap()
+    }
+
+    fn record(history: History<UserOperation, UserReply>, settled: bool) -> Record {
+        OperationRecord { history, settled, deadline: Deadline { boot: BOOT, at_ms: 300 } }
+    }
+
+    fn operation() -> UserOperation {
+        UserOperation::CreateLike(LikeTarget { user: UserId(7), article: ArticleId(1), key: None })
+    }
+
+    #[track_caller]
+    fn pinned(record: &Record, golden: &[u8]) {
+        assert_eq!(record.encode(&boots()).unwrap(), golden);
+        assert_eq!(&Record::decode(golden, &boots()).unwrap(), record);
+    }
+
+    #[test]
+    fn records_are_pinned() {
+        let reply = UserReply { record: SagaId::from_bytes([0x11; 16]) };
+        let applied = History::Applied { operation: operation(), reply };
+        let mut golden = vec![0, 1, 172, 2, 0, 7, 1];
+        golden.extend([0x11; 16]);
+        pinned(&record(applied.clone(), false), &golden);
+        golden[0] = 0x80;
+        pinned(&record(applied, true), &golden);
+        pinned(&record(History::Undone { operation: operation() }, false), &[1, 1, 172, 2, 0, 7, 1]);
+        pinned(&record(History::Cancelled, false), &[2, 1, 172, 2]);
+        pinned(&record(History::Cancelled, true), &[0x82, 1, 172, 2]);
+    }
+
+    #[test]
+    fn keys_are_pinned_and_read_back() {
+        let id = StepId { saga: SagaId::from_bytes([0x11; 16]), step: 3 };
+        let mut golden = vec![1];
+        golden.extend([0x11; 16]);
+        golden.push(3);
+        assert_eq!(key_of(&id), golden);
+        assert_eq!(id_of(&golden).unwrap(), id);
+        assert!(id_of(&golden[..17]).is_err());
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        for bytes in [&[][..], &[3, 1, 172, 2], &[2, 7, 172, 2], &[2, 1, 172, 2, 0], &[1, 1, 172, 2, 0, 7]] {
+            assert!(Record::decode(bytes, &boots()).is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What was typed ([`Flags`]), and what was meant ([`Config`]).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, FromArgMatches, ValueEnum};
+use nix::unistd::{Group, User};
+
+use super::socket::{self, Socket, SocketError};
+use super::{Program, VERSION};
+use crate::net::Allowed;
+
+/// A daemon's flags as they were typed.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(version)]
+pub struct Flags {
+    /// Listen on this Unix socket. Not needed under socket activation
+    #[arg(long, value_name = "PATH", env = "LIKE_SOCKET")]
+    socket: Option<PathBuf>,
+
+    /// Keep the data in this directory; it is made if it does not exist
+    #[arg(long, value_name = "DIR", env = "LIKE_DATA")]
+    data: PathBuf,
+
+    #[command(flatten)]
+    allow: Allow,
+
+    /// Let this many requests wait before answering busy
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    queue: u32,
+
+    /// Serve this many connections at once and turn away others
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_connections: u32,
+
+    /// How log lines look. RUST_LOG chooses which are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+
+    /// The data directory is a copy brought back from a backup: give its store a new id, so that sagas which began
+    /// with the original don't go on with it. For one start only
+    #[arg(long)]
+    restored: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Allow {
+    /// Serve this user too, besides root and the daemon's own user. Can be given more than once
+    #[arg(long = "allow-user", value_name = "NAME|UID")]
+    users: Vec<String>,
+
+    /// Serve the members of this group too, supplementary ones included. Can be given more than once
+    #[arg(long = "allow-group", value_name = "NAME|GID")]
+    groups: Vec<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text on standard error
+    Text,
+    /// One JSON document a line on standard error
+    Json,
+    /// Fields of the system journal
+    Journald,
+}
+
+impl Flags {
+    /// The command line of `program`, for its help, its man page and completions.
+    pub fn command(program: Program) -> clap::Command {
+        <Self as CommandFactory>::command()
+            .name(program.name)
+            .bin_name(program.name)
+            .about(program.about)
+            .version(VERSION)
+    }
+
+    /// Reads a command line.
+    ///
+    /// # Errors
+    /// It makes no sense, or asks for help or the version: what is to be printed, and the exit code.
+    pub fn parse(
+        program: Program,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
+        let matches = Self::command(program).try_get_matches_from(arguments)?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// What a daemon is to do, checked as far as that is possible beforehand.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub socket: Socket,
+    /// Where the store is.
+    pub data: PathBuf,
+    /// Whether that was brought back from a backup.
+    pub restored: bool,
+    /// Who may connect.
+    pub allowed: Allowed,
+    /// How many requests may wait.
+    pub queue_limit: usize,
+    /// How many connections may be open.
+    pub connections_max: u32,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// Why flags can't be followed. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no such user or group.
+    #[error("there is no {kind} {name}: create it, or give a number ({flag})")]
+    Unknown {
+        /// User or group.
+        kind: &'static str,
+        /// What was typed.
+        name: String,
+        /// Where.
+        flag: &'static str,
+    },
+    /// The system's list of users or groups can't be read.
+    #[error("can't look up {kind} {name}: {source}")]
+    Lookup {
+        /// User or group.
+        kind: &'static str,
+        /// What was typed.
+        name: String,
+        /// Why.
+        source: nix::Error,
+    },
+    /// There is nothing to listen on.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+impl Config {
+    /// Makes sense of flags, together with the sockets that were passed to this process.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn from_flags(flags: Flags) -> Result<Self, ConfigError> {
+        let uids = flags.allow.users.iter().map(|name| user_id(name)).collect::<Result<_, _>>()?;
+        let gids = flags.allow.groups.iter().map(|name| group_id(name)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            socket: socket::choose(flags.socket)?,
+            data: flags.data,
+            restored: flags.restored,
+            allowed: Allowed::new(uids, gids),
+            queue_limit: flags.queue as usize,
+            connections_max: flags.max_connections,
+            log_format: flags.log_format,
+        })
+    }
+}
+
+fn user_id(name: &str) -> Result<u32, ConfigError> {
+    let (kind, flag) = ("user", "--allow-user");
+    if let Ok(uid) = name.parse() {
+        return Ok(uid);
+    }
+    let found = User::from_name(name);
+    let found = found.map_err(|source| ConfigError::Lookup { kind, name: name.to_owned(), source })?;
+    found.map(|user| user.uid.as_raw()).ok_or_else(|| ConfigError::Unknown {
+        kind,
+        name: name.to_owned(),
+        flag,
+    })
+}
+
+fn group_id(name: &str) -> Result<u32, ConfigError> {
+    let (kind, flag) = ("group", "--allow-group");
+    if let Ok(gid) = name.parse() {
+        return Ok(gid);
+    }
+    let found = Group::from_name(name);
+    let found = found.map_err(|source| ConfigError::Lookup { kind, name: name.to_owned(), source })?;
+    found.map(|group| group.gid.as_raw()).ok_or_else(|| ConfigError::Unknown {
+        kind,
+        name: name.to_owned(),
+        flag,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAM: Program = Program { name: "like-articled", about: "test" };
+
+    fn parse(arguments: &[&str]) -> Result<Flags, clap::Error> {
+        Flags::parse(PROGRAM, ["like-articled"].iter().chain(arguments).map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Flags::command(PROGRAM).debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let flags = parse(&["--data", "d"]).unwrap();
+        assert_eq!((flags.queue, flags.max_connections, flags.log_format), (4096, 1024, LogFormat::Text));
+        assert!(!flags.restored && flags.allow.users.is_empty() && flags.allow.groups.is_empty());
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2_and_help_with_0() {
+        assert_eq!(parse(&["--data", "d", "--queue", "0"]).unwrap_err().exit_code(), 2);
+        assert_eq!(parse(&["--data", "d", "--colour"]).unwrap_err().exit_code(), 2);
+        assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn names_and_numbers_of_users_and_groups_are_understood() {
+        assert_eq!(user_id("root").unwrap(), 0);
+        assert_eq!(group_id("root").unwrap(), 0);
+        assert_eq!((user_id("4711").unwrap(), group_id("4712").unwrap()), (4711, 4712));
+        let unknown = user_id("no-such-user").unwrap_err().to_string();
+        assert!(unknown.contains("no-such-user") && unknown.contains("--allow-user"), "{unknown}");
+    }
+}

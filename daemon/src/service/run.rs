@@ -1,0 +1,218 @@
+//! A daemon's life: store, socket, ready; sessions and groups; drain, end.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use like_protocol::time::{BootClock, Clock};
+use sd_notify::NotifyState;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tracing::{debug, error, info, warn};
+
+use super::VERSION;
+use super::flags::{Config, ConfigError};
+use super::socket::{Listening, SocketError};
+use super::{logging, start};
+use crate::commit::writer::Identity;
+use crate::commit::{Gauges, Heartbeat, Queue, Writer, space};
+use crate::net::Server;
+use crate::net::session::Service;
+use crate::participant::domain::Domain;
+use crate::store::data_dir::{DataDir, DataDirError};
+use crate::store::{SledStore, StoreError};
+
+/// How long sessions may take to send their last replies once everything is committed.
+const CLOSING_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Descriptors that a daemon needs besides its connections.
+const DESCRIPTORS_BESIDES: u64 = 64;
+
+/// Why a daemon did not start, or ended. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its flags can't be followed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its data directory can't be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Its store can't be taken up.
+    #[error(transparent)]
+    Start(#[from] start::StartError),
+    /// It can't listen.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// There is no clock to decide by.
+    #[error("{0}: deadlines need it; a sandbox must not hide it (systemd's ProcSubset=pid does)")]
+    Clock(io::Error),
+    /// The journal does not listen.
+    #[error("can't log to the journal: {0}; choose another --log-format")]
+    Journal(io::Error),
+    /// The system refused something that every process needs.
+    #[error("can't {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// The store failed while the daemon was running.
+    #[error("{0}; nothing that was not answered is certain: check the disk, then start again")]
+    Store(#[from] StoreError),
+    /// The writer is gone without a word.
+    #[error("the commit thread ended unexpectedly: start again")]
+    WriterGone,
+    /// So is the listener.
+    #[error("the listener ended unexpectedly: start again")]
+    ListenerGone,
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::System { what, source }
+}
+
+/// Runs a daemon until it is told to stop or fails.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
+    logging::start(config.log_format).map_err(RunError::Journal)?;
+    raise_descriptor_limit(config.connections_max);
+    let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
+    let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
+    let (store, participant) = start::take_up(domain, data, clock.now())?;
+    let identity = Identity { role: D::ROLE, store: store.id(), software: VERSION.to_owned() };
+    info!(
+        role = identity.role, store_id = %identity.store, data = %config.data.display(),
+        unsettled = participant.unsettled(), "the store is open"
+    );
+
+    let queue = Arc::new(Queue::new(config.queue_limit));
+    let gauges = Arc::new(Gauges::default());
+    let writer = Writer {
+        participant,
+        space: space::of(store.path().to_owned()),
+        store,
+        queue: queue.clone(),
+        clock: clock.clone(),
+        identity: identity.clone(),
+        gauges: gauges.clone(),
+        heartbeat: watchdog(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    let listening = config.socket.listen()?;
+    let service = Arc::new(Service { queue, identity, clock });
+    let server = Server { service, allowed: config.allowed, connections_max: config.connections_max, gauges };
+    let ended = runtime.block_on(serve(listening, server, writer));
+    // Sessions that would not close in time are not waited for any longer.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve<D: Domain>(
+    listening: Listening,
+    server: Server,
+    writer: Writer<D, SledStore>,
+) -> Result<(), RunError> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (close, closing) = watch::channel(false);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
+        signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,
+    );
+    let listener = UnixListener::from_std(listening.listener).map_err(system("listen"))?;
+    let queue = server.service.queue.clone();
+    let status =
+        format!("Serving the {} store {}", server.service.identity.role, server.service.identity.store);
+    let mut written = spawn_writer(writer)?;
+    let accepting = tokio::spawn(server.run(listener, async { stopped.await.unwrap_or_default() }, closing));
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    info!("ready");
+
+    let signal = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        ended = &mut written => return Err(ended_early(ended)),
+    };
+
+    info!(signal, waiting = queue.len(), "stopping: no new work");
+    notify(&[NotifyState::Stopping, NotifyState::Status("Draining")]);
+    drop(stop);
+    let sessions = accepting.await.map_err(|_| RunError::ListenerGone)?;
+    if let Some(own) = listening.own {
+        own.remove();
+    }
+    queue.close();
+    let ended = written.await.map_err(|_| RunError::WriterGone)?;
+    ended?;
+    // Every session finds all its answers waiting.
+    let _all_gone = close.send(true);
+    if tokio::time::timeout(CLOSING_WAIT_MAX, sessions.join_all()).await.is_err() {
+        warn!("some sessions have not taken their replies");
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// Why the writer ended before it was told to.
+fn ended_early(ended: Result<Result<(), StoreError>, oneshot::error::RecvError>) -> RunError {
+    match ended {
+        Ok(Err(failed)) => RunError::Store(failed),
+        Ok(Ok(())) | Err(_) => RunError::WriterGone,
+    }
+}
+
+/// Starts the writer in a thread of its own; what it ends with is received.
+fn spawn_writer<D: Domain>(
+    mut writer: Writer<D, SledStore>,
+) -> Result<oneshot::Receiver<Result<(), StoreError>>, RunError> {
+    let (ended, written) = oneshot::channel();
+    let work = move || {
+        let result = writer.run();
+        if let Err(e) = &result {
+            error!("the store failed, nothing more is answered: {e}");
+            // Closing the store would touch what has failed.
+            std::mem::forget(writer);
+        }
+        let _process_ends = ended.send(result);
+    };
+    thread::Builder::new()
+        .name("commit".to_owned())
+        .spawn(work)
+        .map_err(system("start the commit thread"))?;
+    Ok(written)
+}
+
+/// The supervisor's watchdog, if it set one. It is told from the commit loop, so it notices when that hangs.
+fn watchdog() -> Option<Heartbeat> {
+    let interval = sd_notify::watchdog_enabled()?;
+    Some(Heartbeat { interval, beat: Box::new(|| notify(&[NotifyState::Watchdog])) })
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(state) {
+        debug!("can't notify the supervisor: {e}");
+    }
+}
+
+/// Sees to it that every connection the daemon allows can have a descriptor, as far as the hard limit goes.
+fn raise_descriptor_limit(connections_max: u32) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let wanted = u64::from(connections_max) + DESCRIPTORS_BESIDES;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+    if let Err(e) = setrlimit(Resource::Nofile, limit) {
+        warn!("can't raise the limit of open files: {e}");
+    } else if limit.current != Some(wanted) {
+        warn!("only {:?} files may be open: fewer than {connections_max} connections fit", limit.current);
+    }
+}

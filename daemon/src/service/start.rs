@@ -1,0 +1,123 @@
+//! Opens the store and takes it up, within a bound of time.
+//!
+//! sled can hang on a store that a power loss damaged, instead of refusing it. So everything that reads the store
+//! before the daemon is ready happens in a thread that is not waited for longer than [`START_WAIT_MAX`]; a daemon
+//! that gives up exits, and takes the thread with it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use like_protocol::time::Now;
+
+use crate::participant::Participant;
+use crate::participant::domain::Domain;
+use crate::store::data_dir::DataDir;
+use crate::store::sled_store::OpenError;
+use crate::store::{KeyRange, SledStore, Store, StoreError};
+
+/// How long opening and checking may take. Stores of many gigabytes open in less; a supervisor must wait longer
+/// (systemd's `TimeoutStartSec=` is 90 s by default).
+pub const START_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How many rows of the domain the check looks at, besides every operation record.
+pub const CHECKED_ROWS_MAX: usize = 100_000;
+
+const PAGE_ROWS: usize = 1024;
+
+/// Why a store can't be taken up. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It opens, but can't be read or written.
+    #[error(
+        "the store in {path} fails its check: {source}; make sure that its disk works and has space, or restore it from a backup and start once with --restored"
+    )]
+    Check {
+        /// The directory.
+        path: PathBuf,
+        /// What failed.
+        source: StoreError,
+    },
+    /// It neither opens nor refuses.
+    #[error("the store in {path} did not open within {} s: its disk hangs or the store is damaged; restore it from a backup, then start once with --restored", START_WAIT_MAX.as_secs())]
+    Hangs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// No thread could be made.
+    #[error("can't start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Opens the store in `data` and makes a participant of it: when this returns, the store has been read, written and
+/// synced once.
+///
+/// # Errors
+/// See [`StartError`]. After [`StartError::Hangs`] a thread is left behind that still has the store.
+pub fn take_up<D: Domain>(
+    domain: D,
+    data: DataDir,
+    now: Now,
+) -> Result<(SledStore, Participant<D>), StartError> {
+    let path = data.path().to_owned();
+    within(START_WAIT_MAX, path.clone(), move || {
+        let mut store = SledStore::open(data)?;
+        let checked = Participant::open(domain, &mut store, &now)
+            .and_then(|participant| check(&store).map(|()| participant));
+        match checked {
+            Ok(participant) => Ok((store, participant)),
+            Err(source) => Err(StartError::Check { path, source }),
+        }
+    })
+}
+
+fn within<T: Send + 'static>(
+    bound: Duration,
+    path: PathBuf,
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let (done, result) = mpsc::channel();
+    let work = move || {
+        // Nobody is there any more if it took too long.
+        let _too_late = done.send(work());
+    };
+    thread::Builder::new().name("start".to_owned()).spawn(work).map_err(StartError::Thread)?;
+    match result.recv_timeout(bound) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(StartError::Hangs { path }),
+    }
+}
+
+/// Reads through the store, up to a bound: what can't be read is better found now than in the middle of a saga.
+fn check(store: &dyn Store) -> Result<(), StoreError> {
+    let mut range = KeyRange { from: vec![0], to: vec![u8::MAX] };
+    let mut checked = 0;
+    while checked < CHECKED_ROWS_MAX {
+        let rows = store.scan(&range, PAGE_ROWS)?;
+        let Some((last, _)) = rows.last() else { break };
+        range = range.after(last);
+        checked += rows.len();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_hangs_is_given_up() {
+        let (_hold, held) = mpsc::channel::<()>();
+        let hangs = move || {
+            let _never = held.recv();
+            Ok(())
+        };
+        let given_up = within(Duration::from_millis(20), PathBuf::from("/data"), hangs).unwrap_err();
+        assert!(given_up.to_string().contains("/data"), "{given_up}");
+    }
+}

@@ -1,0 +1,277 @@
+//! The directory a store lives in: who may open it, and what says whose it is.
+//!
+//! ```text
+//! <data>/             0700; flock(2) on the directory itself, held for the life of the daemon
+//!   like-store        the marker: format, role, store id, whether the store is complete; replaced by rename only
+//!   conf db blobs/    sled's
+//!   snap.*            sled's; a snap.*.generating is one that a crash cut short
+//! ```
+//!
+//! The marker is written before sled makes its first file, as `making`, and again when all of those are synced, as
+//! `ready`. A store found `making` was never served, so it is made anew.
+
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use like_protocol::ids::StoreId;
+
+/// The format in which this program writes: of the marker, of every row, and of sled.
+pub const FORMAT: u32 = 1;
+
+const MARKER: &str = "like-store";
+const MARKER_NEW: &str = "like-store.new";
+const MODE: u32 = 0o700;
+
+/// Why a data directory can't be used. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process holds the lock.
+    #[error(
+        "{0} is in use by another daemon: stop that one, or give this one a data directory of its own (--data)"
+    )]
+    InUse(PathBuf),
+    /// The store was made by the other service.
+    #[error(
+        "{path} is the store of the {found} service, not of the {wanted} service: give this daemon its own (--data)"
+    )]
+    OtherRole {
+        /// The directory.
+        path: PathBuf,
+        /// What its marker says.
+        found: String,
+        /// What this program is.
+        wanted: String,
+    },
+    /// The store was written by a newer version.
+    #[error(
+        "{path} has store format {found}, and this program knows formats up to {FORMAT}: run a newer version"
+    )]
+    NewerFormat {
+        /// The directory.
+        path: PathBuf,
+        /// What its marker says.
+        found: u32,
+    },
+    /// There is something, but no store.
+    #[error("{0} is not empty and holds no store: give an empty or a new directory (--data)")]
+    Foreign(PathBuf),
+    /// The marker can't be understood.
+    #[error("{0} is damaged: restore the data directory from a backup, then start once with --restored")]
+    BadMarker(PathBuf),
+    /// There is no store that could have been restored.
+    #[error("{0} holds no store to restore: put the backup there first, or start without --restored")]
+    NothingRestored(PathBuf),
+    /// The file system refused.
+    #[error("can't {what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What came of it.
+        source: io::Error,
+    },
+}
+
+trait At<T> {
+    fn at(self, what: &'static str, path: &Path) -> Result<T, DataDirError>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, what: &'static str, path: &Path) -> Result<T, DataDirError> {
+        self.map_err(|source| DataDirError::Io { what, path: path.to_owned(), source })
+    }
+}
+
+/// A locked data directory. The lock goes with this value, or with the process.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    marker: Marker,
+    _lock: File,
+}
+
+/// What the marker file says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Marker {
+    role: String,
+    store: StoreId,
+    ready: bool,
+}
+
+impl DataDir {
+    /// Locks the directory, making it if there is none, and makes sure that what it holds is a store of `role` in a
+    /// format that this program knows, or nothing yet. Until that is sure nothing in it is touched.
+    ///
+    /// With `restored`, the store is a copy brought back from a backup: it gets a new id, durably, because sagas
+    /// that began with the original must not go on with it.
+    ///
+    /// # Errors
+    /// See [`DataDirError`].
+    pub fn open(path: &Path, role: &str, restored: bool) -> Result<Self, DataDirError> {
+        if !path.exists() {
+            DirBuilder::new().mode(MODE).create(path).at("make", path)?;
+            sync_directory(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        }
+        let lock = File::open(path).at("open", path)?;
+        lock.try_lock().map_err(|refused| match refused {
+            TryLockError::WouldBlock => DataDirError::InUse(path.to_owned()),
+            TryLockError::Error(source) => DataDirError::Io { what: "lock", path: path.to_owned(), source },
+        })?;
+
+        let found = Marker::read(path)?;
+        match &found {
+            Some(marker) if marker.role != role => {
+                return Err(DataDirError::OtherRole {
+                    path: path.to_owned(),
+                    found: marker.role.clone(),
+                    wanted: role.to_owned(),
+                });
+            }
+            None if !is_vacant(path)? => return Err(DataDirError::Foreign(path.to_owned())),
+            Some(_) | None => {}
+        }
+        let complete = found.filter(|marker| marker.ready);
+        if restored && complete.is_none() {
+            return Err(DataDirError::NothingRestored(path.to_owned()));
+        }
+
+        fs::set_permissions(path, Permissions::from_mode(MODE)).at("restrict", path)?;
+        let drawn = StoreId::generate();
+        let marker = match complete {
+            Some(marker) if restored => Marker { store: drawn, ..marker },
+            Some(marker) => marker,
+            None => Marker { role: role.to_owned(), store: drawn, ready: false },
+        };
+        if restored || !marker.ready {
+            marker.write(path)?;
+        }
+        remove_leftovers(path, marker.ready)?;
+        Ok(Self { path: path.to_owned(), marker, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The id of the store in it.
+    pub fn store_id(&self) -> StoreId {
+        self.marker.store
+    }
+
+    /// Whether the store in it has yet to be made.
+    pub fn is_new(&self) -> bool {
+        !self.marker.ready
+    }
+
+    /// Syncs everything in the directory and then says, durably, that the store in it is complete.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn complete(&mut self) -> Result<(), DataDirError> {
+        sync_tree(&self.path)?;
+        self.marker.ready = true;
+        self.marker.write(&self.path)
+    }
+}
+
+impl Marker {
+    fn read(dir: &Path) -> Result<Option<Self>, DataDirError> {
+        let path = dir.join(MARKER);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(DataDirError::BadMarker(path)),
+            Err(e) => return Err(e).at("read", &path),
+        };
+        match Self::format_of(&text) {
+            Some(found) if found > FORMAT => Err(DataDirError::NewerFormat { path: dir.to_owned(), found }),
+            Some(FORMAT) => Self::parse(&text).map(Some).ok_or(DataDirError::BadMarker(path)),
+            _ => Err(DataDirError::BadMarker(path)),
+        }
+    }
+
+    /// The format stands in the first line, in this and in every later format.
+    fn format_of(text: &str) -> Option<u32> {
+        text.lines().next()?.strip_prefix("like-store ")?.parse().ok()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().skip(1);
+        let role = lines.next()?.strip_prefix("role ")?.to_owned();
+        let store = lines.next()?.strip_prefix("store ")?.parse().ok()?;
+        let ready = match lines.next()?.strip_prefix("state ")? {
+            "ready" => true,
+            "making" => false,
+            _ => return None,
+        };
+        lines.next().is_none().then_some(Self { role, store, ready })
+    }
+
+    fn text(&self) -> String {
+        let state = if self.ready { "ready" } else { "making" };
+        format!("like-store {FORMAT}\nrole {}\nstore {}\nstate {state}\n", self.role, self.store)
+    }
+
+    /// Replaces the marker: whatever happens, the old one or the new one is found. Durable on return.
+    fn write(&self, dir: &Path) -> Result<(), DataDirError> {
+        let (new, path) = (dir.join(MARKER_NEW), dir.join(MARKER));
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(self.text().as_bytes())?;
+            file.sync_all()
+        });
+        written.at("write", &new)?;
+        fs::rename(&new, &path).at("replace", &path)?;
+        sync_directory(dir)
+    }
+}
+
+/// Whether there is nothing in a directory but what a file system or an attempt cut short leaves there.
+fn is_vacant(dir: &Path) -> Result<bool, DataDirError> {
+    for entry in fs::read_dir(dir).at("list", dir)? {
+        let name = entry.at("list", dir)?.file_name();
+        if name != "lost+found" && name != MARKER_NEW {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes what a crash left: unfinished snapshots of sled, which would make it call the store corrupt; and, if the
+/// store was never completed, every file of it.
+fn remove_leftovers(dir: &Path, complete: bool) -> Result<(), DataDirError> {
+    for entry in fs::read_dir(dir).at("list", dir)? {
+        let entry = entry.at("list", dir)?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        let of_sled = name == "conf" || name == "db" || name == "blobs" || name.starts_with("snap.");
+        if name.ends_with(".generating") || (of_sled && !complete) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.at("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_tree(dir: &Path) -> Result<(), DataDirError> {
+    for entry in fs::read_dir(dir).at("list", dir)? {
+        let path = entry.at("list", dir)?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            File::open(&path).and_then(|file| file.sync_all()).at("sync", &path)?;
+        }
+    }
+    sync_directory(dir)
+}
+
+fn sync_directory(dir: &Path) -> Result<(), DataDirError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).at("sync", dir)
+}
+
+#[cfg(test)]
+#[path = "data_dir_tests.rs"]
+mod tests;

@@ -1,0 +1,118 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn complete(path: &Path, role: &str) -> StoreId {
+    let mut data = DataDir::open(path, role, false).unwrap();
+    data.complete().unwrap();
+    data.store_id()
+}
+
+/// Every file below a directory and what it holds.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
+#[test]
+fn the_marker_is_pinned() {
+    let store = StoreId::from_bytes([0x11; 16]);
+    let marker = Marker { role: "user".to_owned(), store, ready: true };
+    let text = "like-store 1\nrole user\nstore 11111111-1111-1111-1111-111111111111\nstate ready\n";
+    assert_eq!(marker.text(), text);
+    assert_eq!(Marker::parse(text), Some(marker));
+}
+
+#[test]
+fn a_new_directory_is_private_and_its_store_keeps_its_id() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("data");
+    let id = complete(&path, "article");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
+    assert_eq!(complete(&path, "article"), id);
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let _first = DataDir::open(temp.path(), "article", false).unwrap();
+    assert!(matches!(DataDir::open(temp.path(), "article", false), Err(DataDirError::InUse(_))));
+}
+
+#[test]
+fn what_is_refused_is_left_untouched() {
+    let newer = "like-store 2\nsomething else entirely\n";
+    for (name, text) in [("like-store", newer), ("like-store", "garbage"), ("letters.txt", "dear you")] {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join(name), text).unwrap();
+        fs::write(temp.path().join("snap.1.generating"), "x").unwrap();
+        fs::set_permissions(temp.path(), Permissions::from_mode(0o755)).unwrap();
+        let before = contents(temp.path());
+        let refused = DataDir::open(temp.path(), "article", false).unwrap_err();
+        match (name, text) {
+            (_, "garbage") => assert!(matches!(refused, DataDirError::BadMarker(_)), "{refused}"),
+            ("like-store", _) => {
+                assert!(matches!(refused, DataDirError::NewerFormat { found: 2, .. }), "{refused}")
+            }
+            _ => assert!(matches!(refused, DataDirError::Foreign(_)), "{refused}"),
+        }
+        assert_eq!(contents(temp.path()), before);
+        assert_eq!(fs::metadata(temp.path()).unwrap().permissions().mode() & 0o7777, 0o755);
+    }
+}
+
+#[test]
+fn the_store_of_the_other_service_is_refused_and_left_untouched() {
+    let temp = tempfile::tempdir().unwrap();
+    complete(temp.path(), "article");
+    let before = contents(temp.path());
+    for restored in [false, true] {
+        let refused = DataDir::open(temp.path(), "user", restored).unwrap_err();
+        assert!(matches!(refused, DataDirError::OtherRole { .. }), "{refused}");
+    }
+    assert_eq!(contents(temp.path()), before);
+}
+
+#[test]
+fn a_store_that_was_never_completed_is_made_anew() {
+    let temp = tempfile::tempdir().unwrap();
+    drop(DataDir::open(temp.path(), "article", false).unwrap());
+    fs::write(temp.path().join("db"), "half").unwrap();
+    fs::create_dir(temp.path().join("blobs")).unwrap();
+    let data = DataDir::open(temp.path(), "article", false).unwrap();
+    assert!(data.is_new());
+    assert!(!temp.path().join("db").exists() && !temp.path().join("blobs").exists());
+}
+
+#[test]
+fn an_unfinished_snapshot_goes_and_a_finished_one_stays() {
+    let temp = tempfile::tempdir().unwrap();
+    complete(temp.path(), "article");
+    for name in ["snap.0000.generating", "snap.0000", "db"] {
+        fs::write(temp.path().join(name), "x").unwrap();
+    }
+    drop(DataDir::open(temp.path(), "article", false).unwrap());
+    assert!(!temp.path().join("snap.0000.generating").exists());
+    assert!(temp.path().join("snap.0000").exists() && temp.path().join("db").exists());
+}
+
+#[test]
+fn a_restored_store_gets_a_new_id_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("data");
+    let nothing = DataDir::open(&path, "article", true).unwrap_err();
+    assert!(matches!(nothing, DataDirError::NothingRestored(_)), "{nothing}");
+    let original = complete(&path, "article");
+    let restored = DataDir::open(&path, "article", true).unwrap().store_id();
+    assert_ne!(restored, original);
+    assert_eq!(complete(&path, "article"), restored);
+}

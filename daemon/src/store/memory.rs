@@ -1,0 +1,98 @@
+//! A store without a disk, for tests and simulations.
+
+use super::{Batch, KeyRange, Row, Store, StoreError};
+
+/// Rows in memory.
+///
+/// It knows what a power loss would leave: [`MemoryStore::lose_power`] takes back whatever was applied after the
+/// last sync.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+pub struct MemoryStore {
+    rows: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What `rows` held before each batch since the last sync.
+    undo: Vec<Batch>,
+}
+
+impl MemoryStore {
+    /// The rows as they would be found after a power loss at this moment.
+    pub fn lose_power(&mut self) {
+        while let Some(batch) = self.undo.pop() {
+            self.write(batch);
+        }
+    }
+
+    /// All rows, in the order of their keys.
+    pub fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+
+    fn write(&mut self, batch: Batch) -> Batch {
+        let mut before = Batch::new();
+        for (key, value) in batch {
+            let old = match value {
+                Some(value) => self.rows.insert(key.clone(), value),
+                None => self.rows.remove(&key),
+            };
+            before.insert(key, old);
+        }
+        before
+    }
+}
+
+impl Store for MemoryStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.rows.get(key).cloned())
+    }
+
+    fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows.range(range.from.clone()..range.to.clone());
+        Ok(rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let last = self.rows.range(range.from.clone()..range.to.clone()).next_back();
+        Ok(last.map(|(key, value)| (key.clone(), value.clone())))
+    }
+
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let before = self.write(batch);
+        self.undo.push(before);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.undo.clear();
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(changes: &[(u8, Option<u8>)]) -> Batch {
+        changes.iter().map(|&(key, value)| (vec![key], value.map(|value| vec![value]))).collect()
+    }
+
+    #[test]
+    fn a_power_loss_takes_back_what_was_not_synced_and_nothing_else() {
+        let mut store = MemoryStore::default();
+        store.apply(batch(&[(1, Some(1)), (2, Some(2))])).unwrap();
+        store.sync().unwrap();
+        let synced = store.clone();
+        store.apply(batch(&[(1, None), (3, Some(3))])).unwrap();
+        store.apply(batch(&[(1, Some(9)), (2, Some(9))])).unwrap();
+        store.lose_power();
+        assert_eq!(store, synced);
+    }
+}

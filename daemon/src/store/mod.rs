@@ -1,0 +1,171 @@
+//! What a daemon keeps: ordered rows of bytes, changed by atomic batches, durable when [`Store::sync`] has returned.
+//!
+//! * [`Store`]: the trait that the engine writes against; [`memory`] is one for tests and simulations.
+//! * [`sled_store`]: the real one, and the one file that names sled; [`data_dir`] guards the directory it lives in.
+//! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
+//! * [`fields`]: how rows are put together from numbers and bytes, so that stored bytes depend on no library.
+//!
+//! The first byte of every key says whose row it is: the engine's rows begin with a byte below
+//! [`DOMAIN_TAG_FIRST`], a domain's with one from there on.
+
+pub mod data_dir;
+pub mod fields;
+pub mod memory;
+pub mod sled_store;
+pub mod tx;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+pub use memory::MemoryStore;
+pub use sled_store::SledStore;
+pub use tx::Tx;
+
+/// The lowest first byte of a domain's keys. What is below is the engine's.
+pub const DOMAIN_TAG_FIRST: u8 = 0x10;
+
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// Changes that take effect together or not at all: a value to put, or nothing to delete the key.
+pub type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// Ordered rows of bytes.
+///
+/// One writer owns a store. Every error is final: what a store does after one is unknown, so the process that sees
+/// one answers nothing more and ends.
+pub trait Store: Send {
+    /// The value under `key`, as of the last [`Store::apply`].
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The first `limit` rows of `range` in the order of their keys.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError>;
+
+    /// The last row of `range`.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError>;
+
+    /// Makes the changes of `batch`, atomically: whatever happens then, a later opening finds all of them or none,
+    /// and none without those of every batch applied before. Nothing is durable yet.
+    ///
+    /// # Errors
+    /// The store can't be written; whether the changes will be found later is unknown.
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Returns when everything applied before would survive a power loss.
+    ///
+    /// # Errors
+    /// The store can't be synced. That can't be tried again: the kernel may have dropped what it could not write.
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// How many bytes the store takes on disk, for people. 0 if that can't be told.
+    fn bytes(&self) -> u64;
+}
+
+/// The keys from one on, up to another that is not included.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyRange {
+    /// The lowest key.
+    pub from: Vec<u8>,
+    /// The lowest key above the range.
+    pub to: Vec<u8>,
+}
+
+impl KeyRange {
+    /// All keys that begin with `prefix`, which does not consist of bytes 0xff alone (no tag is 0xff).
+    pub fn prefix(prefix: &[u8]) -> Self {
+        let mut to = prefix.to_vec();
+        while let Some(last) = to.pop() {
+            if last < u8::MAX {
+                to.push(last + 1);
+                break;
+            }
+        }
+        debug_assert!(!to.is_empty(), "a prefix of 0xff bytes alone has no end");
+        Self { from: prefix.to_vec(), to }
+    }
+
+    /// The same range without the keys up to `key`, and without `key`.
+    pub fn after(mut self, key: &[u8]) -> Self {
+        let mut next = key.to_vec();
+        next.push(0);
+        if next > self.from {
+            self.from = next;
+        }
+        self
+    }
+
+    /// The same range without `key` and the keys above it.
+    pub fn before(mut self, key: &[u8]) -> Self {
+        if key < self.to.as_slice() {
+            self.to = key.to_vec();
+        }
+        self
+    }
+
+    /// Whether there can be no key in it.
+    pub fn is_empty(&self) -> bool {
+        self.from >= self.to
+    }
+}
+
+/// Why a store can't be used any further.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Reading, writing or syncing failed.
+    #[error("can't {what}: {source}")]
+    Failed {
+        /// What was tried.
+        what: &'static str,
+        /// What came of it.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A row says what no version of this program writes.
+    #[error("the row {key} is damaged: {why}")]
+    Damaged {
+        /// The row's key in hexadecimal digits.
+        key: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn failed(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed { what, source: source.into() }
+    }
+
+    pub(crate) fn damaged(key: &[u8], why: fields::Malformed) -> Self {
+        Self::Damaged { key: key.iter().map(|byte| format!("{byte:02x}")).collect(), why: why.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_holds_exactly_the_keys_that_begin_with_it() {
+        let range = KeyRange::prefix(&[3, 255]);
+        let holds = |key: &[u8]| key >= range.from.as_slice() && key < range.to.as_slice();
+        assert!(holds(&[3, 255]) && holds(&[3, 255, 0]) && holds(&[3, 255, 255, 255]));
+        assert!(!holds(&[3, 254, 255]) && !holds(&[4]) && !holds(&[4, 0]));
+    }
+
+    #[test]
+    fn after_and_before_leave_their_key_out() {
+        let range = KeyRange::prefix(&[3]).after(&[3, 7]).before(&[3, 9]);
+        let holds = |key: &[u8]| key >= range.from.as_slice() && key < range.to.as_slice();
+        assert!(!holds(&[3, 7]) && holds(&[3, 7, 0]) && holds(&[3, 8, 255]) && !holds(&[3, 9]));
+        assert!(KeyRange::prefix(&[3]).after(&[3, 9]).before(&[3, 9]).is_empty());
+        assert_eq!(KeyRange::prefix(&[3]).after(&[2]), KeyRange::prefix(&[3]), "never wider");
+    }
+}
