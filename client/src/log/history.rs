@@ -48,9 +48,13 @@ pub fn read(journal: &Journal) -> Result<History, JournalError> {
 /// # Errors
 /// A segment can't be read, or was written by a newer program.
 pub fn read_slot(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
+    read_again(|| read_slot_once(slot))
+}
+
+fn read_again<T>(read: impl Fn() -> Result<T, JournalError>) -> Result<T, JournalError> {
     let mut tries = 0;
     loop {
-        match read_slot_once(slot) {
+        match read() {
             Err(e) if e.is_vanished() && tries < READ_AGAIN_MAX => tries += 1,
             other => return other,
         }
@@ -66,7 +70,8 @@ fn read_slot_once(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
     let mut stories = Stories::new();
     let mut damage = Vec::new();
     for number in numbers.into_iter().filter(|number| (lowest..head.place.segment).contains(number)) {
-        let older = segment::read(slot.path(), Place { slot: slot.number(), segment: number })?;
+        // It was the head once, so its carry-over was synced.
+        let older = segment::read(slot.path(), Place { slot: slot.number(), segment: number }, true)?;
         let (told, damaged) = stories_of(&older);
         // Whatever was open there stands in the head too: what is open only there has lost some of its last words.
         stories.extend(told.into_iter().filter(|(_, story)| !story.is_open()));
@@ -83,8 +88,11 @@ fn read_slot_once(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
 /// # Errors
 /// As for [`read_slot`].
 pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
-    let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
-    let Some(head) = segment::head(slot.path(), slot.number(), &numbers)? else { return Ok(Vec::new()) };
+    let head = read_again(|| {
+        let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
+        segment::head(slot.path(), slot.number(), &numbers)
+    })?;
+    let Some(head) = head else { return Ok(Vec::new()) };
     let (stories, _) = stories_of(&head);
     Ok(stories.into_values().filter(Story::is_open).collect())
 }

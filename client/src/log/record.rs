@@ -184,6 +184,17 @@ pub fn decode(place: Place, segment: &[u8], offset: usize) -> Option<Decoded> {
     Some(Decoded { tag: tag_of(&entry, bytes), entry, bytes, tag_before })
 }
 
+/// How many bytes the record at the start of `bytes`, damaged or not, says it takes, head included.
+pub(super) fn claimed_bytes(bytes: &[u8]) -> Option<usize> {
+    bytes.get(..RECORD_HEAD_BYTES).map(|head| RECORD_HEAD_BYTES + u32_at(head, 0) as usize)
+}
+
+/// The saga whose record the one at the start of `bytes`, damaged or not, says it is: the id stands first in the body.
+pub(super) fn claimed_saga(bytes: &[u8]) -> Option<SagaId> {
+    let id = bytes.get(RECORD_HEAD_BYTES + 1..RECORD_HEAD_BYTES + 17)?;
+    id.try_into().ok().map(SagaId::from_bytes)
+}
+
 /// The tag of a saga's record that takes so many bytes, head included.
 pub fn saga_tag(saga: SagaId, bytes: usize) -> u32 {
     tag(saga.as_bytes(), bytes)

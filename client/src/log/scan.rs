@@ -19,7 +19,7 @@ pub struct Scan {
     pub damage: Vec<BadStretch>,
 }
 
-/// A stretch of a segment, below an offset that the segment calls durable, that is no intact record.
+/// A stretch of a segment, below an offset that was durable, that is no intact record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BadStretch {
     /// Its first byte.
@@ -28,9 +28,30 @@ pub struct BadStretch {
     pub to: u64,
     /// The tag that the record behind it gives for the one before it.
     pub tag: u32,
+    /// The saga whose record the stretch still says to be; believed only if the tag agrees.
+    pub claims: Option<SagaId>,
+    /// Whether it still says to be exactly one record.
+    pub claims_one: bool,
 }
 
 impl BadStretch {
+    /// What the stretch at `from..to` says of itself, and what the record behind it says of it.
+    fn found(bytes: &[u8], from: usize, to: usize, tag: u32) -> Self {
+        let stretch = &bytes[from..to];
+        Self {
+            from: from as u64,
+            to: to as u64,
+            tag,
+            claims: record::claimed_saga(stretch),
+            claims_one: record::claimed_bytes(stretch) == Some(stretch.len()),
+        }
+    }
+
+    /// The saga whose record the stretch certainly was, if that can still be read from it.
+    pub fn names(&self) -> Option<SagaId> {
+        self.claims.filter(|saga| self.is_of(*saga))
+    }
+
     /// Whether the stretch is exactly one record, and that of this saga.
     pub fn is_of(&self, saga: SagaId) -> bool {
         record::saga_tag(saga, self.bytes()) == self.tag
@@ -70,7 +91,9 @@ impl std::fmt::Display for Damage {
 ///
 /// A bad record below the highest offset that the segment itself states to have been durable is damage; at or above it
 /// begins the torn tail, and nothing behind that counts.
-pub fn scan(place: Place, bytes: &[u8]) -> Scan {
+///
+/// `carried` says that the carry-over is known to have been synced as a whole: then what is bad in it is damage too.
+pub fn scan(place: Place, bytes: &[u8], carried: bool) -> Scan {
     let mut found = Vec::new();
     let mut stretches = Vec::new();
     let mut durable_to = 0;
@@ -78,10 +101,12 @@ pub fn scan(place: Place, bytes: &[u8]) -> Scan {
     while offset < bytes.len() {
         let Some((at, decoded)) = next_intact(place, bytes, offset) else { break };
         if at > offset {
-            stretches.push(BadStretch { from: offset as u64, to: at as u64, tag: decoded.tag_before });
+            stretches.push(BadStretch::found(bytes, offset, at, decoded.tag_before));
         }
-        if let Entry::DurableTo(to) = decoded.entry {
-            durable_to = durable_to.max(to);
+        match decoded.entry {
+            Entry::DurableTo(to) => durable_to = durable_to.max(to),
+            Entry::CarriedOver if carried => durable_to = durable_to.max(at as u64),
+            Entry::CarriedOver | Entry::Saga(_) => {}
         }
         offset = at + decoded.bytes;
         found.push((at as u64, decoded));

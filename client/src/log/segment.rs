@@ -23,9 +23,9 @@ pub fn list(slot: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(slot)? {
         let name = entry?.file_name();
-        let number =
-            name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|n| n.parse::<u64>().ok());
-        numbers.extend(number);
+        let number = name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|n| n.parse().ok());
+        // What is not named as segments are named is none of ours.
+        numbers.extend(number.filter(|number| *name == *file_name(*number)));
     }
     numbers.sort_unstable();
     Ok(numbers)
@@ -33,7 +33,11 @@ pub fn list(slot: &Path) -> io::Result<Vec<u64>> {
 
 /// The path of a segment.
 pub fn path(slot: &Path, segment: u64) -> PathBuf {
-    slot.join(format!("{segment:08}.log"))
+    slot.join(file_name(segment))
+}
+
+fn file_name(segment: u64) -> String {
+    format!("{segment:08}.log")
 }
 
 /// A segment that was read.
@@ -50,10 +54,11 @@ pub struct Segment {
 }
 
 /// Reads a segment. A header that is unreadable costs nothing but itself: the records prove their place by themselves.
+/// `carried` is for [`scan::scan`].
 ///
 /// # Errors
 /// The file can't be read, or a newer program wrote it.
-pub fn read(slot: &Path, place: Place) -> Result<Segment, JournalError> {
+pub fn read(slot: &Path, place: Place, carried: bool) -> Result<Segment, JournalError> {
     let path = path(slot, place.segment);
     let bytes = fs::read(&path).map_err(|e| JournalError::io("read", &path, e))?;
     let header = match Header::decode(&bytes, place) {
@@ -61,7 +66,7 @@ pub fn read(slot: &Path, place: Place) -> Result<Segment, JournalError> {
         Err(BadHeader::Unreadable) => None,
         Err(BadHeader::Newer(format)) => return Err(JournalError::NewerFormat { path, format }),
     };
-    Ok(Segment { place, bytes: bytes.len() as u64, header, scan: scan::scan(place, &bytes) })
+    Ok(Segment { place, bytes: bytes.len() as u64, header, scan: scan::scan(place, &bytes, carried) })
 }
 
 /// Refuses a slot whose newest segment a newer program wrote, by its header alone.
@@ -83,20 +88,21 @@ pub fn refuse_newer(slot: &Slot) -> Result<(), JournalError> {
 
 /// The head of a slot: the newest segment whose carry-over is complete. `None` for a slot that has none yet.
 ///
-/// If none is complete, the newest one is all there is: its mark can be missing only because of damage.
+/// A segment gets the number behind the newest one, and what is older is deleted only once it is durable. So if the one
+/// before it is gone it was complete, and whatever is missing from its carry-over is damage. If the one before it is
+/// there, nothing has been written behind a carry-over that can't be read, and the one before says the same.
 ///
 /// # Errors
 /// As for [`read`].
 pub fn head(slot_path: &Path, slot: u32, numbers: &[u64]) -> Result<Option<Segment>, JournalError> {
-    let mut newest = None;
-    for number in numbers.iter().rev() {
-        let segment = read(slot_path, Place { slot, segment: *number })?;
-        if segment.scan.complete {
+    for (at, number) in numbers.iter().enumerate().rev() {
+        let carried = at == 0 || numbers[at - 1] + 1 != *number;
+        let segment = read(slot_path, Place { slot, segment: *number }, carried)?;
+        if segment.scan.complete || carried {
             return Ok(Some(segment));
         }
-        newest.get_or_insert(segment);
     }
-    Ok(newest)
+    Ok(None)
 }
 
 /// A new segment, open for appending.
@@ -118,7 +124,8 @@ pub struct Fresh {
 /// On return, and no sooner, the segment stands for all older ones.
 ///
 /// # Errors
-/// Something could not be written or synced. What was written is left: without a durable mark nobody believes it.
+/// Something could not be written or synced. What was written is removed again, so that a full disk is not filled with
+/// attempts; nothing older has been touched.
 pub fn create<'a>(
     lock: &SlotLock,
     segment: u64,
@@ -127,29 +134,42 @@ pub fn create<'a>(
 ) -> Result<Fresh, JournalError> {
     let place = Place { slot: lock.slot().number(), segment };
     let path = path(lock.slot().path(), segment);
+    let written = write(lock, place, &path, lowest_live, stories);
+    if written.is_err()
+        && let Err(e) = fs::remove_file(&path)
+    {
+        tracing::warn!("can't remove the unfinished {}: {e}", path.display());
+    }
+    written
+}
+
+fn write<'a>(
+    lock: &SlotLock,
+    place: Place,
+    path: &Path,
+    lowest_live: u64,
+    stories: impl Iterator<Item = &'a Story>,
+) -> Result<Fresh, JournalError> {
     let mut bytes = Header { place, lowest_live }.encode().to_vec();
     let mut tag = FIRST_TAG;
     for record in stories.flat_map(|story| &story.records) {
         let entry = Entry::Saga(record.clone());
         tag = record::encode(place, bytes.len() as u64, tag, &entry, &mut bytes)
-            .map_err(|e| JournalError::io("write", &path, io::Error::other(e)))?;
+            .map_err(|e| JournalError::io("write", path, io::Error::other(e)))?;
     }
-    let io_error = |what| {
-        let path = path.clone();
-        move |e| JournalError::io(what, &path, e)
-    };
+    let io_error = |what| move |e| JournalError::io(what, path, e);
     let mut file = OpenOptions::new()
         .append(true)
         .create_new(true)
         .mode(SEGMENT_MODE)
-        .open(&path)
+        .open(path)
         .map_err(io_error("create"))?;
     file.set_permissions(fs::Permissions::from_mode(SEGMENT_MODE)).map_err(io_error("set the mode of"))?;
     file.write_all(&bytes).map_err(io_error("write"))?;
     reach(Failpoint::CarryWritten);
     let carried = bytes.len();
     tag = record::encode(place, carried as u64, tag, &Entry::CarriedOver, &mut bytes)
-        .map_err(|e| JournalError::io("write", &path, io::Error::other(e)))?;
+        .map_err(|e| JournalError::io("write", path, io::Error::other(e)))?;
     file.write_all(&bytes[carried..]).map_err(io_error("write"))?;
     file.sync_all().map_err(io_error("sync"))?;
     lock.sync_directories()?;

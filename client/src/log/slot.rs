@@ -122,7 +122,9 @@ impl Journal {
     /// The directory can't be made or read, or lies on a network file system.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         if !path.is_dir() {
+            let stands = path.ancestors().skip(1).find(|above| above.is_dir()).map(Path::to_owned);
             make_directory(path, true).map_err(|e| JournalError::io("create the journal", path, e))?;
+            sync_names(path, stands.as_deref()).map_err(|e| JournalError::io("sync the name of", path, e))?;
         }
         Self::open_existing(path)
     }
@@ -152,6 +154,7 @@ impl Journal {
         for entry in fs::read_dir(&self.path).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let number = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+            let number = number.filter(|number| *entry.file_name() == *number.to_string());
             slots.extend(number.map(|number| Slot { number, path: entry.path() }));
         }
         slots.sort_unstable_by_key(|slot| slot.number);
@@ -175,15 +178,19 @@ impl Journal {
         }
         loop {
             let slot = Slot { number: next, path: self.path.join(next.to_string()) };
-            match make_directory(&slot.path, false) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            let ours = match make_directory(&slot.path, false) {
+                Ok(()) => true,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
                 Err(e) => return Err(JournalError::io("create the slot", &slot.path, e)),
+            };
+            match self.claim(&slot) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) => {}
+                // Whoever made it just now may not have opened it to its group yet.
+                Err(e) if !ours => tracing::warn!(slot = slot.number, "slot skipped: {e}"),
+                Err(e) => return Err(e),
             }
-            match self.claim(&slot)? {
-                Some(lock) => return Ok(lock),
-                None => next += 1,
-            }
+            next += 1;
         }
     }
 
@@ -206,8 +213,13 @@ impl Journal {
     /// As for [`Journal::claim`].
     pub fn claim_when_free(&self, slot: &Slot) -> Result<Option<SlotLock>, JournalError> {
         let directory = open_directory(slot)?;
-        directory.lock().map_err(|e| JournalError::io("lock", &slot.path, e))?;
-        self.locked(slot, directory)
+        loop {
+            match directory.lock() {
+                Ok(()) => return self.locked(slot, directory),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(JournalError::io("lock", &slot.path, e)),
+            }
+        }
     }
 
     /// What was locked may no longer be what stands under that name.
@@ -237,14 +249,26 @@ fn make_directory(path: &Path, with_parents: bool) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode | DIRECTORY_MODE))
 }
 
+/// Makes durable the names of a directory that was made just now and of those above it, up to the one that stood already.
+/// Without one, the path is relative, and the working directory holds its first name.
+fn sync_names(path: &Path, stands: Option<&Path>) -> io::Result<()> {
+    let made = path.ancestors().skip(1).take_while(|above| Some(*above) != stands);
+    for directory in made.chain(stands) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Network file systems that Linux mounts, by their magic numbers: there `flock` may be local, emulated or leased.
-const NETWORK_FILE_SYSTEMS: [(u64, &str); 9] = [
+const NETWORK_FILE_SYSTEMS: [(u64, &str); 10] = [
     (0x6969, "nfs"),
     (0x517b, "smb"),
     (0xff53_4d42, "cifs"),
     (0xfe53_4d42, "smb2"),
     (0x0102_1997, "9p"),
     (0x5346_414f, "afs"),
+    (0x6b41_4653, "kafs"),
     (0x00c3_6400, "ceph"),
     (0x0116_1970, "gfs2"),
     (0x0bd0_0bd0, "lustre"),

@@ -137,9 +137,10 @@ pub fn tell(stories: &mut Stories, records: impl IntoIterator<Item = SagaRecord>
 
 /// Finds the sagas that a damaged stretch may have hit, and quarantines those of them whose end is not on record.
 ///
-/// The record behind the stretch names the saga if the stretch was one record. If it was several, a saga may have lost
-/// its last ones: every saga that hasn't ended and has no record behind the stretch is suspected. A saga with records
-/// on both sides needs no suspicion: a gap in its numbers tells.
+/// The record behind the stretch names the saga if the stretch was one record; a saga of which nothing else is on record
+/// is named by what is left of the stretch itself. If it was several records, a saga may have lost its last ones: every
+/// saga that hasn't ended and has no record behind the stretch is suspected. A saga with records on both sides needs no
+/// suspicion: a gap in its numbers tells.
 pub fn quarantine_hit(
     stories: &mut Stories,
     stretch: &BadStretch,
@@ -148,10 +149,16 @@ pub fn quarantine_hit(
     if stretch.is_of_no_saga() {
         return Vec::new();
     }
+    if let Some(saga) = stretch.names() {
+        stories.entry(saga).or_insert_with(|| Story::lost(saga));
+    }
     let named: Vec<_> = stories.keys().copied().filter(|saga| stretch.is_of(*saga)).collect();
     let behind = |saga: &SagaId| last_offset.get(saga).is_some_and(|at| *at >= stretch.to);
     let unended = |story: &Story| story.state.as_ref().is_none_or(|state| state.ended().is_none());
-    let hit = if named.is_empty() {
+    let hit = if named.is_empty() && stretch.claims_one {
+        // One record of a saga whose name is lost with it, and of which nothing else is on record.
+        Vec::new()
+    } else if named.is_empty() {
         let suspected = stories.values().filter(|story| unended(story) && !behind(&story.saga));
         suspected.map(|story| story.saga).collect()
     } else {
@@ -166,6 +173,12 @@ pub fn quarantine_hit(
 }
 
 impl Story {
+    /// The story of a saga of which nothing is left but its name: it stands in the log until an operator ends it.
+    fn lost(saga: SagaId) -> Self {
+        let detail = "its only record is damaged".to_owned();
+        Self::open(SagaRecord { saga, seq: 1, at_ms: 0, event: Event::Quarantined { detail } })
+    }
+
     fn quarantine(&mut self, detail: String) {
         if let Some(state) = self.state.as_mut().filter(|state| state.quarantined.is_none()) {
             state.quarantined = Some(detail.clone());

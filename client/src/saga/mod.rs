@@ -13,3 +13,6 @@ pub use definition::{Definition, DefinitionError, Definitions, StepPlan};
 pub use event::{Begun, End, Event, ParticipantAt, PlannedStep, TurnBack};
 pub use next::Next;
 pub use state::{Action, Phase, SagaState, StepState};
+
+#[cfg(test)]
+pub(crate) mod tests;
