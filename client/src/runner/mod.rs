@@ -26,3 +26,6 @@ pub mod watch;
 
 pub use context::{Context, Options, Participants};
 pub use run::{Order, Outcome, RunError, Runner, StartError};
+
+#[cfg(test)]
+mod tests;
