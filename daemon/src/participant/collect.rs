@@ -51,3 +51,41 @@ impl Due {
         self.steps.is_empty()
     }
 }
+
+#[cfg(test)]
+impl Due {
+    /// The steps that are noted.
+    pub(super) fn steps(&self) -> std::collections::BTreeSet<StepId> {
+        let steps: std::collections::BTreeSet<_> = self.steps.iter().map(|Reverse((_, id))| *id).collect();
+        assert_eq!(steps.len(), self.steps.len(), "each record is noted once");
+        steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use like_protocol::ids::{BootId, SagaId};
+
+    use super::*;
+
+    fn step(number: u8) -> StepId {
+        StepId { saga: SagaId::from_bytes([number; 16]), step: 0 }
+    }
+
+    #[test]
+    fn records_come_up_in_the_order_of_their_deadlines_and_not_before() {
+        let mut now = Now { boot: BootId::from_bytes([1; 16]), at_ms: 10 };
+        let mut due = Due::default();
+        for (number, at_ms) in [(1, 30), (2, 20), (3, 40)] {
+            due.note(step(number), &Deadline { boot: now.boot, at_ms }, &now);
+        }
+        due.note(step(4), &Deadline { boot: BootId::from_bytes([9; 16]), at_ms: 99 }, &now);
+        assert_eq!((due.pop(&now), due.pop(&now)), (Some(step(4)), None));
+        assert_eq!((due.next_ms(), due.len()), (Some(20), 3));
+        now.at_ms = 30;
+        assert_eq!((due.pop(&now), due.pop(&now), due.pop(&now)), (Some(step(2)), Some(step(1)), None));
+        now.at_ms = 40;
+        assert_eq!((due.pop(&now), due.next_ms()), (Some(step(3)), None));
+        assert!(due.is_empty());
+    }
+}

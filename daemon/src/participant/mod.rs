@@ -278,4 +278,6 @@ fn check_deadline(deadline: &Deadline, now: &Now) -> Result<(), Invalid> {
 }
 
 #[cfg(test)]
+pub(crate) mod harness;
+#[cfg(test)]
 mod tests;
