@@ -5,7 +5,8 @@
 //!
 //! A test arms a point through the environment of the process it starts: `FAILPOINTS=log-begin-synced=return(kill)`
 //! (the `fail` crate's syntax, so `2*off->1*return(kill)` dies at the third passage). Before a process dies or stops
-//! it appends the point's name to the file that `LIKE_FAILPOINT_MARK` names: the proof that the fault fired.
+//! it appends the point's name to the file that `LIKE_FAILPOINT_MARK` names: the proof that the fault fired. One that
+//! only passes leaves its mark as well: so a test learns how often a process comes by.
 
 /// Every point between two durable actions of a runner or a daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -152,18 +153,19 @@ mod armed {
 
     use super::Failpoint;
 
-    /// Leaves the mark, then dies (`return(kill)`) or stops (`return(stop)`) at once.
+    /// Leaves the mark, then dies (`return(kill)`) or stops (`return(stop)`) at once, or goes on (`return(pass)`).
     pub(super) fn strike(point: Failpoint, how: &str) {
-        let signal = match how {
-            "stop" => Signal::STOP,
-            _ => Signal::KILL,
-        };
         if let Some(path) = std::env::var_os("LIKE_FAILPOINT_MARK") {
             let marked = std::fs::OpenOptions::new().create(true).append(true).open(&path);
             if let Err(e) = marked.and_then(|mut file| writeln!(file, "{}", point.name())) {
                 eprintln!("failpoint {}: can't leave a mark in {path:?}: {e}", point.name());
             }
         }
+        let signal = match how {
+            "pass" => return,
+            "stop" => Signal::STOP,
+            _ => Signal::KILL,
+        };
         if let Err(e) = kill_process(getpid(), signal) {
             eprintln!("failpoint {}: can't signal this process: {e}", point.name());
         }

@@ -50,6 +50,8 @@ pub struct House {
     program: PathBuf,
     article: Option<Running>,
     user: Option<Running>,
+    /// Which of its journals is in use.
+    page: u32,
     directory: tempfile::TempDir,
 }
 
@@ -70,7 +72,7 @@ impl House {
     /// No directory can be made.
     pub fn closed(program: impl Into<PathBuf>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        Self { program: program.into(), article: None, user: None, directory }
+        Self { program: program.into(), article: None, user: None, page: 0, directory }
     }
 
     /// Its directory.
@@ -85,7 +87,12 @@ impl House {
 
     /// Where the journal is.
     pub fn journal(&self) -> PathBuf {
-        self.path().join("journal")
+        self.path().join(format!("journal-{}", self.page))
+    }
+
+    /// Goes on with a journal of its own: nothing of what was done so far stands in it.
+    pub fn turn_page(&mut self) {
+        self.page += 1;
     }
 
     /// Starts a daemon and waits until it serves.

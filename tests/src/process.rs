@@ -37,6 +37,8 @@ pub enum Fault {
     Kill(Failpoint, u32),
     /// Stop by SIGSTOP at the n-th passage.
     Stop(Failpoint, u32),
+    /// Leave a mark at every passage and go on.
+    Pass(Failpoint),
 }
 
 impl Fault {
@@ -44,6 +46,7 @@ impl Fault {
         let (point, passage, what) = match self {
             Self::Kill(point, passage) => (point, passage, "kill"),
             Self::Stop(point, passage) => (point, passage, "stop"),
+            Self::Pass(point) => return format!("{}=return(pass)", point.name()),
         };
         let skip = passage - 1;
         let before = if skip == 0 { String::new() } else { format!("{skip}*off->") };
@@ -52,7 +55,7 @@ impl Fault {
 
     fn point(self) -> Failpoint {
         match self {
-            Self::Kill(point, _) | Self::Stop(point, _) => point,
+            Self::Kill(point, _) | Self::Stop(point, _) | Self::Pass(point) => point,
         }
     }
 }
@@ -77,7 +80,13 @@ impl Armed {
 
     /// Whether a fault has fired.
     pub fn fired(&self, point: Failpoint) -> bool {
-        fs::read_to_string(&self.mark).is_ok_and(|marks| marks.lines().any(|mark| mark == point.name()))
+        self.marks(point) > 0
+    }
+
+    /// How often a fault has left its mark.
+    pub fn marks(&self, point: Failpoint) -> u32 {
+        let marks = fs::read_to_string(&self.mark).unwrap_or_default();
+        marks.lines().filter(|mark| *mark == point.name()).count() as u32
     }
 
     /// Whether all of them have.

@@ -1,0 +1,144 @@
+//! A wallet service and a journal in a throwaway directory.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::process::{Armed, Ended, Fault, Running, eventually, program};
+
+/// The wallet service and a journal. Everything goes when it is dropped.
+#[derive(Debug)]
+pub struct Bank {
+    program: PathBuf,
+    walletd: Option<Running>,
+    page: u32,
+    directory: tempfile::TempDir,
+}
+
+impl Bank {
+    /// A bank whose service runs. `program` holds all programs.
+    ///
+    /// # Panics
+    /// The service does not come up.
+    pub fn open(program: impl Into<PathBuf>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut bank = Self { program: program.into(), walletd: None, page: 0, directory };
+        bank.start_with(&[]);
+        bank
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.path().join("wallet.sock")
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.path().join(format!("journal-{}", self.page))
+    }
+
+    /// Goes on with a journal of its own: nothing of what was done so far stands in it.
+    pub fn turn_page(&mut self) {
+        self.page += 1;
+    }
+
+    /// Starts the service with faults, and waits until it serves.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn start_with(&mut self, faults: &[Fault]) -> Armed {
+        let mut command = program(&self.program, "walletd");
+        command.arg("--socket").arg(self.socket()).arg("--data").arg(self.path().join("data"));
+        let armed = Armed::arm(&mut command, self.path(), faults);
+        let mut walletd = Running::start(&mut command);
+        let socket = self.socket();
+        eventually("the wallet service's socket", || {
+            assert!(!walletd.has_ended(), "walletd ended at its start");
+            UnixStream::connect(&socket).ok()
+        });
+        self.walletd = Some(walletd);
+        armed
+    }
+
+    /// Stops the service by SIGTERM and waits for its end.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn stop(&mut self) -> Ended {
+        let walletd = self.walletd.take().expect("the service was started");
+        walletd.signal(Signal::TERM);
+        walletd.end()
+    }
+
+    /// Whether the service has ended by itself.
+    pub fn has_died(&mut self) -> bool {
+        self.walletd.as_mut().is_some_and(Running::has_ended)
+    }
+
+    /// Waits for the end of a service that dies by itself.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn await_death(&mut self) -> Ended {
+        self.walletd.take().expect("the service was started").end()
+    }
+
+    /// A transfer, to be started.
+    pub fn transfer(&self, from: u64, to: u64, amount: u64) -> Command {
+        let mut command = program(&self.program, "wallet-transfer");
+        command.arg(self.socket()).arg(self.journal());
+        command.args([from, to, amount].map(|number| number.to_string()));
+        command
+    }
+
+    /// A recovery, to be started.
+    pub fn recover(&self, mode: &[&str]) -> Command {
+        let mut command = program(&self.program, "wallet-recover");
+        command.arg(self.socket()).arg(self.journal()).args(mode);
+        command
+    }
+
+    /// Opens an account.
+    ///
+    /// # Panics
+    /// It can't be opened.
+    #[track_caller]
+    pub fn account(&self, id: u64, balance: u64) {
+        let mut command = program(&self.program, "wallet-open");
+        command.arg(self.socket()).args([id, balance].map(|number| number.to_string()));
+        Ended::of(&mut command).expect_code(0);
+    }
+
+    /// All accounts: `[{"account":1,"balance":70,"arriving":0},...]`.
+    ///
+    /// # Panics
+    /// They can't be read.
+    #[track_caller]
+    pub fn accounts(&self) -> Vec<Value> {
+        let mut command = program(&self.program, "wallet-balances");
+        command.arg(self.socket());
+        list(Ended::of(&mut command))
+    }
+
+    /// All sagas on record: `[{"saga_id":"...","from":1,"state":"completed","settled":true},...]`.
+    ///
+    /// # Panics
+    /// They can't be read.
+    #[track_caller]
+    pub fn sagas(&self) -> Vec<Value> {
+        let mut command = program(&self.program, "wallet-sagas");
+        command.arg(self.journal());
+        list(Ended::of(&mut command))
+    }
+}
+
+#[track_caller]
+fn list(ended: Ended) -> Vec<Value> {
+    ended.expect_code(0).json().as_array().expect("a list").clone()
+}
