@@ -33,6 +33,9 @@ pub mod story;
 pub mod takeover;
 pub mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use owner::Owner;
 pub use record::SagaRecord;
 pub use scan::Damage;

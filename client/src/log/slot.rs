@@ -277,8 +277,13 @@ const NETWORK_FILE_SYSTEMS: [(u64, &str); 10] = [
 fn refuse_network(path: &Path) -> Result<(), JournalError> {
     let stat = rustix::fs::statfs(path).map_err(|e| JournalError::io("look at", path, e.into()))?;
     let magic = stat.f_type as u64 & 0xffff_ffff;
-    match NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic) {
-        Some((_, name)) => Err(JournalError::NetworkFileSystem { path: path.to_owned(), name }),
+    match network_file_system(magic) {
+        Some(name) => Err(JournalError::NetworkFileSystem { path: path.to_owned(), name }),
         None => Ok(()),
     }
+}
+
+/// The name of the network file system with this magic number, if it is one.
+pub(super) fn network_file_system(magic: u64) -> Option<&'static str> {
+    NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
 }
