@@ -1,8 +1,117 @@
 //! `likectl`: the only part that touches a terminal.
+//!
+//! What was typed ([`args`]) becomes a checked configuration ([`config`]); [`tools`] make of it what [`commands`] reach
+//! for. Commands print results through [`output`] and return errors; [`error`] alone knows what an error is called, how
+//! the process exits for it, and what a person should do next.
 
+pub mod args;
+pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod duration;
+pub mod error;
+pub mod json;
+pub mod moment;
+pub mod output;
+pub mod pages;
+pub mod signals;
+pub mod timeline;
+pub mod tools;
+pub mod view;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use anstream::ColorChoice;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Color, Command};
+use config::Config;
+use error::CliError;
+use output::Output;
+use tools::Tools;
+
+/// The program's name.
+const NAME: &str = "likectl";
 
 /// `likectl`'s main.
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    like_protocol::failpoint::arm_from_environment();
+    let cli = Cli::parse_from(own_arguments());
+    let config = match Config::of(&cli.global) {
+        Ok(config) => config,
+        Err(usage) => Cli::command().error(ErrorKind::ValueValidation, usage).exit(),
+    };
+    set_up_streams(&config);
+    let output = Output { json: config.json, quiet: config.quiet };
+    match run(config, &cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(&output),
+    }
+}
+
+/// The process's arguments. In a binary that is several programs the first one names this program; it is left out.
+fn own_arguments() -> impl Iterator<Item = OsString> {
+    let mut arguments = std::env::args_os().peekable();
+    let own = arguments.next();
+    arguments.next_if(|first| first == NAME);
+    own.into_iter().chain(arguments)
+}
+
+fn set_up_streams(config: &Config) {
+    match config.color {
+        Color::Auto => {}
+        Color::Always => ColorChoice::Always.write_global(),
+        Color::Never => ColorChoice::Never.write_global(),
+    }
+    let colored = anstream::AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+    let level = config.log_level.as_str();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(format!("warn,like_client={level},like_protocol={level}")))
+        .with_writer(std::io::stderr)
+        .with_ansi(colored)
+        .with_target(false)
+        .init();
+}
+
+fn run(config: Config, command: &Command) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| CliError::Internal(format!("can't start: {e}")))?;
+    let done = runtime.block_on(async {
+        let tools = Tools::new(config)?;
+        dispatch(&tools, command).await
+    });
+    // A thread that waits in the kernel for a slot's lock would otherwise be waited for.
+    runtime.shutdown_background();
+    done
+}
+
+async fn dispatch(tools: &Tools, command: &Command) -> Result<(), CliError> {
+    match command {
+        Command::Article(command) => or_interrupted(commands::article::run(tools, command)).await,
+        Command::User(command) => or_interrupted(commands::user::run(tools, command)).await,
+        Command::Saga(command) => or_interrupted(commands::saga::run(tools, command)).await,
+        Command::Check(args) => or_interrupted(commands::check::run(tools, args)).await,
+        Command::Audit(args) => or_interrupted(commands::audit::run(tools, args)).await,
+        Command::Status => or_interrupted(commands::status::run(tools)).await,
+        Command::Bench(args) => or_interrupted(commands::bench::run(tools, args)).await,
+        Command::DemoLiker(args) => or_interrupted(demo::run_liker(tools, args)).await,
+        // These look at signals themselves: they have something to say, or to clear up.
+        Command::Like(args) => commands::like::run_like(tools, args).await,
+        Command::Unlike(args) => commands::like::run_unlike(tools, args).await,
+        Command::Recover(args) => commands::recover::run(tools, args).await,
+        Command::Demo => demo::run(tools).await,
+        Command::Completions(args) => commands::completions::run(args),
+        Command::Man(args) => commands::man::run(tools, args),
+    }
+}
+
+/// Nothing is lost by dropping what a command does at any of its waits: sagas stand in the log.
+async fn or_interrupted(doing: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    tokio::select! {
+        done = doing => done,
+        () = signals::interrupted() => Err(CliError::Interrupted(None)),
+    }
 }

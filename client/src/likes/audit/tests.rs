@@ -7,6 +7,9 @@ use super::*;
 /// How many records a page of the fake books has.
 const PAGE: usize = 2;
 
+/// Something that changes the books.
+type Happening = fn(&FakeBooks);
+
 /// Books that a test can change between any two looks.
 #[derive(Default)]
 struct FakeBooks {
@@ -15,7 +18,7 @@ struct FakeBooks {
     unsettled_records: RefCell<BTreeMap<u64, u32>>,
     looks: Cell<u64>,
     /// What happens right before the look of this number.
-    happens: RefCell<BTreeMap<u64, fn(&FakeBooks)>>,
+    happens: RefCell<BTreeMap<u64, Happening>>,
 }
 
 impl FakeBooks {

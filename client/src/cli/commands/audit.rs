@@ -1,0 +1,108 @@
+//! `likectl audit`.
+
+use clap::Args;
+use indicatif::ProgressBar;
+
+use crate::cli::commands::saga::find_views;
+use crate::cli::error::CliError;
+use crate::cli::json::AuditDocument;
+use crate::cli::output::{Column, count, table};
+use crate::cli::tools::Tools;
+use crate::likes::audit::{self, Drift, Findings};
+
+/// Whether to repair.
+#[derive(Args, Debug)]
+pub struct AuditArgs {
+    /// Show how counts would be set to the number of records
+    #[arg(long)]
+    repair: bool,
+    /// Do it
+    #[arg(long, requires = "repair")]
+    yes: bool,
+}
+
+/// Runs `likectl audit`.
+///
+/// # Errors
+/// Drift was found and not repaired, or a service does not answer.
+pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
+    let unfinished = find_views(tools)?.iter().filter(|found| found.view.is_unfinished()).count();
+    let books = tools.books();
+    let progress =
+        if tools.output.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    progress.set_message("comparing articles");
+    let findings = audit::audit(&books, || progress.inc(1)).await;
+    progress.finish_and_clear();
+    let findings = findings?;
+
+    let mut repaired = Vec::new();
+    if args.yes {
+        for drift in &findings.drift {
+            if audit::repair(&books, drift).await? {
+                repaired.push(drift.article.0);
+            }
+        }
+    }
+    if tools.output.json {
+        tools.output.document(&AuditDocument::new(&findings, unfinished, &repaired))?;
+    } else {
+        show(tools, args, &findings, unfinished, &repaired)?;
+    }
+    if !findings.not_compared.is_empty() {
+        tools.output.warn(format!(
+            "warning: {} could not be compared, because sagas keep touching it: `likectl recover`, then audit again",
+            count(findings.not_compared.len() as u64, "article", "articles")
+        ));
+    }
+    match findings.drift.len() - repaired.len() {
+        0 => Ok(()),
+        left => Err(CliError::Drift(left)),
+    }
+}
+
+fn show(
+    tools: &Tools,
+    args: &AuditArgs,
+    findings: &Findings,
+    unfinished: usize,
+    repaired: &[u64],
+) -> Result<(), CliError> {
+    let Findings { articles_checked, likes_checked, drift, .. } = findings;
+    let verdict = match drift.len() {
+        0 => "no drift".to_owned(),
+        many => format!("{} drift", count(many as u64, "article", "articles")),
+    };
+    tools.output.text(format!(
+        "{verdict}: compared {} and {}; {} unfinished",
+        count(*articles_checked, "article", "articles"),
+        count(*likes_checked, "like record", "like records"),
+        count(unfinished as u64, "saga", "sagas"),
+    ))?;
+    if drift.is_empty() {
+        return Ok(());
+    }
+    let columns =
+        [Column::Right("ARTICLE"), Column::Right("LIKES"), Column::Right("RECORDS"), Column::Left("REPAIR")];
+    let rows = drift.iter().map(|drift| {
+        let likes = drift.count.map_or_else(|| "no article".to_owned(), |seen| seen.likes.to_string());
+        vec![drift.article.to_string(), likes, drift.records.to_string(), remedy(args, drift, repaired)]
+    });
+    tools.output.text(table(&columns, rows))?;
+    if args.repair && !args.yes {
+        tools.output.note("nothing has been changed; add --yes to do it");
+    }
+    Ok(())
+}
+
+fn remedy(args: &AuditArgs, drift: &Drift, repaired: &[u64]) -> String {
+    let Drift { article, records, .. } = drift;
+    if drift.count.is_none() {
+        return format!("by hand: `likectl article create --id {article} TITLE`, then repair");
+    }
+    match (args.yes, repaired.contains(&article.0)) {
+        (true, true) => format!("likes set to {records}"),
+        (true, false) => "not done: the article changed meanwhile".to_owned(),
+        (false, _) if args.repair => format!("would set likes to {records}"),
+        (false, _) => format!("likes can be set to {records}"),
+    }
+}

@@ -1,0 +1,115 @@
+//! `likectl like` and `likectl unlike`.
+
+use std::time::Duration;
+
+use clap::Args;
+use like_protocol::ids::SagaId;
+use like_protocol::likes::user::CallerKey;
+use like_protocol::likes::{ArticleId, UserId};
+use uuid::Uuid;
+
+use crate::cli::error::CliError;
+use crate::cli::json::{LikeDocument, UnlikeDocument};
+use crate::cli::output::{DIM, GOOD, count, paint};
+use crate::cli::signals;
+use crate::cli::tools::Tools;
+use crate::likes::{ActError, like, unlike};
+use crate::runner::Runner;
+
+/// How long a saga that a dead runner left in this one's slot is given to end before this process does. What is left
+/// then stands in the log.
+const LEFT_OVER_GRACE: Duration = Duration::from_secs(1);
+
+/// Who likes what, or no longer.
+#[derive(Args, Debug)]
+pub struct LikeArgs {
+    /// Which article
+    #[arg(value_name = "ARTICLE")]
+    article: ArticleId,
+    /// Which user
+    #[arg(long, value_name = "USER")]
+    user: UserId,
+    /// Draw one before the first try: a retry with the same key gets the first one's answer
+    #[arg(long, value_name = "UUID")]
+    key: Option<Uuid>,
+}
+
+impl LikeArgs {
+    fn key(&self) -> Option<CallerKey> {
+        self.key.map(CallerKey)
+    }
+}
+
+/// Runs `likectl like`.
+///
+/// # Errors
+/// The like did not come about, or nobody knows yet.
+pub async fn run_like(tools: &Tools, args: &LikeArgs) -> Result<(), CliError> {
+    let (runner, likes) = tools.likes()?;
+    let acting = likes.like(args.user, args.article, args.key(), tools.config.timeout);
+    let answer = interruptible(&runner, like::KIND, acting).await;
+    let told = answer.and_then(|answer| {
+        if tools.output.json {
+            return tools.output.document(&LikeDocument::from(&answer));
+        }
+        let likes = likes_now(answer.current_likes);
+        tools.output.text(format!("{} article {} now has {likes}", paint(GOOD, "liked:"), answer.article))?;
+        tools.output.text(paint(DIM, format!("record {}", answer.record)))
+    });
+    close(runner, told).await
+}
+
+/// Runs `likectl unlike`.
+///
+/// # Errors
+/// The unlike did not come about, or nobody knows yet.
+pub async fn run_unlike(tools: &Tools, args: &LikeArgs) -> Result<(), CliError> {
+    let (runner, likes) = tools.likes()?;
+    let acting = likes.unlike(args.user, args.article, args.key(), tools.config.timeout);
+    let answer = interruptible(&runner, unlike::KIND, acting).await;
+    let told = answer.and_then(|answer| {
+        if tools.output.json {
+            return tools.output.document(&UnlikeDocument::from(&answer));
+        }
+        let likes = likes_now(answer.current_likes);
+        tools.output.text(format!(
+            "{} article {} now has {likes}",
+            paint(GOOD, "unliked:"),
+            answer.article
+        ))?;
+        tools.output.text(paint(DIM, format!("saga {}", answer.saga)))
+    });
+    close(runner, told).await
+}
+
+fn likes_now(likes: Option<u64>) -> String {
+    likes.map_or_else(|| "an unknown number of likes".to_owned(), |likes| count(likes, "like", "likes"))
+}
+
+/// Waits for an act, or for Ctrl-C; then names the saga that had been begun.
+async fn interruptible<T>(
+    runner: &Runner,
+    kind: &str,
+    acting: impl Future<Output = Result<T, ActError>>,
+) -> Result<T, CliError> {
+    let left_over: Vec<SagaId> = runner.active().into_iter().map(|(saga, _)| saga).collect();
+    tokio::select! {
+        answer = acting => Ok(answer?),
+        () = signals::interrupted() => {
+            let mut active = runner.active().into_iter();
+            let begun = active.find(|(saga, state)| state.begun.kind == kind && !left_over.contains(saga));
+            Err(CliError::Interrupted(begun.map(|(saga, _)| saga)))
+        }
+    }
+}
+
+/// Lets go of the slot. A saga that has ended is settled before; nobody waits for one that goes on.
+async fn close(runner: Runner, told: Result<(), CliError>) -> Result<(), CliError> {
+    let grace = match &told {
+        Err(CliError::Interrupted(_)) => return told,
+        Err(CliError::Act(ActError::Unfinished { .. })) => Duration::ZERO,
+        _ => LEFT_OVER_GRACE,
+    };
+    runner.close(grace).await;
+    told
+}

@@ -1,0 +1,13 @@
+//! The commands, one file each.
+
+pub mod article;
+pub mod audit;
+pub mod bench;
+pub mod check;
+pub mod completions;
+pub mod like;
+pub mod man;
+pub mod recover;
+pub mod saga;
+pub mod status;
+pub mod user;

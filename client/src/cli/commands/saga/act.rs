@@ -1,0 +1,69 @@
+//! `likectl saga retry`, `compensate` and `force`.
+
+use like_protocol::ids::SagaId;
+
+use super::{ForceArgs, find_views};
+use crate::cli::error::CliError;
+use crate::cli::output::{WARN, paint};
+use crate::cli::tools::Tools;
+use crate::cli::view;
+use crate::runner::admin;
+use crate::saga::SagaState;
+
+/// Tries a saga now.
+pub(super) async fn retry(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
+    let state = admin::retry(&tools.context()?, saga, tools.config.timeout).await?;
+    told(tools, saga, &state)
+}
+
+/// Undoes a saga.
+pub(super) async fn compensate(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
+    tools.output.note(format!(
+        "{} this undoes the saga even if somebody was told that it succeeded",
+        paint(WARN, "warning:")
+    ));
+    let state = admin::compensate(&tools.context()?, saga, tools.config.timeout).await?;
+    told(tools, saga, &state)
+}
+
+/// Ends a saga by the operator's word.
+pub(super) async fn force(tools: &Tools, args: &ForceArgs) -> Result<(), CliError> {
+    let context = tools.context()?;
+    let forced =
+        admin::force(&context, args.saga, args.end.into(), args.reason.clone(), tools.config.timeout).await?;
+    for broken in &forced.leaves_broken {
+        tools.output.warn(format!("{} left open: {broken}", paint(WARN, "warning:")));
+    }
+    if !forced.leaves_broken.is_empty() {
+        tools.output.note("`likectl audit` finds what that broke, `likectl audit --repair` sets the counts");
+    }
+    if !forced.settled {
+        tools.output.warn(format!(
+            "{} not every service has been told yet; `likectl recover` goes on with that",
+            paint(WARN, "warning:")
+        ));
+    }
+    show(tools, args.saga)
+}
+
+fn told(tools: &Tools, saga: SagaId, state: &SagaState) -> Result<(), CliError> {
+    show(tools, saga)?;
+    if state.ended().is_some() {
+        return Ok(());
+    }
+    if state.needs_attention(tools.config.attention_after) {
+        let what = format!("saga {saga} still needs an operator");
+        return Err(CliError::NeedsAttention(what, Some(saga)));
+    }
+    Err(CliError::NotEnded(saga))
+}
+
+fn show(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
+    let found = find_views(tools)?.into_iter().find(|found| found.saga == saga);
+    let found = found.ok_or(CliError::NoSuchSaga(saga))?;
+    if tools.output.json {
+        return tools.output.document(&found.view);
+    }
+    let state = view::SagaView::title(&found.view);
+    tools.output.text(format!("{state} is {}", found.view.state.replace('_', " ")))
+}

@@ -1,0 +1,174 @@
+//! `likectl saga`: list, show, watch, and an operator's acts.
+
+mod act;
+mod list;
+mod show;
+mod watch;
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use like_protocol::ids::SagaId;
+
+use crate::cli::error::CliError;
+use crate::cli::moment;
+use crate::cli::output::{Column, table};
+use crate::cli::tools::Tools;
+use crate::cli::view::{STATE_WORDS, SagaView};
+use crate::likes;
+use crate::log::Slot;
+use crate::saga::End;
+
+/// Look at sagas, and act on one.
+#[derive(Subcommand, Debug)]
+pub enum SagaCommand {
+    /// List the sagas that the log knows, oldest first
+    List(ListArgs),
+    /// Draw one saga's timeline, and say what may be done next
+    Show(IdArgs),
+    /// Follow what happens to all sagas
+    Watch,
+    /// Try a saga now, with a new deadline (--timeout)
+    Retry(IdArgs),
+    /// Undo a saga. This can take back what somebody was told had happened
+    Compensate(IdArgs),
+    /// End a saga by your word, whatever its services say
+    Force(ForceArgs),
+}
+
+/// Which sagas.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Only those in this state; may be given several times
+    #[arg(long = "state", value_name = "STATE", value_parser = STATE_WORDS)]
+    states: Vec<String>,
+    /// Only those that need an operator
+    #[arg(long)]
+    needs_attention: bool,
+    /// At most so many; all if left out
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Only those after this one
+    #[arg(long, value_name = "ID")]
+    after: Option<SagaId>,
+}
+
+/// Which saga.
+#[derive(Args, Debug)]
+pub struct IdArgs {
+    /// Which saga
+    #[arg(value_name = "ID")]
+    saga: SagaId,
+}
+
+/// Which saga, and how it is to end.
+#[derive(Args, Debug)]
+pub struct ForceArgs {
+    /// Which saga
+    #[arg(value_name = "ID")]
+    saga: SagaId,
+    /// As what it counts from now on
+    #[arg(long = "as", value_name = "END")]
+    end: ForcedEnd,
+    /// Why; recorded with your uid
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: String,
+}
+
+/// As what a saga counts.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForcedEnd {
+    /// As if every step had been done.
+    Completed,
+    /// As if every step had been undone.
+    Compensated,
+}
+
+impl From<ForcedEnd> for End {
+    fn from(end: ForcedEnd) -> Self {
+        match end {
+            ForcedEnd::Completed => Self::Completed,
+            ForcedEnd::Compensated => Self::Compensated,
+        }
+    }
+}
+
+/// Runs `likectl saga`.
+///
+/// # Errors
+/// The journal can't be read, there is no such saga, or an act was not carried out.
+pub async fn run(tools: &Tools, command: &SagaCommand) -> Result<(), CliError> {
+    match command {
+        SagaCommand::List(args) => list::run(tools, args),
+        SagaCommand::Show(args) => show::run(tools, args.saga),
+        SagaCommand::Watch => watch::run(tools).await,
+        SagaCommand::Retry(args) => act::retry(tools, args.saga).await,
+        SagaCommand::Compensate(args) => act::compensate(tools, args.saga).await,
+        SagaCommand::Force(args) => act::force(tools, args).await,
+    }
+}
+
+/// A saga found in the log.
+pub struct Found {
+    /// Its id.
+    pub saga: SagaId,
+    /// The slot that it stands in.
+    pub slot: Slot,
+    /// How it is shown.
+    pub view: SagaView,
+}
+
+/// Every saga that the journal knows, oldest first.
+///
+/// # Errors
+/// The journal can't be read.
+pub fn find_views(tools: &Tools) -> Result<Vec<Found>, CliError> {
+    let definitions = likes::definitions();
+    let view = |(slot, story): (Slot, crate::log::Story)| Found {
+        saga: story.saga,
+        slot,
+        view: SagaView::of(&story, &definitions, tools.config.attention_after),
+    };
+    Ok(tools.history()?.sagas.into_iter().map(view).collect())
+}
+
+/// Sagas as a table, with what is the matter with them.
+pub fn rows(found: &[&Found], hanging_after: Option<Duration>) -> String {
+    let columns = [
+        Column::Left("SAGA"),
+        Column::Left("KIND"),
+        Column::Right("ARTICLE"),
+        Column::Right("USER"),
+        Column::Left("STARTED"),
+        Column::Left("STATE"),
+    ];
+    let now_ms = moment::now_ms();
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let rows = found.iter().map(|found| {
+        let view = &found.view;
+        let hangs = hanging_after.is_some_and(|after| view.hangs(now_ms, after));
+        vec![
+            view.saga_id.clone(),
+            view.kind.clone().unwrap_or_else(|| "-".to_owned()),
+            number(view.article_id),
+            number(view.user_id),
+            view.started_at.clone(),
+            matter(view, hangs),
+        ]
+    });
+    table(&columns, rows)
+}
+
+fn matter(view: &SagaView, hangs: bool) -> String {
+    let mut state = view.state.to_owned();
+    if !view.is_unfinished() && !view.settled {
+        state.push_str(", unsettled");
+    }
+    if view.needs_attention {
+        state.push_str(", needs attention");
+    }
+    if hangs {
+        state.push_str(", hangs");
+    }
+    state
+}

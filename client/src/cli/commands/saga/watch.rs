@@ -1,0 +1,83 @@
+//! `likectl saga watch`: follows the log.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use like_protocol::ids::SagaId;
+use serde::Serialize;
+
+use super::{Found, find_views};
+use crate::cli::error::CliError;
+use crate::cli::output::{BAD, DIM, GOOD, STRONG, paint};
+use crate::cli::signals;
+use crate::cli::tools::Tools;
+use crate::cli::view::{HistoryLine, SagaView, Tone};
+
+/// How often the log is read again. The log has no doorbell for readers, and people don't see faster.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+#[derive(Serialize)]
+struct WatchLine<'a> {
+    saga_id: &'a str,
+    kind: Option<&'a str>,
+    state: &'a str,
+    article_id: Option<u64>,
+    user_id: Option<u64>,
+    #[serde(flatten)]
+    happened: &'a HistoryLine,
+}
+
+/// Tells what happens from now on, until it is ended.
+pub(super) async fn run(tools: &Tools) -> Result<(), CliError> {
+    let following = follow(tools);
+    tokio::select! {
+        gone = following => gone,
+        () = signals::asked_to_end() => Ok(()),
+        () = signals::interrupted() => Err(CliError::Interrupted(None)),
+    }
+}
+
+async fn follow(tools: &Tools) -> Result<(), CliError> {
+    let mut seen: HashMap<SagaId, usize> =
+        find_views(tools)?.iter().map(|found| (found.saga, found.view.history.len())).collect();
+    tools.output.note("following the saga log; Ctrl-C ends it");
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        for Found { saga, view, .. } in find_views(tools)? {
+            let known = seen.insert(saga, view.history.len()).unwrap_or_default();
+            for happened in view.history.iter().skip(known) {
+                tell(tools, &view, happened)?;
+            }
+        }
+    }
+}
+
+fn tell(tools: &Tools, view: &SagaView, happened: &HistoryLine) -> Result<(), CliError> {
+    if tools.output.json {
+        return tools.output.document(&WatchLine {
+            saga_id: &view.saga_id,
+            kind: view.kind.as_deref(),
+            state: view.state,
+            article_id: view.article_id,
+            user_id: view.user_id,
+            happened,
+        });
+    }
+    let at_step = match (&happened.step, &happened.service) {
+        (Some(step), Some(service)) => format!("{step} ({service}): "),
+        _ => String::new(),
+    };
+    let style = match happened.tone {
+        Tone::Good => GOOD,
+        Tone::Bad => BAD,
+        Tone::Turn => STRONG,
+        Tone::Plain => DIM,
+    };
+    tools.output.text(format!(
+        "{} {} {}: {at_step}{}",
+        paint(DIM, &happened.at),
+        view.saga_id,
+        view.title(),
+        paint(style, &happened.what)
+    ))
+}

@@ -1,0 +1,254 @@
+//! `likectl status`: both daemons, the log, and what is unfinished.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use like_protocol::message::DaemonStatus;
+use serde::Serialize;
+
+use crate::cli::commands::saga::{Found, find_views, rows};
+use crate::cli::error::CliError;
+use crate::cli::output::{BAD, Column, GOOD, STRONG, WARN, bytes, paint, table};
+use crate::cli::tools::Tools;
+use crate::cli::view::{OwnerView, SagaView};
+use crate::cli::{duration, moment};
+use crate::likes::AskError;
+use crate::log::owner;
+use crate::rpc::Unreachable;
+
+/// A daemon that doesn't answer a question about itself within this time is shown as not reachable.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a saga may be open before it is shown as hanging: as `check` has it by default.
+const HANGING_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// How many unfinished sagas the text shows.
+const SHOWN_MAX: usize = 20;
+
+#[derive(Serialize)]
+struct StatusDocument<'a> {
+    services: &'a [ServiceDocument],
+    log: &'a LogDocument,
+    unfinished_sagas: Vec<&'a SagaView>,
+}
+
+#[derive(Serialize)]
+struct ServiceDocument {
+    service: &'static str,
+    socket: String,
+    reachable: bool,
+    /// Why it can't be reached.
+    problem: Option<String>,
+    version: Option<String>,
+    store_id: Option<String>,
+    pid: Option<u32>,
+    up_ms: Option<u64>,
+    connections: Option<u32>,
+    queued: Option<u32>,
+    queue_limit: Option<u32>,
+    unsettled: Option<u64>,
+    store_bytes: Option<u64>,
+    free_bytes: Option<u64>,
+    storage_low: Option<bool>,
+    #[serde(skip)]
+    unreachable: Option<Unreachable>,
+}
+
+#[derive(Serialize)]
+struct LogDocument {
+    journal: String,
+    sagas: usize,
+    unfinished: usize,
+    unsettled: usize,
+    needs_attention: usize,
+    hanging: usize,
+    /// How many sagas are in which state.
+    by_state: BTreeMap<&'static str, usize>,
+    /// Slots with a live runner.
+    runners: Vec<RunnerDocument>,
+    /// What stands in the way of reading the log.
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RunnerDocument {
+    slot: u32,
+    #[serde(flatten)]
+    owner: OwnerView,
+}
+
+/// Runs `likectl status`.
+///
+/// # Errors
+/// No daemon can be reached, or stdout is gone.
+pub async fn run(tools: &Tools) -> Result<(), CliError> {
+    let (articles, users) = (tools.articles().within(ANSWER_TIMEOUT), tools.users().within(ANSWER_TIMEOUT));
+    let (article, user) = futures::join!(articles.status(), users.status());
+    let [article_remote, user_remote] = tools.remotes();
+    let services = vec![
+        service("article", article_remote.target(), article),
+        service("user", user_remote.target(), user),
+    ];
+    let (found, problem) = match find_views(tools) {
+        Ok(found) => (found, None),
+        Err(error) => (Vec::new(), Some(error.told().message().to_owned())),
+    };
+    let log = log(tools, &found, problem);
+    let unfinished: Vec<_> = found.iter().filter(|found| found.view.is_unfinished()).collect();
+    if tools.output.json {
+        let unfinished_sagas = unfinished.iter().map(|found| &found.view).collect();
+        tools.output.document(&StatusDocument { services: &services, log: &log, unfinished_sagas })?;
+    } else {
+        show(tools, &services, &log, &unfinished)?;
+    }
+    let unreachable: Vec<_> = services.iter().filter_map(|service| service.unreachable.clone()).collect();
+    if unreachable.len() == services.len() { Err(CliError::NoDaemon(unreachable)) } else { Ok(()) }
+}
+
+fn service<R: std::fmt::Debug>(
+    service: &'static str,
+    socket: String,
+    status: Result<DaemonStatus, AskError<R>>,
+) -> ServiceDocument {
+    let (status, problem, unreachable) = match status {
+        Ok(status) => (Some(status), None, None),
+        Err(AskError::Unreachable(unreachable)) => {
+            (None, Some(unreachable.message.clone()), Some(unreachable))
+        }
+        Err(error) => (None, Some(error.to_string()), None),
+    };
+    let status = status.as_ref();
+    ServiceDocument {
+        service,
+        socket,
+        reachable: status.is_some(),
+        problem,
+        version: status.map(|s| s.software.clone()),
+        store_id: status.map(|s| s.store.to_string()),
+        pid: status.map(|s| s.pid),
+        up_ms: status.map(|s| s.up_ms),
+        connections: status.map(|s| s.connections),
+        queued: status.map(|s| s.queued),
+        queue_limit: status.map(|s| s.queue_limit),
+        unsettled: status.map(|s| s.unsettled),
+        store_bytes: status.map(|s| s.store_bytes),
+        free_bytes: status.map(|s| s.free_bytes),
+        storage_low: status.map(|s| s.storage_low),
+        unreachable,
+    }
+}
+
+fn log(tools: &Tools, found: &[Found], problem: Option<String>) -> LogDocument {
+    let now_ms = moment::now_ms();
+    let how_many =
+        |filter: &dyn Fn(&SagaView) -> bool| found.iter().filter(|found| filter(&found.view)).count();
+    let mut by_state = BTreeMap::new();
+    for found in found {
+        *by_state.entry(found.view.state).or_default() += 1;
+    }
+    let journal = crate::log::Journal::open_existing(&tools.config.journal);
+    let slots = journal.and_then(|journal| journal.slots()).unwrap_or_default();
+    let runner = |slot: &crate::log::Slot| {
+        owner::owner_of(slot)
+            .map(|owner| RunnerDocument { slot: slot.number(), owner: OwnerView::from(&owner) })
+    };
+    LogDocument {
+        journal: tools.config.journal.display().to_string(),
+        sagas: found.len(),
+        unfinished: how_many(&SagaView::is_unfinished),
+        unsettled: how_many(&|view| !view.is_unfinished() && !view.settled),
+        needs_attention: how_many(&|view| view.needs_attention),
+        hanging: how_many(&|view| view.hangs(now_ms, HANGING_AFTER)),
+        by_state,
+        runners: slots.iter().filter_map(runner).collect(),
+        problem,
+    }
+}
+
+fn show(
+    tools: &Tools,
+    services: &[ServiceDocument],
+    log: &LogDocument,
+    unfinished: &[&Found],
+) -> Result<(), CliError> {
+    tools.output.text(services_table(services))?;
+    for service in services {
+        if let Some(problem) = &service.problem {
+            tools.output.text(format!("{} {problem}", paint(BAD, "✗")))?;
+        }
+        if service.storage_low == Some(true) {
+            let warning =
+                format!("the {} service is short of disk space and refuses new actions", service.service);
+            tools.output.text(format!("{} {warning}", paint(WARN, "!")))?;
+        }
+    }
+    tools.output.text(format!("\n{} {}", paint(STRONG, "log"), log.journal))?;
+    if let Some(problem) = &log.problem {
+        return tools.output.text(format!("{} {problem}", paint(BAD, "✗")));
+    }
+    let sagas = log.by_state.iter().map(|(state, many)| format!("{many} {}", state.replace('_', " ")));
+    let sagas: Vec<_> = sagas.collect();
+    let sagas = if sagas.is_empty() { "none".to_owned() } else { sagas.join(", ") };
+    tools.output.text(format!("  sagas    {sagas}"))?;
+    for runner in &log.runners {
+        let RunnerDocument { slot, owner: OwnerView { pid, command, stopped } } = runner;
+        let stopped = if *stopped { paint(BAD, " (stopped)") } else { String::new() };
+        tools.output.text(format!("  runner   slot {slot}: pid {pid} {command}{stopped}"))?;
+    }
+    let trouble = [
+        (log.unfinished, "unfinished"),
+        (log.unsettled, "ended, but not settled"),
+        (log.needs_attention, "need an operator"),
+        (log.hanging, "hang"),
+    ];
+    let trouble: Vec<_> =
+        trouble.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!("{many} {what}")).collect();
+    if trouble.is_empty() {
+        tools.output.text(format!("  {} nothing unfinished", paint(GOOD, "✓")))?;
+    } else {
+        tools.output.text(format!("  {} {}", paint(WARN, "!"), trouble.join(", ")))?;
+    }
+    if unfinished.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<_> = unfinished.iter().take(SHOWN_MAX).copied().collect();
+    tools.output.text(format!("\n{}", rows(&shown, Some(HANGING_AFTER))))?;
+    if unfinished.len() > SHOWN_MAX {
+        let more = unfinished.len() - SHOWN_MAX;
+        tools.output.text(format!("… and {more} more: see `likectl saga list`"))?;
+    }
+    Ok(())
+}
+
+fn services_table(services: &[ServiceDocument]) -> String {
+    let columns = [
+        Column::Left("SERVICE"),
+        Column::Left("STATE"),
+        Column::Left("VERSION"),
+        Column::Right("UP"),
+        Column::Right("QUEUE"),
+        Column::Right("CONNECTIONS"),
+        Column::Right("UNSETTLED"),
+        Column::Right("STORE"),
+        Column::Right("DISK FREE"),
+        Column::Left("SOCKET"),
+    ];
+    let rows = services.iter().map(|service| {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let queue =
+            service.queued.zip(service.queue_limit).map(|(queued, limit)| format!("{queued}/{limit}"));
+        vec![
+            service.service.to_owned(),
+            if service.reachable { "up" } else { "down" }.to_owned(),
+            or_dash(service.version.clone()),
+            or_dash(service.up_ms.map(|ms| duration::show(Duration::from_millis(ms)))),
+            or_dash(queue),
+            or_dash(service.connections.map(|n| n.to_string())),
+            or_dash(service.unsettled.map(|n| n.to_string())),
+            or_dash(service.store_bytes.map(bytes)),
+            or_dash(service.free_bytes.map(bytes)),
+            service.socket.clone(),
+        ]
+    });
+    table(&columns, rows)
+}

@@ -1,0 +1,149 @@
+//! The documents that `--json` prints. Their names are public: scripts rely on them.
+
+use like_protocol::likes::article::Article;
+use like_protocol::likes::user::LikeRecord;
+use serde::Serialize;
+
+use super::moment;
+use crate::likes::audit::{Drift, Findings};
+use crate::likes::{LikeAnswer, UnlikeAnswer};
+use crate::runner::recover::Report;
+
+/// An article.
+#[derive(Serialize, Debug)]
+pub struct ArticleDocument {
+    article_id: u64,
+    title: String,
+    likes: u64,
+    /// How many unsettled sagas touch it: its likes may still change by as many.
+    pending: u32,
+}
+
+impl From<&Article> for ArticleDocument {
+    fn from(article: &Article) -> Self {
+        let Article { id, title, likes, unsettled, .. } = article;
+        Self { article_id: id.0, title: title.clone(), likes: *likes, pending: *unsettled }
+    }
+}
+
+/// A like record.
+#[derive(Serialize, Debug)]
+pub struct RecordDocument {
+    user_record_id: String,
+    user_id: u64,
+    article_id: u64,
+    created_at: String,
+    /// Whether an unsettled saga may still change it.
+    pending: bool,
+}
+
+impl From<&LikeRecord> for RecordDocument {
+    fn from(record: &LikeRecord) -> Self {
+        Self {
+            user_record_id: record.record.to_string(),
+            user_id: record.user.0,
+            article_id: record.article.0,
+            created_at: moment::show(record.record.began_at()),
+            pending: record.pending,
+        }
+    }
+}
+
+/// What came of a like.
+#[derive(Serialize, Debug)]
+pub struct LikeDocument {
+    article_id: u64,
+    current_likes: Option<u64>,
+    user_record_id: String,
+    saga_id: String,
+}
+
+impl From<&LikeAnswer> for LikeDocument {
+    fn from(answer: &LikeAnswer) -> Self {
+        Self {
+            article_id: answer.article.0,
+            current_likes: answer.current_likes,
+            user_record_id: answer.record.to_string(),
+            saga_id: answer.saga.to_string(),
+        }
+    }
+}
+
+/// What came of an unlike.
+#[derive(Serialize, Debug)]
+pub struct UnlikeDocument {
+    article_id: u64,
+    current_likes: Option<u64>,
+    saga_id: String,
+}
+
+impl From<&UnlikeAnswer> for UnlikeDocument {
+    fn from(answer: &UnlikeAnswer) -> Self {
+        Self {
+            article_id: answer.article.0,
+            current_likes: answer.current_likes,
+            saga_id: answer.saga.to_string(),
+        }
+    }
+}
+
+/// What recovery did.
+#[derive(Serialize, Debug)]
+pub struct RecoverDocument {
+    recovered: usize,
+    completed: usize,
+    compensated: usize,
+    unfinished: usize,
+    needs_attention: usize,
+    quarantined: usize,
+}
+
+impl From<&Report> for RecoverDocument {
+    fn from(report: &Report) -> Self {
+        let Report { recovered, completed, compensated, unfinished, needs_attention, quarantined } = *report;
+        Self { recovered, completed, compensated, unfinished, needs_attention, quarantined }
+    }
+}
+
+/// What an audit found.
+#[derive(Serialize, Debug)]
+pub struct AuditDocument {
+    articles_checked: u64,
+    likes_checked: u64,
+    unfinished_sagas: usize,
+    drift: Vec<DriftDocument>,
+    /// Articles of which nothing is known, because sagas kept touching them.
+    not_compared: Vec<u64>,
+}
+
+/// An article that drifts.
+#[derive(Serialize, Debug)]
+pub struct DriftDocument {
+    article_id: u64,
+    likes: u64,
+    records: u64,
+    /// Whether the article service knows the article at all.
+    article_exists: bool,
+    /// Whether this audit has set the likes to the records.
+    repaired: bool,
+}
+
+impl AuditDocument {
+    /// `repaired` are the articles whose counts were set.
+    pub fn new(findings: &Findings, unfinished_sagas: usize, repaired: &[u64]) -> Self {
+        let drift = |drift: &Drift| DriftDocument {
+            article_id: drift.article.0,
+            likes: drift.count.map_or(0, |seen| seen.likes),
+            records: drift.records,
+            article_exists: drift.count.is_some(),
+            repaired: repaired.contains(&drift.article.0),
+        };
+        Self {
+            articles_checked: findings.articles_checked,
+            likes_checked: findings.likes_checked,
+            unfinished_sagas,
+            drift: findings.drift.iter().map(drift).collect(),
+            not_compared: findings.not_compared.iter().map(|article| article.0).collect(),
+        }
+    }
+}

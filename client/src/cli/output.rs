@@ -1,0 +1,167 @@
+//! Where output goes: results to stdout, everything else to stderr; colour only where it is wanted.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
+use serde::Serialize;
+
+use super::error::CliError;
+
+/// Headings.
+pub const STRONG: Style = Style::new().bold();
+/// What went well.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What went wrong.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What deserves a look.
+pub const WARN: Style = AnsiColor::Yellow.on_default();
+/// What can be skipped.
+pub const DIM: Style = Style::new().dimmed();
+
+/// `text` in a style; the streams drop the style where no colour is wanted.
+pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// What a command prints with.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// One JSON document instead of text.
+    pub json: bool,
+    /// No notes on stderr.
+    pub quiet: bool,
+}
+
+impl Output {
+    /// Prints one JSON document on a line of its own.
+    ///
+    /// # Errors
+    /// stdout is gone.
+    pub fn document<T: Serialize>(&self, document: &T) -> Result<(), CliError> {
+        let mut text = serde_json::to_string(document).map_err(|e| CliError::Internal(e.to_string()))?;
+        text.push('\n');
+        raw(text.as_bytes())
+    }
+
+    /// Prints text for people, with a line end.
+    ///
+    /// # Errors
+    /// stdout is gone.
+    pub fn text(&self, text: impl std::fmt::Display) -> Result<(), CliError> {
+        raw(format!("{text}\n").as_bytes())
+    }
+
+    /// Says something on stderr that is no result.
+    pub fn note(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            self.warn(text);
+        }
+    }
+
+    /// Says something on stderr even when it should be quiet.
+    pub fn warn(&self, text: impl std::fmt::Display) {
+        // There is nowhere left to say that stderr is gone.
+        let _ = writeln!(anstream::stderr(), "{text}");
+    }
+
+    /// Whether moving pictures on stderr are welcome.
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+}
+
+/// Prints bytes as they are, except for colours that stdout doesn't want.
+///
+/// # Errors
+/// stdout is gone.
+pub fn raw(bytes: &[u8]) -> Result<(), CliError> {
+    let mut stdout = anstream::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CliError::Output)
+}
+
+/// How a column is aligned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Column {
+    /// Words.
+    Left(&'static str),
+    /// Numbers.
+    Right(&'static str),
+}
+
+/// Rows in aligned columns under a heading, without borders. No line ends with a space or a line end.
+pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|column| match column {
+        Column::Left(name) | Column::Right(name) => name.to_owned(),
+    }));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    for (at, column) in columns.iter().enumerate() {
+        if let Some(made) = table.column_mut(at) {
+            made.set_padding((0, 2));
+            if matches!(column, Column::Right(_)) {
+                made.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+    }
+    let text = table.to_string();
+    let mut lines = text.lines().map(str::trim_end);
+    let heading = paint(STRONG, lines.next().unwrap_or_default());
+    std::iter::once(heading).chain(lines.map(str::to_owned)).collect::<Vec<_>>().join("\n")
+}
+
+/// Text of other people's making (titles, other programs' messages) without what could move a terminal's cursor or
+/// break a line.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// `1 like`, `2 likes`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Bytes for people.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut amount = number as f64;
+    let mut unit = 0;
+    while amount >= 1024.0 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{number} B") } else { format!("{amount:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_without_borders() {
+        let rows =
+            vec![vec!["1".to_owned(), "a".to_owned()], vec!["200".to_owned(), "long title".to_owned()]];
+        let text = table(&[Column::Right("ID"), Column::Left("TITLE")], rows);
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(plain, " ID  TITLE\n  1  a\n200  long title");
+    }
+
+    #[test]
+    fn a_cell_can_neither_break_a_line_nor_move_the_cursor() {
+        let text = table(&[Column::Left("T")], [vec!["a\nb\u{1b}[2J".to_owned()]]);
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(plain, "T\na\u{fffd}b\u{fffd}[2J");
+    }
+
+    #[test]
+    fn amounts_are_told_as_people_do() {
+        assert_eq!(count(1, "like", "likes"), "1 like");
+        assert_eq!(count(0, "like", "likes"), "0 likes");
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(5 << 20), "5.0 MiB");
+    }
+}

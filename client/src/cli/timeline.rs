@@ -1,0 +1,174 @@
+//! One saga, drawn for a person: what it is, how its steps stand, what happened when, and what may be done next.
+
+use std::time::Duration;
+
+use super::output::{BAD, Column, DIM, GOOD, STRONG, WARN, paint, table};
+use super::view::{SagaView, StepView, Tone};
+use super::{duration, moment};
+use crate::log::Owner;
+
+/// Draws a saga. `owner` is the live process that holds its slot, if one does.
+pub fn draw(saga: &SagaView, slot: u32, owner: Option<&Owner>) -> String {
+    let mut text = paint(STRONG, saga.title());
+    let owned = match owner {
+        Some(owner) if is_open(saga) => format!("slot {slot}, owned by {owner}"),
+        _ => format!("slot {slot}"),
+    };
+    text.push_str(&format!(
+        "\n  saga     {}\n  state    {}\n  started  {}\n  ended    {}\n  log      {owned}\n",
+        saga.saga_id,
+        state(saga),
+        saga.started_at,
+        ended(saga),
+    ));
+    if !saga.steps.is_empty() {
+        text.push('\n');
+        text.push_str(&indent(&steps(&saga.steps)));
+    }
+    text.push_str("\n\n");
+    text.push_str(&indent(&timeline(saga)));
+    text.push_str(&format!("\n\n{}\n", paint(STRONG, "What may be done next")));
+    let advice = advice(saga, owner).into_iter().map(|line| format!("  {line}"));
+    text.push_str(&advice.collect::<Vec<_>>().join("\n"));
+    text
+}
+
+/// A saga's state with all that is to be said about it.
+pub fn state(saga: &SagaView) -> String {
+    let style = match saga.state {
+        "completed" => GOOD,
+        "compensated" | "forced_completed" | "forced_compensated" => WARN,
+        "quarantined" => BAD,
+        _ if saga.needs_attention => BAD,
+        _ => WARN,
+    };
+    let mut text = paint(style, saga.state);
+    if saga.needs_attention {
+        text.push_str(&paint(BAD, ", needs attention"));
+    }
+    if !saga.is_unfinished() && !saga.settled {
+        text.push_str(", unsettled (not every service has been told yet)");
+    }
+    text
+}
+
+fn ended(saga: &SagaView) -> String {
+    match (saga.ended_ms, &saga.ended_at) {
+        (Some(ended_ms), Some(at)) => {
+            let took = Duration::from_millis(ended_ms.saturating_sub(saga.started_ms));
+            format!("{at}, after {}", duration::show(took))
+        }
+        _ => {
+            let open = Duration::from_millis(moment::now_ms().saturating_sub(saga.started_ms));
+            format!("not yet, after {}", duration::show(open))
+        }
+    }
+}
+
+fn steps(steps: &[StepView]) -> String {
+    let columns =
+        [Column::Left("STEP"), Column::Left("SERVICE"), Column::Left("ACTION"), Column::Left("COMPENSATION")];
+    let attempts = |count: u32| if count > 1 { format!(" ({count} attempts)") } else { String::new() };
+    let rows = steps.iter().map(|step| {
+        let compensation = step.compensation.unwrap_or("-");
+        vec![
+            step.name.clone(),
+            step.service.clone(),
+            format!("{}{}", step.action.replace('_', " "), attempts(step.attempts)),
+            format!("{compensation}{}", attempts(step.compensation_attempts)),
+        ]
+    });
+    table(&columns, rows)
+}
+
+fn timeline(saga: &SagaView) -> String {
+    let columns = [
+        Column::Right("AFTER"),
+        Column::Left("SERVICE"),
+        Column::Left("STEP"),
+        Column::Left("WHAT HAPPENED"),
+    ];
+    let rows = saga.history.iter().map(|line| {
+        let after = Duration::from_millis(line.at_ms.saturating_sub(saga.started_ms));
+        let mark = match line.tone {
+            Tone::Good => "✓ ",
+            Tone::Bad => "✗ ",
+            Tone::Turn => "● ",
+            Tone::Plain => "  ",
+        };
+        vec![
+            format!("{} ms", after.as_millis()),
+            line.service.clone().unwrap_or_default(),
+            line.step.clone().unwrap_or_default(),
+            format!("{mark}{}", line.what),
+        ]
+    });
+    let drawn = table(&columns, rows);
+    // Styled line by line: a table can't measure styled cells.
+    let lines = drawn.lines().enumerate().map(|(at, line)| match saga.history.get(at.wrapping_sub(1)) {
+        Some(told) if told.tone == Tone::Bad => paint(BAD, line),
+        Some(told) if told.tone == Tone::Turn => paint(STRONG, line),
+        Some(told) if told.tone == Tone::Plain => paint(DIM, line),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn is_open(saga: &SagaView) -> bool {
+    saga.is_unfinished() || !saga.settled
+}
+
+/// What an operator may safely do next, safest first.
+pub fn advice(saga: &SagaView, owner: Option<&Owner>) -> Vec<String> {
+    let id = &saga.saga_id;
+    let force = format!(
+        "Last resort: `likectl saga force {id} --as completed|compensated --reason TEXT` ends it by your word. What it \
+         leaves broken is recorded; `likectl audit` finds it."
+    );
+    if saga.state == "quarantined" {
+        return vec!["Part of its record is damaged: nobody drives it any more.".to_owned(), force];
+    }
+    if !saga.is_unfinished() {
+        let line = match (saga.settled, owner) {
+            (true, _) => "Nothing: it has ended, and every service knows.".to_owned(),
+            (false, Some(owner)) => {
+                format!(
+                    "Nothing: it has ended, and {owner} goes on telling the services. Its locks stay until then."
+                )
+            }
+            (false, None) => {
+                "Safe: `likectl recover` tells the services that it has ended. Its locks stay until then."
+                    .to_owned()
+            }
+        };
+        return vec![line];
+    }
+    let mut advice = match owner {
+        Some(owner) if owner.stopped => vec![format!(
+            "Its runner, {owner}, does nothing. Safe: `kill -CONT {0}` lets it go on; `kill -9 {0}` hands its sagas to \
+             recovery.",
+            owner.pid
+        )],
+        Some(owner) => vec![format!("Wait: its runner, {owner}, is driving it.")],
+        None => vec![
+            "Safe at any time: `likectl recover` goes on with it, as its dead runner would have.".to_owned(),
+        ],
+    };
+    let failures = saga.steps.iter().filter_map(|step| step.last_failure.as_ref().map(|last| (step, last)));
+    for (step, last) in failures {
+        advice.push(format!("`{}` keeps failing at the {} service: {last}", step.name, step.service));
+    }
+    if saga.needs_attention {
+        advice.push(format!("Safe, once the cause is gone: `likectl saga retry {id}` tries it now."));
+        advice.push(force);
+    } else if saga.state == "running" && owner.is_none() {
+        advice.push(format!(
+            "`likectl saga compensate {id}` undoes it instead. Not if anyone may have been told that it succeeded."
+        ));
+    }
+    advice
+}

@@ -1,0 +1,112 @@
+//! What commands reach for: services, journal, runner, all by the configuration.
+
+use std::sync::Arc;
+
+use like_protocol::likes::{ARTICLE_ROLE, USER_ROLE};
+use like_protocol::time::{BootClock, Clock};
+
+use super::config::Config;
+use super::error::CliError;
+use super::output::Output;
+use crate::likes::audit::LiveBooks;
+use crate::likes::{self, ArticleService, Likes, UserService};
+use crate::log::history::{self, History};
+use crate::log::{Journal, JournalError};
+use crate::rpc::Remote;
+use crate::runner::{Context, Options, Participants, Runner};
+
+/// What commands reach for. Nothing is opened before it is asked for.
+pub struct Tools {
+    /// The configuration.
+    pub config: Config,
+    /// What to print with.
+    pub output: Output,
+    clock: Arc<dyn Clock>,
+    article: Arc<Remote>,
+    user: Arc<Remote>,
+}
+
+impl Tools {
+    /// By this configuration.
+    ///
+    /// # Errors
+    /// This host has no boot clock that can be read.
+    pub fn new(config: Config) -> Result<Self, CliError> {
+        let clock: Arc<dyn Clock> =
+            Arc::new(BootClock::open().map_err(|e| CliError::Internal(e.to_string()))?);
+        let article = Remote::unix(ARTICLE_ROLE, config.article_socket.clone(), Arc::clone(&clock));
+        let user = Remote::unix(USER_ROLE, config.user_socket.clone(), Arc::clone(&clock));
+        let output = Output { json: config.json, quiet: config.quiet };
+        Ok(Self { config, output, clock, article: Arc::new(article), user: Arc::new(user) })
+    }
+
+    /// The article service.
+    pub fn articles(&self) -> ArticleService {
+        ArticleService::new(Arc::clone(&self.article), self.config.timeout)
+    }
+
+    /// The user service.
+    pub fn users(&self) -> UserService {
+        UserService::new(Arc::clone(&self.user), self.config.timeout)
+    }
+
+    /// Both services, as an audit reads them.
+    pub fn books(&self) -> LiveBooks {
+        LiveBooks { articles: self.articles(), users: self.users() }
+    }
+
+    /// The connections to both services.
+    pub fn remotes(&self) -> [&Arc<Remote>; 2] {
+        [&self.article, &self.user]
+    }
+
+    /// What a runner works with; the journal is made if there is none.
+    ///
+    /// # Errors
+    /// The journal can't be used.
+    pub fn context(&self) -> Result<Context, CliError> {
+        Ok(Context {
+            journal: Journal::open(&self.config.journal)?,
+            definitions: likes::definitions(),
+            participants: Participants::new().with(Arc::clone(&self.article)).with(Arc::clone(&self.user)),
+            clock: Arc::clone(&self.clock),
+            options: Options { attention_after: self.config.attention_after, ..Options::default() },
+        })
+    }
+
+    /// A runner in a slot of its own, and what users do with articles through it.
+    ///
+    /// # Errors
+    /// The journal can't be used.
+    pub fn likes(&self) -> Result<(Runner, Likes), CliError> {
+        let runner = Runner::start(self.context()?)?;
+        let likes = Likes::new(runner.clone(), self.articles(), self.users());
+        Ok((runner, likes))
+    }
+
+    /// All that the journal tells; nothing if there is no journal yet. What can't be read is said aloud.
+    ///
+    /// # Errors
+    /// The journal exists and can't be read.
+    pub fn history(&self) -> Result<History, CliError> {
+        let journal = match Journal::open_existing(&self.config.journal) {
+            Ok(journal) => journal,
+            Err(JournalError::Io { path, source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                self.output.note(format!(
+                    "there is no journal at {} yet: nothing has been recorded",
+                    path.display()
+                ));
+                return Ok(History::default());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let history = history::read(&journal)?;
+        for (slot, error) in &history.skipped {
+            self.output.warn(format!("warning: slot {} of the journal was skipped: {error}", slot.number()));
+        }
+        for damage in &history.damage {
+            self.output.warn(format!("warning: the journal is damaged: {damage}"));
+        }
+        Ok(history)
+    }
+}
