@@ -75,14 +75,7 @@ impl<D: Domain, S: Store> Writer<D, S> {
     /// # Errors
     /// The store failed. The group at hand is not answered, and nothing after it may be.
     pub fn run(&mut self) -> Result<(), StoreError> {
-        let mut work = Work {
-            ready_at: self.clock.now(),
-            groups: 0,
-            committed: 0,
-            storage_low: false,
-            unsent: UnsentTotal::default(),
-            beaten: Instant::now(),
-        };
+        let mut work = Work::begin(self.clock.now());
         loop {
             let wait = self.idle_wait(&work);
             match self.queue.drain(GROUP_REQUESTS_MAX, wait) {
@@ -225,3 +218,14 @@ struct Work {
     unsent: UnsentTotal,
     beaten: Instant,
 }
+
+impl Work {
+    fn begin(now: Now) -> Self {
+        let (unsent, beaten) = (UnsentTotal::default(), Instant::now());
+        Self { ready_at: now, groups: 0, committed: 0, storage_low: false, unsent, beaten }
+    }
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -59,7 +59,10 @@ fn operations_and_replies_are_pinned() {
 fn articles_are_made_once_under_an_id() {
     let mut articles = Harness::new(Articles);
     assert_eq!(create(&mut articles, Some(5), "five"), shown(article(5, "five", 0, 0, 0)));
-    assert_eq!(create(&mut articles, Some(5), "other"), refused(ArticleRejection::AlreadyExists(ArticleId(5))));
+    assert_eq!(
+        create(&mut articles, Some(5), "other"),
+        refused(ArticleRejection::AlreadyExists(ArticleId(5)))
+    );
     assert_eq!(show(&mut articles, 5), shown(article(5, "five", 0, 0, 0)));
     assert_eq!(show(&mut articles, 6), refused(ArticleRejection::NotFound(ArticleId(6))));
 }
@@ -98,7 +101,8 @@ fn a_full_page_of_the_longest_titles_can_be_sent() {
     for _ in 0..PAGE_ROWS_MAX + 1 {
         create(&mut articles, None, &"🫖".repeat(255));
     }
-    let ReplyBody::Answer(Payload(bytes)) = articles.query(&ArticleQuery::List { after: None, limit: u32::MAX })
+    let ReplyBody::Answer(Payload(bytes)) =
+        articles.query(&ArticleQuery::List { after: None, limit: u32::MAX })
     else {
         panic!("no page");
     };
@@ -116,7 +120,8 @@ fn articles_are_listed_by_id_in_pages() {
     articles.act(1, &ArticleOperation::AddLike(ArticleId(2)));
     let page = |articles| ReplyBody::Answer(payload(&ArticleAnswer::Page(articles)));
     let list = |after: Option<u64>, limit| ArticleQuery::List { after: after.map(ArticleId), limit };
-    let (first, second, third) = (article(1, "t", 0, 0, 0), article(2, "t", 1, 1, 1), article(300, "t", 0, 0, 0));
+    let (first, second, third) =
+        (article(1, "t", 0, 0, 0), article(2, "t", 1, 1, 1), article(300, "t", 0, 0, 0));
     assert_eq!(articles.query(&list(None, 2)), page(vec![first, second.clone()]));
     assert_eq!(articles.query(&list(Some(1), 9)), page(vec![second, third]));
     assert_eq!(articles.query(&list(Some(300), 9)), page(vec![]));

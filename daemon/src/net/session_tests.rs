@@ -1,1 +1,254 @@
+use std::sync::Mutex;
 
+use like_protocol::codec::{ReplyReader, RequestWriter, client_end};
+use like_protocol::ids::{BootId, StoreId};
+use like_protocol::message::{RequestBody, RetryReason, TurnedAway};
+use like_protocol::time::Now;
+use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::commit::queue::Drained;
+use crate::commit::unsent::UnsentTotal;
+
+struct Stopped(Mutex<Now>);
+
+impl Clock for Stopped {
+    fn now(&self) -> Now {
+        *self.0.lock().unwrap()
+    }
+}
+
+const NOW: Now = Now { boot: BootId::from_bytes([1; 16]), at_ms: 7 };
+
+/// A client's end, the session's end, and a queue in between that the test empties.
+struct Rig {
+    replies: ReplyReader<ReadHalf<DuplexStream>>,
+    requests: RequestWriter<WriteHalf<DuplexStream>>,
+    queue: Arc<Queue>,
+    close: watch::Sender<bool>,
+    ended: JoinHandle<Result<(), SessionError>>,
+}
+
+impl Rig {
+    fn new(queue_limit: usize) -> Self {
+        let queue = Arc::new(Queue::new(queue_limit));
+        let identity =
+            Identity { role: "article", store: StoreId::from_bytes([5; 16]), software: "t".to_owned() };
+        let service =
+            Arc::new(Service { queue: queue.clone(), identity, clock: Arc::new(Stopped(Mutex::new(NOW))) });
+        let (near, far) = duplex(64 * 1024);
+        let (close, closing) = watch::channel(false);
+        let (read, write) = split(far);
+        let ended = tokio::spawn(serve(read, write, service, closing));
+        let (read, write) = split(near);
+        let (replies, requests) = client_end(read, write);
+        Self { replies, requests, queue, close, ended }
+    }
+
+    /// A session past its hello.
+    async fn open(queue_limit: usize) -> Self {
+        let mut rig = Self::new(queue_limit);
+        assert!(matches!(rig.next().await, Some(FromDaemon::Hello(ServerHello::Welcome(_)))));
+        rig.send(hello(MAGIC, PROTOCOL_VERSION)).await;
+        rig
+    }
+
+    async fn send(&mut self, message: ToDaemon) {
+        self.requests.send(message).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Option<FromDaemon> {
+        self.replies.next().await.transpose().unwrap()
+    }
+
+    /// Takes what is in the queue once there is something, as the writer would.
+    async fn jobs(&self) -> Vec<Job> {
+        while self.queue.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        match self.queue.drain(usize::MAX, None) {
+            Drained::Jobs(jobs) => jobs,
+            Drained::Ended => panic!("closed"),
+        }
+    }
+}
+
+fn hello(magic: [u8; 4], protocol: u16) -> ToDaemon {
+    ToDaemon::Hello(ClientHello { magic, protocol, software: "test".to_owned() })
+}
+
+fn request(id: u64) -> ToDaemon {
+    ToDaemon::Request(Request { id, body: RequestBody::Status })
+}
+
+fn reply(id: u64, body: ReplyBody) -> FromDaemon {
+    FromDaemon::Reply(Reply { id, body })
+}
+
+fn answer(job: &Job) {
+    let (id, body) = (job.request.id, ReplyBody::Settled);
+    let unsent = UnsentTotal::default().count(&body);
+    job.session.send(Answer { reply: Reply { id, body }, unsent }).unwrap();
+}
+
+#[tokio::test]
+async fn the_daemon_speaks_first_and_says_who_it_is() {
+    let mut rig = Rig::new(1);
+    let Some(FromDaemon::Hello(ServerHello::Welcome(welcome))) = rig.next().await else {
+        panic!("no welcome")
+    };
+    assert_eq!((welcome.magic, welcome.protocol, welcome.now), (MAGIC, PROTOCOL_VERSION, NOW));
+    assert_eq!((welcome.role.as_str(), welcome.store), ("article", StoreId::from_bytes([5; 16])));
+}
+
+#[tokio::test]
+async fn without_a_proper_hello_nothing_is_served() {
+    type Expected = fn(&SessionError) -> bool;
+    let cases: [(ToDaemon, Expected); 3] = [
+        (hello(*b"Kafk", PROTOCOL_VERSION), |e| matches!(e, SessionError::NoHello(_))),
+        (hello(MAGIC, PROTOCOL_VERSION + 1), |e| matches!(e, SessionError::OtherProtocol(_))),
+        (request(1), |e| matches!(e, SessionError::NoHello(_))),
+    ];
+    for (first, expected) in cases {
+        let mut rig = Rig::new(1);
+        rig.next().await;
+        rig.send(first.clone()).await;
+        let ended = rig.ended.await.unwrap().unwrap_err();
+        assert!(expected(&ended), "{first:?}: {ended}");
+        assert!(rig.queue.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_says_no_hello_is_not_waited_for() {
+    let mut rig = Rig::new(1);
+    rig.next().await;
+    let begun = tokio::time::Instant::now();
+    assert!(matches!(rig.ended.await.unwrap(), Err(SessionError::NoHello(_))));
+    assert_eq!(begun.elapsed(), HELLO_WAIT_MAX);
+}
+
+#[tokio::test]
+async fn a_peer_may_leave_without_a_word() {
+    let mut rig = Rig::new(1);
+    rig.next().await;
+    drop((rig.replies, rig.requests));
+    rig.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_second_hello_ends_the_session() {
+    let mut rig = Rig::open(1).await;
+    rig.send(hello(MAGIC, PROTOCOL_VERSION)).await;
+    assert!(matches!(rig.ended.await.unwrap(), Err(SessionError::SecondHello)));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_end_the_session() {
+    let mut rig = Rig::open(1).await;
+    rig.requests.flush().await.unwrap();
+    let (_, mut raw) = (rig.replies, rig.requests.into_inner().into_inner());
+    raw.write_all(&[0, 0, 0, 2, 99, 99]).await.unwrap();
+    assert!(matches!(rig.ended.await.unwrap(), Err(SessionError::Broken(_))));
+    assert!(rig.queue.is_empty());
+}
+
+#[tokio::test]
+async fn a_full_queue_is_answered_with_busy_and_a_closed_one_with_draining() {
+    let mut rig = Rig::open(1).await;
+    rig.send(request(1)).await;
+    rig.send(request(2)).await;
+    assert_eq!(rig.next().await, Some(reply(2, ReplyBody::Retry(RetryReason::Busy))));
+    rig.queue.close();
+    rig.send(request(3)).await;
+    assert_eq!(rig.next().await, Some(reply(3, ReplyBody::Retry(RetryReason::Draining))));
+    answer(&rig.jobs().await[0]);
+    assert_eq!(rig.next().await, Some(reply(1, ReplyBody::Settled)));
+}
+
+#[tokio::test]
+async fn only_so_many_requests_of_a_session_are_on_their_way() {
+    let mut rig = Rig::open(usize::MAX).await;
+    for id in 0..IN_FLIGHT_MAX as u64 + 20 {
+        rig.send(request(id)).await;
+    }
+    while rig.queue.len() < IN_FLIGHT_MAX {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let jobs = rig.jobs().await;
+    assert_eq!(jobs.len(), IN_FLIGHT_MAX);
+    jobs[..5].iter().for_each(answer);
+    for _ in 0..5 {
+        rig.next().await;
+    }
+    while rig.queue.len() < 5 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.queue.len(), 5);
+}
+
+#[tokio::test]
+async fn a_peer_that_has_said_all_still_gets_its_answers() {
+    let mut rig = Rig::open(9).await;
+    rig.send(request(1)).await;
+    rig.requests.close().await.unwrap();
+    let jobs = rig.jobs().await;
+    answer(&jobs[0]);
+    assert_eq!(rig.next().await, Some(reply(1, ReplyBody::Settled)));
+    assert_eq!(rig.next().await, None);
+    rig.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn closing_sends_what_is_answered_and_ends() {
+    let mut rig = Rig::open(9).await;
+    rig.send(request(1)).await;
+    rig.send(request(2)).await;
+    let mut jobs = rig.jobs().await;
+    while jobs.len() < 2 {
+        jobs.extend(rig.jobs().await);
+    }
+    jobs.iter().for_each(answer);
+    rig.close.send(true).unwrap();
+    assert_eq!(rig.next().await, Some(reply(1, ReplyBody::Settled)));
+    assert_eq!(rig.next().await, Some(reply(2, ReplyBody::Settled)));
+    assert_eq!(rig.next().await, None);
+    rig.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn closing_does_not_wait_for_a_hello() {
+    let mut rig = Rig::new(1);
+    rig.next().await;
+    rig.close.send(true).unwrap();
+    rig.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_no_replies_is_cut_off() {
+    let mut rig = Rig::open(9).await;
+    rig.send(request(1)).await;
+    let jobs = rig.jobs().await;
+    let body = ReplyBody::Answer(like_protocol::message::Payload(vec![0; 512 * 1024]));
+    let total = UnsentTotal::default();
+    let unsent = total.count(&body);
+    jobs[0].session.send(Answer { reply: Reply { id: 1, body }, unsent }).unwrap();
+    assert!(matches!(rig.ended.await.unwrap(), Err(SessionError::Stalled)));
+}
+
+#[tokio::test]
+async fn who_is_turned_away_is_told_why() {
+    let (near, far) = duplex(1024);
+    turn_away(far, TurnedAway::NotAllowed).await.unwrap();
+    let (mut replies, _requests) = client_end(near, tokio::io::sink());
+    let told = replies.next().await.unwrap().unwrap();
+    assert_eq!(told, FromDaemon::Hello(ServerHello::Turned { magic: MAGIC, away: TurnedAway::NotAllowed }));
+    assert!(replies.next().await.is_none());
+}

@@ -103,13 +103,24 @@ impl<D: Domain + Copy> Harness<D> {
         self.now.deadline_in(Duration::from_millis(ms))
     }
 
-    fn step(&mut self, number: u8, direction: Direction, operation: &Payload, deadline: Deadline) -> ReplyBody {
+    fn step(
+        &mut self,
+        number: u8,
+        direction: Direction,
+        operation: &Payload,
+        deadline: Deadline,
+    ) -> ReplyBody {
         let operation = operation.clone();
         self.ask(RequestBody::Step(StepRequest { id: step(number), direction, deadline, operation }))
     }
 
     /// An action with a deadline of its own.
-    pub(crate) fn act_by<O: Serialize>(&mut self, number: u8, operation: &O, deadline: Deadline) -> ReplyBody {
+    pub(crate) fn act_by<O: Serialize>(
+        &mut self,
+        number: u8,
+        operation: &O,
+        deadline: Deadline,
+    ) -> ReplyBody {
         self.step(number, Direction::Action, &payload(operation), deadline)
     }
 
@@ -119,7 +130,12 @@ impl<D: Domain + Copy> Harness<D> {
     }
 
     /// A compensation with a deadline of its own.
-    pub(crate) fn undo_by<O: Serialize>(&mut self, number: u8, operation: &O, deadline: Deadline) -> ReplyBody {
+    pub(crate) fn undo_by<O: Serialize>(
+        &mut self,
+        number: u8,
+        operation: &O,
+        deadline: Deadline,
+    ) -> ReplyBody {
         self.step(number, Direction::Compensation, &payload(operation), deadline)
     }
 

@@ -5,7 +5,9 @@ use like_protocol::ids::BootId;
 use like_protocol::likes::article::{ArticleCommand, ArticleOperation, ArticleRejection, ArticleReply};
 use like_protocol::likes::user::{LikeTarget, UserOperation, UserRejection, UserReply};
 use like_protocol::likes::{ArticleId, UserId};
-use like_protocol::message::{Direction, Ending, Refusal, SETTLEMENTS_MAX, Settlement, StepReply, StepRequest};
+use like_protocol::message::{
+    Direction, Ending, Refusal, SETTLEMENTS_MAX, Settlement, StepReply, StepRequest,
+};
 
 use super::harness::*;
 use super::*;
@@ -421,7 +423,10 @@ fn one_group_forgets_no_more_than_its_bound() {
     let mut articles = articles();
     let extra = 10;
     let ids: Vec<_> = (0..COLLECTED_PER_GROUP_MAX + extra)
-        .map(|number| StepId { saga: like_protocol::ids::SagaId::from_bytes((number as u128).to_be_bytes()), step: 0 })
+        .map(|number| StepId {
+            saga: like_protocol::ids::SagaId::from_bytes((number as u128).to_be_bytes()),
+            step: 0,
+        })
         .collect();
     for ids in ids.chunks(SETTLEMENTS_MAX) {
         let forced = ids.iter().map(|id| Settlement { id: *id, ..articles.settlement(0, Forced) });
@@ -464,11 +469,8 @@ fn unsettled_steps_are_listed_in_pages() {
     articles.act(4, &ADD);
     articles.settle(4);
     let row = |number, state| UnsettledStep { id: step(number), deadline, state };
-    let all = [
-        row(1, UnsettledState::Applied),
-        row(2, UnsettledState::Undone),
-        row(3, UnsettledState::Cancelled),
-    ];
+    let all =
+        [row(1, UnsettledState::Applied), row(2, UnsettledState::Undone), row(3, UnsettledState::Cancelled)];
     assert_eq!(articles.unsettled(), all);
     let page = articles.ask(RequestBody::Unsettled { after: Some(step(1)), limit: 1 });
     assert_eq!(page, ReplyBody::Unsettled(all[1..2].to_vec()));

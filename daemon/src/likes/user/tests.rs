@@ -260,13 +260,15 @@ fn a_standing_shows_record_lock_and_key() {
     };
     assert_eq!(ask(&mut users, key(9)), standing(None, None, None));
     users.act(1, &like(7, 1, key(9)));
-    let first = |likes| FirstUse { usage: KeyUse::Like, article: ArticleId(1), saga: saga(1), current_likes: likes };
+    let first =
+        |likes| FirstUse { usage: KeyUse::Like, article: ArticleId(1), saga: saga(1), current_likes: likes };
     assert_eq!(ask(&mut users, key(9)), standing(Some(1), Some(1), Some(first(None))));
     settle_with_likes(&mut users, 1, 3);
     assert_eq!(ask(&mut users, key(9)), standing(Some(1), None, Some(first(Some(3)))));
     users.act(2, &like(7, 2, key(8)));
     assert_eq!(ask(&mut users, key(8)).clone(), {
-        let usage = FirstUse { usage: KeyUse::Like, article: ArticleId(2), saga: saga(2), current_likes: None };
+        let usage =
+            FirstUse { usage: KeyUse::Like, article: ArticleId(2), saga: saga(2), current_likes: None };
         standing(Some(1), Some(2), Some(usage))
     });
 }
@@ -280,12 +282,20 @@ fn records_are_listed_by_article_and_by_user_and_show_what_is_pending() {
     users.settle(1);
     users.settle(3);
     let of_seven = [record(7, 1, 1, false), record(7, 300, 2, true)];
-    let likes_of = |after: Option<u64>, limit| UserQuery::LikesOf { user: UserId(7), after: after.map(ArticleId), limit };
+    let likes_of = |after: Option<u64>, limit| UserQuery::LikesOf {
+        user: UserId(7),
+        after: after.map(ArticleId),
+        limit,
+    };
     assert_eq!(asked(&mut users, &likes_of(None, 9)), UserAnswer::Records(of_seven.to_vec()));
     assert_eq!(asked(&mut users, &likes_of(None, 1)), UserAnswer::Records(of_seven[..1].to_vec()));
     assert_eq!(asked(&mut users, &likes_of(Some(1), 9)), UserAnswer::Records(of_seven[1..].to_vec()));
     let of_one = [record(7, 1, 1, false), record(8, 1, 3, false), record(9, 1, 4, true)];
-    let likers = |after: Option<u64>| UserQuery::LikersOf { article: ArticleId(1), after: after.map(UserId), limit: 2 };
+    let likers = |after: Option<u64>| UserQuery::LikersOf {
+        article: ArticleId(1),
+        after: after.map(UserId),
+        limit: 2,
+    };
     assert_eq!(asked(&mut users, &likers(None)), UserAnswer::Records(of_one[..2].to_vec()));
     assert_eq!(asked(&mut users, &likers(Some(8))), UserAnswer::Records(of_one[2..].to_vec()));
     users.act(5, &unlike(7, 1, None));
@@ -321,11 +331,12 @@ fn articles_with_records_are_listed_once_each() {
     for (number, article) in [(1, 5), (2, 5), (3, u64::MAX), (4, 0)] {
         users.act(number, &like(number.into(), article, None));
     }
-    let mut list = |after: Option<u64>, limit| {
-        match asked(&mut users, &UserQuery::LikedArticles { after: after.map(ArticleId), limit }) {
-            UserAnswer::Articles(articles) => articles.into_iter().map(|id| id.0).collect::<Vec<_>>(),
-            other => panic!("{other:?}"),
-        }
+    let mut list = |after: Option<u64>, limit| match asked(
+        &mut users,
+        &UserQuery::LikedArticles { after: after.map(ArticleId), limit },
+    ) {
+        UserAnswer::Articles(articles) => articles.into_iter().map(|id| id.0).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
     };
     assert_eq!(list(None, 9), [0, 5, u64::MAX]);
     assert_eq!(list(None, 2), [0, 5]);

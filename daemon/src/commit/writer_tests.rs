@@ -1,0 +1,317 @@
+use std::sync::Mutex;
+use std::sync::mpsc as std_mpsc;
+
+use like_protocol::ids::BootId;
+use like_protocol::likes::ArticleId;
+use like_protocol::likes::article::{ArticleCommand, ArticleOperation, ArticleQuery, ArticleReply};
+use like_protocol::message::{Ending, Request, Settlement, StepReply, StepRequest};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::commit::unsent::UNSENT_BYTES_MAX;
+use crate::likes::article::Articles;
+use crate::participant::harness::{done, payload, step};
+use crate::store::{Batch, KeyRange, MemoryStore, Row};
+
+/// What a store was asked to do, in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Did {
+    Apply,
+    Sync,
+}
+
+/// A store that tells what it does, and fails when it is told to.
+struct Probe {
+    rows: MemoryStore,
+    did: Arc<Mutex<Vec<Did>>>,
+    fails: Arc<Mutex<Option<Did>>>,
+    /// Called in the middle of a sync.
+    at_sync: Box<dyn FnMut() + Send>,
+}
+
+impl Probe {
+    fn note(&mut self, did: Did) -> Result<(), StoreError> {
+        self.did.lock().unwrap().push(did);
+        match *self.fails.lock().unwrap() {
+            Some(fails) if fails == did => Err(StoreError::failed("write to the store", "broken disk")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store for Probe {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.rows.get(key)
+    }
+    fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.rows.scan(range, limit)
+    }
+    fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
+        self.rows.last(range)
+    }
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.note(Did::Apply)?;
+        self.rows.apply(batch)
+    }
+    fn sync(&mut self) -> Result<(), StoreError> {
+        (self.at_sync)();
+        self.note(Did::Sync)?;
+        self.rows.sync()
+    }
+    fn bytes(&self) -> u64 {
+        self.rows.bytes()
+    }
+}
+
+/// A clock that tests move.
+#[derive(Debug)]
+struct Hand(Mutex<Now>);
+
+impl Clock for Hand {
+    fn now(&self) -> Now {
+        *self.0.lock().unwrap()
+    }
+}
+
+struct Rig {
+    writer: Writer<Articles, Probe>,
+    work: Work,
+    did: Arc<Mutex<Vec<Did>>>,
+    fails: Arc<Mutex<Option<Did>>>,
+    clock: Arc<Hand>,
+    free_bytes: Arc<Mutex<u64>>,
+    looks: Arc<Mutex<u32>>,
+    session: mpsc::UnboundedSender<Answer>,
+    answers: Arc<Mutex<mpsc::UnboundedReceiver<Answer>>>,
+}
+
+impl Rig {
+    /// A writer over an article service that has article 1.
+    fn new() -> Self {
+        let now = Now { boot: BootId::from_bytes([1; 16]), at_ms: 1000 };
+        let clock = Arc::new(Hand(Mutex::new(now)));
+        let (did, fails) = (Arc::default(), Arc::default());
+        let (free_bytes, looks) = (Arc::new(Mutex::new(1 << 40)), Arc::new(Mutex::new(0)));
+        let (rows, at_sync) = (MemoryStore::default(), Box::new(|| ()));
+        let mut store = Probe { rows, did: Arc::clone(&did), fails: Arc::clone(&fails), at_sync };
+        let participant = Participant::open(Articles, &mut store, &now).unwrap();
+        let (free, looked) = (free_bytes.clone(), looks.clone());
+        let space: Space = Box::new(move || {
+            *looked.lock().unwrap() += 1;
+            Ok(Room { free_bytes: *free.lock().unwrap(), total_bytes: 1 << 40 })
+        });
+        let identity =
+            Identity { role: "article", store: StoreId::from_bytes([5; 16]), software: "t".to_owned() };
+        let (queue, gauges) = (Arc::new(Queue::new(100)), Arc::default());
+        let writer = Writer {
+            participant,
+            store,
+            queue,
+            clock: clock.clone(),
+            space,
+            identity,
+            gauges,
+            heartbeat: None,
+        };
+        let (session, answers) = mpsc::unbounded_channel();
+        let work = Work::begin(now);
+        let answers = Arc::new(Mutex::new(answers));
+        let mut rig = Self { writer, work, did, fails, clock, free_bytes, looks, session, answers };
+        rig.ask(create()).unwrap();
+        rig.answers();
+        rig.did();
+        rig
+    }
+
+    fn jobs(&self, bodies: Vec<RequestBody>) -> Vec<Job> {
+        let job = |(id, body)| Job { request: Request { id, body }, session: self.session.clone() };
+        (0..).zip(bodies).map(job).collect()
+    }
+
+    fn group(&mut self, bodies: Vec<RequestBody>) -> Result<(), StoreError> {
+        let jobs = self.jobs(bodies);
+        self.writer.group(&mut self.work, jobs)
+    }
+
+    fn ask(&mut self, body: RequestBody) -> Result<(), StoreError> {
+        self.group(vec![body])
+    }
+
+    /// What has been answered since the last call.
+    fn answers(&self) -> Vec<ReplyBody> {
+        let mut answers = self.answers.lock().unwrap();
+        std::iter::from_fn(|| answers.try_recv().ok()).map(|answer| answer.reply.body).collect()
+    }
+
+    fn did(&self) -> Vec<Did> {
+        std::mem::take(&mut self.did.lock().unwrap())
+    }
+
+    fn wait(&self, ms: u64) {
+        self.clock.0.lock().unwrap().at_ms += ms;
+    }
+
+    fn add(&self, number: u8, direction: Direction) -> RequestBody {
+        let deadline = self.clock.now().deadline_in(Duration::from_secs(10));
+        let operation = payload(&ArticleOperation::AddLike(ArticleId(1)));
+        RequestBody::Step(StepRequest { id: step(number), direction, deadline, operation })
+    }
+
+    fn settle(&self, number: u8) -> RequestBody {
+        let deadline = self.clock.now().deadline_in(Duration::from_secs(10));
+        RequestBody::Settle(vec![Settlement {
+            id: step(number),
+            deadline,
+            ending: Ending::Natural,
+            note: None,
+        }])
+    }
+}
+
+fn create() -> RequestBody {
+    RequestBody::Command(payload(&ArticleCommand::Create { id: None, title: "t".to_owned() }))
+}
+
+fn show() -> RequestBody {
+    RequestBody::Query(payload(&ArticleQuery::Show(ArticleId(1))))
+}
+
+#[test]
+fn a_group_is_made_durable_once_and_answered_afterwards_reads_and_copies_too() {
+    let mut rig = Rig::new();
+    let answers = rig.answers.clone();
+    let (at_sync, seen) = std_mpsc::channel();
+    rig.writer.store.at_sync = Box::new(move || at_sync.send(answers.lock().unwrap().len()).unwrap());
+    let add = rig.add(1, Direction::Action);
+    rig.group(vec![show(), add.clone(), add, show()]).unwrap();
+    assert_eq!(rig.did(), [Did::Apply, Did::Sync]);
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [0], "answered before it was durable");
+    let answers = rig.answers();
+    assert_eq!(answers[1..3], [done(&ArticleReply { likes: 1 }), done(&ArticleReply { likes: 1 })]);
+    assert_ne!(answers[0], answers[3], "a read sees what came before it in its group");
+}
+
+#[test]
+fn a_group_that_writes_nothing_is_not_synced() {
+    let mut rig = Rig::new();
+    let add = rig.add(1, Direction::Action);
+    rig.ask(add.clone()).unwrap();
+    rig.did();
+    rig.group(vec![show(), add]).unwrap();
+    assert_eq!(rig.did(), []);
+    assert_eq!(rig.answers().len(), 3);
+}
+
+#[test]
+fn a_failed_write_or_sync_answers_nobody_and_ends_the_writer() {
+    for fails in [Did::Apply, Did::Sync] {
+        let mut rig = Rig::new();
+        *rig.fails.lock().unwrap() = Some(fails);
+        for job in rig.jobs(vec![show(), rig.add(1, Direction::Action)]) {
+            rig.writer.queue.submit(job).unwrap();
+        }
+        let failed = rig.writer.run().unwrap_err();
+        assert!(failed.to_string().contains("broken disk"), "{failed}");
+        assert_eq!(rig.answers(), [], "{fails:?}");
+    }
+}
+
+#[test]
+fn a_closed_queue_is_emptied_before_the_writer_ends() {
+    let mut rig = Rig::new();
+    for job in rig.jobs(vec![rig.add(1, Direction::Action), show()]) {
+        rig.writer.queue.submit(job).unwrap();
+    }
+    rig.writer.queue.close();
+    rig.writer.run().unwrap();
+    assert_eq!(rig.answers().len(), 2);
+    assert_eq!(rig.did(), [Did::Apply, Did::Sync]);
+}
+
+#[test]
+fn low_disk_space_is_looked_for_only_when_something_new_is_asked() {
+    let mut rig = Rig::new();
+    let looked = *rig.looks.lock().unwrap();
+    *rig.free_bytes.lock().unwrap() = 0;
+    rig.group(vec![show(), rig.add(1, Direction::Compensation), rig.settle(1)]).unwrap();
+    assert_eq!(*rig.looks.lock().unwrap(), looked);
+    rig.answers();
+    rig.group(vec![rig.add(2, Direction::Action), create(), rig.add(3, Direction::Compensation)]).unwrap();
+    let put_off = ReplyBody::Retry(RetryReason::Storage);
+    assert_eq!(rig.answers(), [put_off.clone(), put_off, ReplyBody::Step(StepReply::Undone)]);
+    *rig.free_bytes.lock().unwrap() = 1 << 40;
+    rig.ask(rig.add(2, Direction::Action)).unwrap();
+    assert_eq!(rig.answers(), [done(&ArticleReply { likes: 1 })]);
+}
+
+#[test]
+fn an_idle_writer_waits_without_end_unless_a_record_will_be_due() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.writer.idle_wait(&rig.work), None);
+    rig.group(vec![rig.add(1, Direction::Action), rig.settle(1)]).unwrap();
+    assert_eq!(rig.writer.idle_wait(&rig.work), Some(Duration::from_millis(10_000 + COLLECTION_SLACK_MS)));
+    rig.wait(10_000 + COLLECTION_SLACK_MS);
+    assert_eq!(rig.writer.idle_wait(&rig.work), Some(Duration::ZERO));
+    rig.group(Vec::new()).unwrap();
+    assert_eq!(rig.writer.participant.collectable(), 0);
+    assert_eq!(rig.writer.idle_wait(&rig.work), None, "one wait, no tick");
+}
+
+#[test]
+fn reads_alone_do_not_put_off_forgetting_for_ever() {
+    let mut rig = Rig::new();
+    rig.group(vec![rig.add(1, Direction::Action), rig.settle(1)]).unwrap();
+    rig.did();
+    rig.wait(10_000);
+    rig.ask(show()).unwrap();
+    assert_eq!(rig.did(), [], "not for the sake of one record");
+    rig.wait(COLLECTION_SLACK_MS);
+    rig.ask(show()).unwrap();
+    assert_eq!(rig.did(), [Did::Apply, Did::Sync]);
+}
+
+#[test]
+fn a_supervisor_hears_from_an_idle_writer_and_from_a_busy_one() {
+    let mut rig = Rig::new();
+    let (beat, beats) = std_mpsc::channel();
+    let interval = Duration::from_millis(20);
+    rig.writer.heartbeat = Some(Heartbeat { interval, beat: Box::new(move || beat.send(()).unwrap()) });
+    let queue = rig.writer.queue.clone();
+    std::thread::scope(|scope| {
+        scope.spawn(|| rig.writer.run().unwrap());
+        for _ in 0..3 {
+            beats.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        queue.close();
+    });
+}
+
+#[test]
+fn pages_that_nobody_takes_put_off_further_reads() {
+    let mut rig = Rig::new();
+    let page = ReplyBody::Answer(like_protocol::message::Payload(vec![0; UNSENT_BYTES_MAX + 1]));
+    let unsent = rig.work.unsent.count(&page);
+    let unsettled = RequestBody::Unsettled { after: None, limit: 1 };
+    rig.group(vec![show(), unsettled, rig.add(1, Direction::Action)]).unwrap();
+    let busy = ReplyBody::Retry(RetryReason::Busy);
+    assert_eq!(rig.answers(), [busy.clone(), busy, done(&ArticleReply { likes: 1 })]);
+    drop(unsent);
+    rig.ask(show()).unwrap();
+    assert!(matches!(rig.answers()[..], [ReplyBody::Answer(_)]));
+}
+
+#[test]
+fn the_status_tells_how_the_daemon_is() {
+    let mut rig = Rig::new();
+    rig.group(vec![rig.add(1, Direction::Action), rig.add(2, Direction::Action), rig.settle(2)]).unwrap();
+    rig.writer.gauges.connections.store(7, Ordering::Relaxed);
+    rig.wait(500);
+    rig.answers();
+    rig.ask(RequestBody::Status).unwrap();
+    let answers = rig.answers();
+    let [ReplyBody::Status(status)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((status.role.as_str(), status.store), ("article", StoreId::from_bytes([5; 16])));
+    assert_eq!((status.unsettled, status.collectable, status.connections), (1, 1, 7));
+    assert_eq!((status.groups, status.committed, status.up_ms), (2, 4, 500));
+    assert_eq!((status.queued, status.queue_limit, status.storage_low), (0, 100, false));
+}
