@@ -7,7 +7,6 @@ use like_protocol::ids::{SagaId, StepId};
 use like_protocol::likes::article::ArticleOperation;
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId};
 use like_protocol::message::{Direction, ReplyBody, RequestBody, StepReply, StepRequest};
-use like_protocol::time::Clock;
 use like_tests::house::{House, Service};
 use like_tests::process::{Armed, Fault, Running, eventually};
 use like_tests::promises;

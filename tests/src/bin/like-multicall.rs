@@ -10,8 +10,8 @@ fn main() -> ExitCode {
     let name = arguments.peek().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     match name.as_str() {
         "likectl" => like_client::cli::main(),
-        "like-articled" => like_daemon::cli::article_main_from(arguments),
-        "like-userd" => like_daemon::cli::user_main_from(arguments),
+        "like-articled" => like_daemon::cli::article_main(),
+        "like-userd" => like_daemon::cli::user_main(),
         other => {
             let rest: Vec<_> = arguments.skip(1).filter_map(|word| word.into_string().ok()).collect();
             wallet::program::main(other, &rest).unwrap_or_else(usage)
