@@ -1,1 +1,136 @@
-//! todo
+//! What readers without a lock see.
+
+use std::fs;
+
+use super::*;
+use crate::log::{JournalError, history, segment};
+use crate::saga::tests::failed;
+
+/// A slot with one segment of history and a head: `settled` settled in the history, `late` open there and settled in
+/// the head, `open` open in both.
+struct Slots {
+    dir: tempfile::TempDir,
+    settled: SagaId,
+    late: SagaId,
+    open: SagaId,
+}
+
+fn two_segments() -> Slots {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = Slots { dir, settled: saga(1), late: saga(2), open: saga(3) };
+    let path = slots.dir.path();
+    let log = take(path).log;
+    tell(&log, slots.settled, std::iter::once(large(60_000)).chain(settled_events().into_iter().skip(1)));
+    tell(&log, slots.late, open_events());
+    let position =
+        tell(&log, slots.open, std::iter::once(large(10_000)).chain(open_events().into_iter().skip(1)));
+    wait_for(log.durable(position)).unwrap();
+    tell(&log, slots.open, [failed(1)]);
+    log.let_go();
+    let log = take(path).log;
+    tell(&log, slots.late, settled_events().into_iter().skip(4));
+    log.let_go();
+    slots
+}
+
+fn read(path: &Path) -> history::History {
+    history::read(&Journal::open_existing(path).unwrap()).unwrap()
+}
+
+/// The sagas of a history and whether they are open.
+fn open_by_saga(history: &history::History) -> Vec<(SagaId, bool)> {
+    history.sagas.iter().map(|(_, story)| (story.saga, story.is_open())).collect()
+}
+
+#[test]
+fn every_saga_is_told_once_and_as_it_stands() {
+    let slots = two_segments();
+    let told = read(slots.dir.path());
+    assert_eq!(open_by_saga(&told), [(slots.settled, false), (slots.late, false), (slots.open, true)]);
+    assert!(told.damage.is_empty() && told.skipped.is_empty());
+    let open = history::open_in(&told.sagas[0].0).unwrap();
+    assert_eq!(open.iter().map(|story| story.saga).collect::<Vec<_>>(), [slots.open]);
+}
+
+#[test]
+fn damage_in_a_segment_of_history_makes_no_settled_saga_look_unfinished() {
+    let slots = two_segments();
+    let path = slots.dir.path();
+    let whole = read(path);
+    let file = segment::path(&path.join("0"), 1);
+    let bytes = fs::read(&file).unwrap();
+    let mut reported = 0;
+    for at in (0..bytes.len()).step_by(bytes.len() / 500) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x20;
+        fs::write(&file, &changed).unwrap();
+        let told = read(path);
+        reported += usize::from(told.damage.len() == 1);
+        let open: Vec<_> =
+            told.sagas.iter().filter(|(_, story)| story.is_open()).map(|(_, s)| s.clone()).collect();
+        let before: Vec<_> =
+            whole.sagas.iter().filter(|(_, story)| story.is_open()).map(|(_, s)| s.clone()).collect();
+        assert_eq!(open, before, "byte {at}");
+    }
+    assert!(reported > 400, "{reported} of some 500 reported");
+}
+
+#[test]
+fn a_slot_that_cannot_be_read_is_said_to_be_skipped_and_holds_up_no_other() {
+    let slots = two_segments();
+    let path = slots.dir.path();
+    fs::write(path.join("1"), b"a file, not a slot").unwrap();
+    let newer = path.join("2");
+    fs::create_dir(&newer).unwrap();
+    let mut header = Header { place: Place { slot: 2, segment: 1 }, lowest_live: 1 }.encode();
+    header[8] = 2;
+    let crc = crc32c::crc32c(&header[..32]);
+    header[32..].copy_from_slice(&crc.to_le_bytes());
+    fs::write(segment::path(&newer, 1), header).unwrap();
+    fs::create_dir(path.join("7")).unwrap();
+
+    let told = read(path);
+    assert_eq!(told.sagas.len(), 3);
+    assert_eq!(told.skipped.len(), 2);
+    assert!(matches!(told.skipped[1].1, JournalError::NewerFormat { format: 2, .. }));
+    let error = told.skipped[1].1.to_string();
+    assert!(
+        error.contains("00000001.log has log format 2") && error.contains("use the newer program"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_live_end_is_not_damage() {
+    let slots = two_segments();
+    let path = slots.dir.path();
+    let log = take(path).log;
+    tell(&log, saga(9), open_events());
+    let head = *segment::list(&path.join("0")).unwrap().last().unwrap();
+    let file = segment::path(&path.join("0"), head);
+    let bytes = fs::read(&file).unwrap();
+    for cut in 1..200 {
+        fs::write(&file, &bytes[..bytes.len() - cut]).unwrap();
+        let told = read(path);
+        assert!(told.damage.is_empty());
+        let growing = told.sagas.iter().filter(|(_, story)| story.saga == saga(9)).map(|(_, story)| story);
+        assert_eq!(told.sagas.len(), 3 + growing.clone().count());
+        assert!(growing.into_iter().all(|story| story.is_open() && !story.is_quarantined()), "cut by {cut}");
+    }
+}
+
+#[test]
+fn sagas_of_all_slots_come_in_the_order_in_which_they_began() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let logs: Vec<_> = (0..3).map(|_| take_over(journal.claim_free().unwrap(), WEEK).unwrap().log).collect();
+    for number in 0..9 {
+        tell(&logs[number % 3], saga(9 - number as u8), open_events());
+    }
+    let told = read(dir.path());
+    assert!(told.sagas.is_sorted_by_key(|(_, story)| story.saga));
+    assert_eq!(
+        told.sagas.iter().map(|(slot, _)| slot.number()).collect::<Vec<_>>(),
+        [2, 1, 0, 2, 1, 0, 2, 1, 0]
+    );
+}

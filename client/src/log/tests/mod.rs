@@ -11,14 +11,17 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use like_protocol::ids::SagaId;
+use like_protocol::message::Payload;
 
 use super::record::{Entry, FIRST_TAG, Header, Place, SagaRecord, encode};
-use super::{Damage, Journal, Story, TakenOver, take_over};
+use super::{Damage, Journal, Position, SagaLog, Story, TakenOver, take_over};
 use crate::saga::tests::{begun, done, live, sent};
-use crate::saga::{End, Event};
+use crate::saga::{Begun, End, Event};
 
 const PLACE: Place = Place { slot: 3, segment: 5 };
 
@@ -93,10 +96,52 @@ fn open_sagas(stories: impl IntoIterator<Item = Story>) -> BTreeMap<SagaId, Opti
     open.map(state).collect()
 }
 
-/// Takes the first slot of the journal at `path` over.
+/// Between fork and exec a child holds every lock that this process holds, even one that is let go of just then. Whoever
+/// starts a child holds this for writing, and for reading who expects a lock to be free at once.
+static SPAWNING: RwLock<()> = RwLock::new(());
+
+fn undisturbed() -> RwLockReadGuard<'static, ()> {
+    SPAWNING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let _alone = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
+/// A child process that runs one test of this binary, in which it finds its journal.
+fn child(test: &str, journal: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command.env(CHILD_JOURNAL, journal).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Tells a child process its journal.
+const CHILD_JOURNAL: &str = "LOG_TEST_CHILD_JOURNAL";
+
+/// Takes over the first slot of the journal at `path`, making both if need be.
 fn take(path: &Path) -> TakenOver {
-    let lock = Journal::open(path).unwrap().claim_free().unwrap();
-    take_over(lock, WEEK).unwrap()
+    take_keeping(path, WEEK)
+}
+
+fn take_keeping(path: &Path, retention: Duration) -> TakenOver {
+    let journal = Journal::open(path).unwrap();
+    let lock = match journal.slots().unwrap().first() {
+        Some(slot) => journal.claim_when_free(slot).unwrap().unwrap(),
+        None => journal.claim_free().unwrap(),
+    };
+    take_over(lock, retention).unwrap()
+}
+
+/// Writes a saga's events, one by one.
+fn tell(log: &SagaLog, saga: SagaId, events: impl IntoIterator<Item = Event>) -> Position {
+    events.into_iter().map(|event| log.append(saga, [event]).unwrap()).last().unwrap()
+}
+
+/// A beginning so large that a few of them fill a segment.
+fn large(bytes: usize) -> Event {
+    Event::Begun(Begun { params: Payload(vec![0xa5; bytes]), ..begun() })
 }
 
 /// Copies a directory of directories of files.
@@ -110,4 +155,18 @@ fn copy_journal(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+/// Waits for something that has no event to wait for.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits for one future.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

@@ -3,8 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::log::record::{BODY_BYTES_MAX, BadHeader, FORMAT_VERSION, HEADER_BYTES, decode, saga_tag};
 use super::*;
+use crate::log::record::{BODY_BYTES_MAX, BadHeader, FORMAT_VERSION, HEADER_BYTES, decode, saga_tag};
 use like_protocol::message::Payload;
 
 fn entry() -> Entry {

@@ -4,9 +4,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Arc, Barrier, Mutex};
-use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -16,9 +15,8 @@ use crate::log::record::{FORMAT_VERSION, HEADER_BYTES};
 use crate::log::slot::network_file_system;
 use crate::log::{JournalError, Slot};
 
-/// Set for a child process: what it is to do, and in which journal.
+/// Tells a child process what it is to do.
 const CHILD_DOES: &str = "SLOT_TEST_CHILD_DOES";
-const CHILD_JOURNAL: &str = "SLOT_TEST_CHILD_JOURNAL";
 
 /// What children do. As a test of its own it does nothing.
 #[test]
@@ -50,9 +48,8 @@ fn child() {
 }
 
 fn child_that(does: &str, journal: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "log::tests::slot::child", "--nocapture"]);
-    command.env(CHILD_DOES, does).env(CHILD_JOURNAL, journal).stdout(Stdio::piped());
+    let mut command = super::child("log::tests::slot::child", journal);
+    command.env(CHILD_DOES, does);
     command
 }
 
@@ -61,7 +58,7 @@ struct Holder(Child);
 
 impl Holder {
     fn of(journal: &Path) -> Self {
-        let mut child = child_that("hold", journal).spawn().unwrap();
+        let mut child = spawn(&mut child_that("hold", journal)).unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let held = out.lines().map(Result::unwrap).any(|line| line.starts_with("held"));
         assert!(held, "the child has not taken a slot");
@@ -80,15 +77,6 @@ impl Drop for Holder {
     }
 }
 
-/// Waits for something that has no event to wait for.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < Duration::from_secs(20), "in vain: {what}");
-        std::thread::yield_now();
-    }
-}
-
 fn journal() -> (tempfile::TempDir, Journal) {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("journal")).unwrap();
@@ -97,6 +85,7 @@ fn journal() -> (tempfile::TempDir, Journal) {
 
 #[test]
 fn the_first_free_slot_is_taken_and_a_held_one_skipped() {
+    let _undisturbed = undisturbed();
     let (_dir, journal) = journal();
     let first = journal.claim_free().unwrap();
     let second = journal.claim_free().unwrap();
@@ -201,7 +190,8 @@ fn everything_is_for_the_group_whatever_the_umask_is() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o2770)).unwrap();
     let journal = dir.path().join("journal");
-    let child = child_that("take under a strict umask", &journal).output().unwrap();
+    let child = spawn(&mut child_that("take under a strict umask", &journal)).unwrap();
+    let child = child.wait_with_output().unwrap();
     assert!(child.status.success(), "{child:?}");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&journal), 0o2770);
@@ -222,7 +212,7 @@ fn a_slot_without_permission_is_skipped() {
         fs::set_permissions(journal.path().join("0"), fs::Permissions::from_mode(0o755)).unwrap();
         child.uid(65534).gid(65534);
     }
-    match child.output() {
+    match spawn(&mut child).and_then(Child::wait_with_output) {
         Ok(output) => assert!(output.status.success(), "{output:?}"),
         Err(e) => eprintln!("SKIPPED: this test's binary can't be run as another user: {e}"),
     }
@@ -230,6 +220,7 @@ fn a_slot_without_permission_is_skipped() {
 
 #[test]
 fn a_slot_of_a_newer_format_is_skipped_aloud_and_left_as_it_is() {
+    let _undisturbed = undisturbed();
     let (_dir, journal) = journal();
     let slot = journal.claim_free().unwrap().slot().clone();
     let path = slot.path().join("00000004.log");
@@ -272,7 +263,8 @@ fn listening<T>(act: impl FnOnce() -> T) -> (T, String) {
 #[test]
 fn network_file_systems_are_refused_and_local_ones_are_not() {
     // As statfs(2) lists them.
-    let network = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x5346_414f, 0x00c3_6400, 0x0bd0_0bd0];
+    let network =
+        [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x5346_414f, 0x00c3_6400, 0x0bd0_0bd0];
     assert!(network.iter().all(|magic| network_file_system(*magic).is_some()));
     let local = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xf2f5_2010];
     assert!(local.iter().all(|magic| network_file_system(*magic).is_none()));

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::story::{Stories, tell};
+use crate::log::story::{Stories, tell as tell_stories};
 use crate::saga::tests::{back, failed, forced, undo_failed, undo_sent};
 use crate::saga::{Next, TurnBack};
 use like_protocol::ids::BootId;
@@ -36,7 +36,8 @@ fn a_story_goes_from_open_to_settled() {
 
 #[test]
 fn a_gap_quarantines_a_saga_and_says_what_is_lost() {
-    let records: Vec<_> = records(saga(1), open_events()).into_iter().filter(|record| record.seq != 1).collect();
+    let records: Vec<_> =
+        records(saga(1), open_events()).into_iter().filter(|record| record.seq != 1).collect();
     let story = Story::of(records).unwrap();
     assert!(story.is_open() && story.is_quarantined());
     let state = story.state.unwrap();
@@ -61,10 +62,10 @@ fn a_saga_that_lost_its_end_but_not_its_settlement_stays_in_plain_sight() {
 #[test]
 fn a_saga_that_lost_its_beginning_is_quarantined_until_it_is_begun_and_ended_anew() {
     let mut stories = Stories::new();
-    tell(&mut stories, records(saga(1), open_events()).into_iter().skip(1));
+    tell_stories(&mut stories, records(saga(1), open_events()).into_iter().skip(1));
     assert!(stories[&saga(1)].is_open() && stories[&saga(1)].is_quarantined());
     assert_eq!(stories[&saga(1)].state, None);
-    tell(&mut stories, records(saga(1), [Event::Begun(begun()), forced(End::Compensated)]));
+    tell_stories(&mut stories, records(saga(1), [Event::Begun(begun()), forced(End::Compensated)]));
     assert!(stories[&saga(1)].is_open() && !stories[&saga(1)].is_quarantined());
     assert_eq!(stories[&saga(1)].records.len(), 2);
 }
@@ -92,7 +93,9 @@ fn a_quarantined_saga_keeps_every_word_and_number() {
 #[test]
 fn a_saga_that_was_stuck_for_long_is_told_in_a_few_words() {
     let mut events = vec![Event::Begun(begun())];
-    events.extend((1..1000).flat_map(|attempt| [sent(0, attempt), failed(0), Event::TakenOver { by_pid: attempt }]));
+    events.extend(
+        (1..1000).flat_map(|attempt| [sent(0, attempt), failed(0), Event::TakenOver { by_pid: attempt }]),
+    );
     events.push(back(TurnBack::Operator { by_uid: 0 }));
     events.extend((1..1000).flat_map(|attempt| [undo_sent(0, attempt), undo_failed(0, attempt)]));
     let long = story(events);

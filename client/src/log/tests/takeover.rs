@@ -1,1 +1,314 @@
-//! todo
+//! The one procedure, and a crash at every point of it.
+
+use std::fs::{self, File};
+use std::time::SystemTime;
+
+use super::*;
+use crate::log::{history, segment};
+use crate::saga::tests::{back, failed, forced, undo_sent};
+use crate::saga::{SagaState, TurnBack};
+
+/// More than is merged into a new head.
+const TOO_LARGE_TO_MERGE: usize = 60_000;
+
+type Open = BTreeMap<SagaId, Option<SagaState>>;
+
+/// A journal whose first slot holds sagas in every phase, left behind by a dead runner; and what is open in it.
+fn left_behind(path: &Path, large_head: bool) -> Open {
+    let TakenOver { log, .. } = take(path);
+    tell(&log, saga(1), [Event::Begun(begun())]);
+    tell(&log, saga(2), open_events());
+    tell(&log, saga(3), settled_events());
+    tell(&log, saga(4), settled_events().into_iter().take(6));
+    let turned = [back(TurnBack::Operator { by_uid: 0 }), undo_sent(1, 1)];
+    tell(&log, saga(5), open_events().into_iter().chain(turned));
+    tell(&log, saga(6), [Event::Begun(begun()), forced(End::Compensated)]);
+    if large_head {
+        tell(
+            &log,
+            saga(7),
+            std::iter::once(large(TOO_LARGE_TO_MERGE)).chain(settled_events().into_iter().skip(1)),
+        );
+        tell(&log, saga(8), [large(TOO_LARGE_TO_MERGE)]);
+    }
+    log.let_go();
+    open_at(path)
+}
+
+/// What is open in the first slot, read without a lock.
+fn open_at(path: &Path) -> Open {
+    let journal = Journal::open(path).unwrap();
+    open_sagas(history::open_in(&journal.slots().unwrap()[0]).unwrap())
+}
+
+fn numbers(path: &Path) -> Vec<u64> {
+    segment::list(&path.join("0")).unwrap()
+}
+
+fn segment_path(path: &Path, number: u64) -> std::path::PathBuf {
+    segment::path(&path.join("0"), number)
+}
+
+#[test]
+fn a_new_slot_has_one_segment_and_nothing_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = take(dir.path());
+    assert_eq!((taken.open.len(), taken.damage.len(), numbers(dir.path())), (0, 0, vec![1]));
+}
+
+#[test]
+fn whatever_is_open_is_carried_over_and_what_was_driven_is_marked_as_taken_over() {
+    for large_head in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let before = left_behind(dir.path(), large_head);
+        assert_eq!(before.len(), if large_head { 6 } else { 5 });
+        let taken = take(dir.path());
+        assert_eq!(taken.damage, []);
+        let marked = |story: &Story| matches!(story.records.last().unwrap().event, Event::TakenOver { .. });
+        for story in &taken.open {
+            let ended = story.state.as_ref().unwrap().ended().is_some();
+            assert_eq!(marked(story), !ended, "{story:?}");
+        }
+        assert!(taken.open[0].state.as_ref().unwrap().taken_over_forward);
+        assert_eq!(open_sagas(taken.open), before);
+        // What was told and what stands on disk are the same.
+        assert_eq!(open_at(dir.path()), before);
+    }
+}
+
+#[test]
+fn a_small_head_is_merged_and_a_large_one_is_kept_as_history() {
+    for (large_head, segments) in [(false, vec![2]), (true, vec![1, 2])] {
+        let dir = tempfile::tempdir().unwrap();
+        left_behind(dir.path(), large_head);
+        take(dir.path()).log.let_go();
+        assert_eq!(numbers(dir.path()), segments);
+        let read = history::read(&Journal::open(dir.path()).unwrap()).unwrap();
+        assert_eq!(read.sagas.len(), if large_head { 8 } else { 6 });
+    }
+}
+
+#[test]
+fn a_slot_of_many_short_lived_runners_does_not_fill_up_and_forgets_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..100 {
+        let TakenOver { log, open, .. } = take(dir.path());
+        assert_eq!(open.len(), 0);
+        tell(&log, saga(number), settled_events());
+    }
+    let read = history::read(&Journal::open(dir.path()).unwrap()).unwrap();
+    assert_eq!(read.sagas.len(), 100);
+    assert!(read.sagas.iter().all(|(_, story)| !story.is_open()));
+    assert!(numbers(dir.path()).len() <= 2, "{:?}", numbers(dir.path()));
+}
+
+/// The same sagas are open after a takeover of `state`, a journal as a crash left it.
+fn assert_same_open(state: &Path, before: &Open, crash: &str) {
+    assert_eq!(&open_at(state), before, "read after: {crash}");
+    let taken = take(state);
+    assert_eq!(taken.damage, [], "{crash}");
+    assert_eq!(&open_sagas(taken.open), before, "{crash}");
+    taken.log.let_go();
+    assert_eq!(&open_at(state), before, "{crash}, taken over once more");
+}
+
+#[test]
+fn a_crash_anywhere_in_a_takeover_leaves_the_same_sagas_open() {
+    for large_head in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let before = left_behind(&old, large_head);
+        copy_journal(&old, &new);
+        take(&new).log.let_go();
+        let fresh = fs::read(segment_path(&new, 2)).unwrap();
+
+        let mut cuts: Vec<_> = (0..fresh.len()).step_by(fresh.len() / 40).chain(34..38).collect();
+        cuts.extend(fresh.len() - 16..=fresh.len());
+        for cut in cuts {
+            let state = dir.path().join(format!("cut-{cut}"));
+            copy_journal(&old, &state);
+            fs::write(segment_path(&state, 2), &fresh[..cut]).unwrap();
+            assert_same_open(&state, &before, &format!("{cut} of {} bytes written", fresh.len()));
+        }
+        for hole in (0..fresh.len()).step_by(fresh.len() / 40) {
+            let state = dir.path().join(format!("hole-{hole}"));
+            copy_journal(&old, &state);
+            let mut holed = fresh.clone();
+            let end = (hole + 64).min(holed.len());
+            holed[hole..end].fill(0);
+            fs::write(segment_path(&state, 2), holed).unwrap();
+            assert_same_open(&state, &before, &format!("a hole at {hole} of {}", fresh.len()));
+        }
+        assert_same_open(&new, &before, "all of it done");
+    }
+}
+
+#[test]
+fn an_old_segment_that_reappears_counts_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    left_behind(path, false);
+    let old = fs::read(segment_path(path, 1)).unwrap();
+    let log = take(path).log;
+    for number in [1, 2] {
+        tell(&log, saga(number), [forced(End::Completed), Event::Settled]);
+    }
+    log.let_go();
+    let before = open_at(path);
+    assert_eq!(before.len(), 3);
+    fs::write(segment_path(path, 1), &old).unwrap();
+
+    assert_eq!(open_at(path), before);
+    let read = history::read(&Journal::open(path).unwrap()).unwrap();
+    assert_eq!(open_sagas(read.sagas.into_iter().map(|(_, story)| story)), before);
+    let taken = take(path);
+    assert_eq!(open_sagas(taken.open), before);
+    assert_eq!(numbers(path), [3], "what reappeared is deleted again");
+}
+
+#[test]
+fn unfinished_segments_of_crashed_takeovers_are_cleared_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = left_behind(dir.path(), true);
+    for number in 2..6 {
+        fs::write(segment_path(dir.path(), number), b"unfinished").unwrap();
+    }
+    assert_same_open(dir.path(), &before, "four takeovers crashed");
+    assert_eq!(numbers(dir.path()), [1, 6]);
+}
+
+#[test]
+fn a_carry_over_that_was_damaged_before_anything_followed_is_not_mistaken_for_an_unfinished_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    // History that is older than the head and tells of sagas that were open then.
+    left_behind(path, true);
+    take(path).log.let_go();
+    let log = take(path).log;
+    tell(&log, saga(2), [sent(1, 7), done(1), Event::Ended(End::Completed), Event::Settled]);
+    log.let_go();
+    take(path).log.let_go();
+    let before = open_at(path);
+    assert!(!before.contains_key(&saga(2)));
+    let head = *numbers(path).last().unwrap();
+    assert!(!numbers(path).contains(&(head - 1)), "the one before the head was merged and deleted");
+    let whole = fs::read(segment_path(path, head)).unwrap();
+
+    for at in (0..whole.len()).step_by(whole.len() / 61) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(segment_path(path, head), &bytes).unwrap();
+        let now = open_at(path);
+        assert!(!now.contains_key(&saga(2)), "byte {at}: what has long been settled is open again");
+        let lost = before.keys().filter(|saga| !now.contains_key(saga)).count();
+        let changed = before.iter().filter(|(saga, state)| now.get(saga) != Some(state)).count();
+        assert!(lost == 0 && changed <= 1, "byte {at}: {lost} sagas are lost, {changed} changed");
+    }
+}
+
+#[test]
+fn damage_in_the_head_costs_its_saga_and_the_evidence_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let log = take(path).log;
+    tell(&log, saga(1), open_events());
+    let position = tell(&log, saga(2), open_events());
+    wait_for(log.durable(position)).unwrap();
+    tell(&log, saga(3), open_events());
+    log.let_go();
+    let before = open_at(path);
+    let file = segment_path(path, 1);
+    let mut bytes = fs::read(&file).unwrap();
+    // The parameters' place in the first saga's first record.
+    let at = bytes.windows(8).position(|window| window == b"transfer").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+
+    let taken = take(path);
+    assert_eq!(taken.damage.len(), 1);
+    assert_eq!((taken.damage[0].sagas.as_slice(), taken.damage[0].place.segment), (&[saga(1)][..], 1));
+    let quarantined: Vec<_> = taken.open.iter().map(Story::is_quarantined).collect();
+    assert_eq!(quarantined, [true, false, false]);
+    let others =
+        |open: &Open| open.iter().filter(|(s, _)| **s != saga(1)).map(|(_, s)| s.clone()).collect::<Vec<_>>();
+    assert_eq!(others(&open_sagas(taken.open)), others(&before));
+    assert_eq!(numbers(path), [1, 2]);
+    taken.log.let_go();
+    // It is still quarantined after the next takeover, and can be begun and ended anew.
+    let taken = take(path);
+    assert!(taken.open[0].is_quarantined());
+    tell(&taken.log, saga(1), [Event::Begun(begun()), forced(End::Compensated), Event::Settled]);
+    taken.log.let_go();
+    assert!(!open_at(path).contains_key(&saga(1)));
+}
+
+#[test]
+fn a_saga_whose_only_record_is_damaged_is_not_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let log = take(path).log;
+    tell(&log, saga(2), open_events());
+    let position = tell(&log, saga(1), [Event::Begun(begun())]);
+    wait_for(log.durable(position)).unwrap();
+    tell(&log, saga(3), open_events());
+    log.let_go();
+    let file = segment_path(path, 1);
+    let mut bytes = fs::read(&file).unwrap();
+    let first_of_3 = bytes.windows(16).position(|window| window == [3; 16]).unwrap();
+    let of_1 = bytes[..first_of_3].windows(8).rposition(|window| window == b"transfer").unwrap();
+    bytes[of_1] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    for _ in 0..3 {
+        let taken = take(path);
+        let quarantined: Vec<_> =
+            taken.open.iter().map(|story| (story.saga, story.is_quarantined())).collect();
+        assert_eq!(quarantined, [(saga(1), true), (saga(2), false), (saga(3), false)]);
+        taken.log.let_go();
+    }
+}
+
+#[test]
+fn retention_drops_what_is_settled_and_never_what_is_not() {
+    for large_head in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let before = left_behind(path, large_head);
+        let long_ago = SystemTime::now() - 2 * WEEK;
+        File::options().append(true).open(segment_path(path, 1)).unwrap().set_modified(long_ago).unwrap();
+        // Nothing written within no time is recent.
+        until("a millisecond has passed", {
+            let began = crate::log::wall_ms();
+            move || crate::log::wall_ms() > began
+        });
+        take_keeping(path, if large_head { WEEK } else { Duration::ZERO }).log.let_go();
+        assert_eq!(numbers(path), [2]);
+        assert_eq!(open_at(path), before);
+        let read = history::read(&Journal::open(path).unwrap()).unwrap();
+        assert_eq!(read.sagas.len(), before.len());
+    }
+}
+
+#[test]
+fn what_is_not_a_segment_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = left_behind(dir.path(), false);
+    let strays =
+        ["+00000009.log", "9.log", "00000009.log.old", "notes"].map(|name| dir.path().join("0").join(name));
+    strays.iter().for_each(|stray| fs::write(stray, b"mine").unwrap());
+    assert_same_open(dir.path(), &before, "with strays");
+    assert!(strays.iter().all(|stray| stray.exists()));
+}
+
+#[test]
+fn a_stuck_saga_does_not_grow_with_every_takeover() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    tell(&take(path).log, saga(1), open_events());
+    for attempt in 2..40 {
+        let log = take(path).log;
+        tell(&log, saga(1), [sent(1, attempt), failed(1)]);
+    }
+    assert!(fs::metadata(segment_path(path, 39)).unwrap().len() < 2000);
+    let open = open_at(path);
+    assert_eq!(open[&saga(1)].as_ref().unwrap().steps[1].action_attempts, 39);
+}
