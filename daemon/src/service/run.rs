@@ -85,11 +85,6 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
     let (store, participant) = start::take_up(domain, data, clock.now())?;
     let identity = Identity { role: D::ROLE, store: store.id(), software: VERSION.to_owned() };
-    info!(
-        role = identity.role, store_id = %identity.store, data = %config.data.display(),
-        unsettled = participant.unsettled(), "the store is open"
-    );
-
     let queue = Arc::new(Queue::new(config.queue_limit));
     let gauges = Arc::new(Gauges::default());
     let writer = Writer {
@@ -128,12 +123,18 @@ async fn serve<D: Domain>(
     );
     let listener = UnixListener::from_std(listening.listener).map_err(system("listen"))?;
     let queue = server.service.queue.clone();
-    let status =
-        format!("Serving the {} store {}", server.service.identity.role, server.service.identity.store);
+    let identity = server.service.identity.clone();
+    let status = format!("Serving the {} store {}", identity.role, identity.store);
+    let unsettled = writer.participant.unsettled();
     let mut written = spawn_writer(writer)?;
     let accepting = tokio::spawn(server.run(listener, async { stopped.await.unwrap_or_default() }, closing));
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    info!("ready");
+    info!(
+        role = identity.role,
+        store_id = %identity.store,
+        unsettled,
+        "ready"
+    );
 
     let signal = tokio::select! {
         _ = terminate.recv() => "SIGTERM",

@@ -1,0 +1,472 @@
+//! The daemons as processes: what they promise across kills and restarts, and how they start and stop.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use like_protocol::codec::encode;
+use like_protocol::ids::{SagaId, StepId};
+use like_protocol::likes::ArticleId;
+use like_protocol::likes::UserId;
+use like_protocol::likes::article::ArticleOperation;
+use like_protocol::likes::user::{LikeTarget, UserOperation, UserReply};
+use like_protocol::message::*;
+use rustix::process::Signal;
+use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn one_line(stderr: &str) -> &str {
+    let text = stderr.trim_end();
+    assert!(!text.contains('\n'), "more than one line: {text}");
+    text
+}
+
+/// Runs an article service on these paths, which must fail at once: its exit code and what it printed.
+fn fails_with(socket: &Path, data: &Path) -> (Option<i32>, String) {
+    let mut command = Command::new(ARTICLED);
+    command.arg("--socket").arg(socket).arg("--data").arg(data).stderr(Stdio::piped());
+    let mut daemon = Daemon { child: command.spawn().unwrap() };
+    let code = daemon.wait().code();
+    (code, daemon.stderr())
+}
+
+// What was acknowledged stays.
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kill_9_and_copies_are_answered_alike() {
+    let place = Place::new(ARTICLED);
+    let mut daemon = place.start();
+    let mut client = Client::connect(&place.socket()).await;
+    client.create_article(1).await;
+    let mut acknowledged = Vec::new();
+    for round in 0..5 {
+        // Many in flight; the daemon dies while some are answered and some are not.
+        let sagas: Vec<_> = (0..200).map(|_| SagaId::generate()).collect();
+        for saga in &sagas {
+            client.send(add_like(*saga)).await.unwrap();
+        }
+        let first = client.latest_id() + 1 - sagas.len() as u64;
+        for _ in 0..1 + round * 37 {
+            let reply = client.reply().await.unwrap();
+            acknowledged.push((sagas[(reply.id - first) as usize], reply.body));
+        }
+        daemon.kill();
+        while let Some(reply) = client.reply().await {
+            acknowledged.push((sagas[(reply.id - first) as usize], reply.body));
+        }
+        daemon = place.start();
+        client = Client::connect(&place.socket()).await;
+    }
+    let likes = client.article(1).await.likes;
+    assert!(likes >= acknowledged.len() as u64, "{likes} likes, {} acknowledged", acknowledged.len());
+    for (saga, reply) in &acknowledged {
+        assert_eq!(&client.ask(add_like(*saga)).await, reply);
+    }
+    assert_eq!(client.article(1).await.likes, likes);
+    assert_eq!(client.article(1).await.unsettled, u32::try_from(likes).unwrap(), "locks are rebuilt");
+}
+
+#[tokio::test]
+async fn a_like_record_is_made_undone_and_made_again_across_kills() {
+    let place = Place::new(USERD);
+    let daemon = place.start();
+    let mut client = Client::connect(&place.socket()).await;
+    let like = UserOperation::CreateLike(LikeTarget { user: UserId(7), article: ArticleId(1), key: None });
+    let (first, second) = (SagaId::generate(), SagaId::generate());
+    let made = |record| ReplyBody::Step(StepReply::Done(encode(&UserReply { record }).unwrap()));
+    assert_eq!(client.ask(step(first, Direction::Action, &like)).await, made(first));
+    daemon.kill();
+    let daemon = place.start();
+    let mut client = Client::connect(&place.socket()).await;
+    let locked = ReplyBody::Step(StepReply::Locked { by: first });
+    assert_eq!(client.ask(step(second, Direction::Action, &like)).await, locked);
+    assert_eq!(
+        client.ask(step(first, Direction::Compensation, &like)).await,
+        ReplyBody::Step(StepReply::Undone)
+    );
+    daemon.kill();
+    let _daemon = place.start();
+    let mut client = Client::connect(&place.socket()).await;
+    assert_eq!(client.ask(step(second, Direction::Action, &like)).await, locked);
+    let (id, deadline) = (StepId { saga: first, step: 0 }, deadline());
+    let settlement = Settlement { id, deadline, ending: Ending::Natural, note: None };
+    assert_eq!(client.ask(RequestBody::Settle(vec![settlement])).await, ReplyBody::Settled);
+    assert_eq!(client.ask(step(second, Direction::Action, &like)).await, made(second));
+}
+
+// Start.
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_data_is_refused_at_once() {
+    let place = Place::new(ARTICLED);
+    let _daemon = place.start();
+    let other_socket = place.temp.path().join("other");
+    let (code, stderr) = fails_with(&other_socket, &place.data());
+    assert_eq!(code, Some(1));
+    assert!(one_line(&stderr).contains("in use by another daemon"), "{stderr}");
+    assert!(Client::connect(&place.socket()).await.welcome.role == "article");
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let place = Place::new(ARTICLED);
+    place.start().kill();
+    assert!(place.socket().exists(), "a killed daemon leaves its socket");
+    let _daemon = place.start();
+    let other = Place::new(ARTICLED);
+    let (code, stderr) = fails_with(&place.socket(), &other.data());
+    assert_eq!(code, Some(1));
+    assert!(one_line(&stderr).contains("another process listens on"), "{stderr}");
+    Client::connect(&place.socket()).await;
+}
+
+#[tokio::test]
+async fn a_store_serves_its_own_service_only_and_keeps_its_id_until_it_is_restored() {
+    let place = Place::new(ARTICLED);
+    let daemon = place.start();
+    let id = Client::connect(&place.socket()).await.welcome.store;
+    daemon.stop();
+    let wrong = Place { temp: place.temp, binary: USERD };
+    let (code, stderr) = wrong.fails(|_| ());
+    assert_eq!(code, Some(1));
+    assert!(one_line(&stderr).contains("store of the article service"), "{stderr}");
+    let place = Place { temp: wrong.temp, binary: ARTICLED };
+    let daemon = place.start();
+    assert_eq!(Client::connect(&place.socket()).await.welcome.store, id);
+    daemon.stop();
+    let daemon = place.start_with(|command| {
+        command.arg("--restored");
+    });
+    let restored = Client::connect(&place.socket()).await.welcome.store;
+    assert_ne!(restored, id);
+    daemon.stop();
+    let _daemon = place.start();
+    assert_eq!(Client::connect(&place.socket()).await.welcome.store, restored);
+}
+
+#[test]
+fn failures_print_one_line_and_exit_with_1_and_usage_with_2() {
+    let place = Place::new(ARTICLED);
+    let (code, stderr) = place.fails(|command| {
+        command.args(["--allow-group", "no-such-group"]);
+    });
+    assert_eq!(code, Some(1));
+    assert!(one_line(&stderr).contains("no-such-group"), "{stderr}");
+    let bare =
+        Command::new(ARTICLED).arg("--data").arg(place.data()).env_remove("LIKE_SOCKET").output().unwrap();
+    assert_eq!(bare.status.code(), Some(1));
+    assert!(one_line(&String::from_utf8_lossy(&bare.stderr)).contains("--socket"));
+    assert_eq!(
+        place
+            .fails(|command| {
+                command.arg("--colour");
+            })
+            .0,
+        Some(2)
+    );
+    let version = Command::new(ARTICLED).arg("--version").output().unwrap();
+    assert!(version.status.success());
+    assert_eq!(
+        String::from_utf8_lossy(&version.stdout).trim(),
+        concat!("like-articled ", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[tokio::test]
+async fn data_and_socket_are_private() {
+    let place = Place::new(ARTICLED);
+    let _daemon = place.start();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&place.data()), mode(&place.socket())), (0o700, 0o660));
+}
+
+// Stop.
+
+#[tokio::test]
+async fn sigterm_answers_what_was_taken_in_and_exits_with_0() {
+    let place = Place::new(ARTICLED);
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut daemon = place.start();
+        let mut client = Client::connect(&place.socket()).await;
+        if signal == Signal::TERM {
+            client.create_article(1).await;
+        }
+        let before = client.article(1).await.likes;
+        let first = client.latest_id() + 1;
+        let sagas: Vec<_> = (0..300).map(|_| SagaId::generate()).collect();
+        for saga in &sagas {
+            client.send(add_like(*saga)).await.unwrap();
+        }
+        let mut done = Vec::new();
+        let mut put_off = 0;
+        let mut note = |reply: Reply| match reply.body {
+            ReplyBody::Step(StepReply::Done(_)) => done.push(sagas[(reply.id - first) as usize]),
+            ReplyBody::Retry(RetryReason::Draining) => put_off += 1,
+            other => panic!("{other:?}"),
+        };
+        note(client.reply().await.unwrap());
+        daemon.signal(signal);
+        while let Some(reply) = client.reply().await {
+            note(reply);
+        }
+        assert!(daemon.wait().success(), "{}", daemon.stderr());
+        assert!(!place.socket().exists(), "its own socket goes with it");
+        let daemon = place.start();
+        let mut client = Client::connect(&place.socket()).await;
+        assert_eq!(client.article(1).await.likes, before + done.len() as u64, "{put_off} were put off");
+        daemon.stop();
+    }
+}
+
+#[tokio::test]
+async fn an_open_but_silent_connection_does_not_hold_up_a_stop() {
+    let place = Place::new(ARTICLED);
+    let daemon = place.start();
+    let mut client = Client::connect(&place.socket()).await;
+    let _silent = tokio::net::UnixStream::connect(place.socket()).await.unwrap();
+    let begun = std::time::Instant::now();
+    daemon.stop();
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(client.reply().await.is_none());
+}
+
+// Hostile peers.
+
+#[tokio::test]
+async fn hostile_bytes_end_their_own_session_and_no_other() {
+    let place = Place::new(ARTICLED);
+    let mut daemon = place.start();
+    let mut honest = Client::connect(&place.socket()).await;
+    honest.create_article(1).await;
+    let hello = [&[0, 0, 0, 8, 0][..], b"likE", &[1, 1, b'x']].concat();
+    let frames: [&[u8]; 6] = [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        &[0xff; 4096],
+        &[0, 0, 0, 0],
+        &[0, 0, 0, 2, 99, 99],
+        &[0, 0, 0, 12, 1, 1, 2, 253, 0, 0, 0, 0, 0, 0, 0, 16],
+        &[0, 1, 255, 255],
+    ];
+    for frame in frames {
+        for after_hello in [false, true] {
+            let mut stream = tokio::net::UnixStream::connect(place.socket()).await.unwrap();
+            if after_hello {
+                stream.write_all(&hello).await.unwrap();
+            }
+            stream.write_all(frame).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut rest = Vec::new();
+            // The daemon may close while bytes are unread, which shows here as a reset.
+            let _reset = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("an end");
+            assert_eq!(honest.article(1).await.likes, 0);
+        }
+    }
+    daemon.signal(Signal::TERM);
+    daemon.wait();
+    let log = daemon.stderr();
+    assert!(log.contains("a session was ended"), "{log}");
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_are_turned_away_and_let_in_when_others_go() {
+    let place = Place::new(ARTICLED);
+    let _daemon = place.start_with(|command| {
+        command.args(["--max-connections", "2"]);
+    });
+    let first = Client::connect(&place.socket()).await;
+    let mut second = Client::connect(&place.socket()).await;
+    let turned = hello_from(&place.socket()).await.unwrap();
+    assert_eq!(turned, ServerHello::Turned { magic: MAGIC, away: TurnedAway::TooManyConnections });
+    drop(first);
+    while second.status().await.connections > 1 {
+        tokio::task::yield_now().await;
+    }
+    Client::connect(&place.socket()).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_says_busy_and_nothing_is_lost() {
+    let place = Place::new(ARTICLED);
+    let _daemon = place.start_with(|command| {
+        command.args(["--queue", "1"]);
+    });
+    let mut client = Client::connect(&place.socket()).await;
+    client.create_article(1).await;
+    let sagas: Vec<_> = (0..400).map(|_| SagaId::generate()).collect();
+    for saga in &sagas {
+        client.send(add_like(*saga)).await.unwrap();
+    }
+    let (mut done, mut busy) = (0, 0);
+    for _ in &sagas {
+        match client.reply().await.unwrap().body {
+            ReplyBody::Step(StepReply::Done(_)) => done += 1,
+            ReplyBody::Retry(RetryReason::Busy) => busy += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(busy > 0, "the queue was never full");
+    assert_eq!(client.article(1).await.likes, done);
+}
+
+#[tokio::test]
+async fn a_daemon_out_of_descriptors_goes_on() {
+    let place = Place::new(ARTICLED);
+    let shell =
+        format!("ulimit -n 40; exec {} --socket {:?} --data {:?}", ARTICLED, place.socket(), place.data());
+    let _daemon = place.start_with(|command| {
+        *command = Command::new("sh");
+        command.arg("-c").arg(&shell).stderr(Stdio::null());
+    });
+    let mut first = Client::connect(&place.socket()).await;
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(tokio::net::UnixStream::connect(place.socket()).await.unwrap());
+    }
+    first.create_article(1).await;
+    assert_eq!(
+        first.ask(add_like(SagaId::generate())).await,
+        ReplyBody::Step(StepReply::Done(encode(&1u64).unwrap()))
+    );
+    drop(held);
+    Client::connect(&place.socket()).await;
+}
+
+// Supervisors.
+
+/// A directory's datagram socket that stands for the supervisor.
+fn notified(path: &Path) -> std::os::unix::net::UnixDatagram {
+    let socket = std::os::unix::net::UnixDatagram::bind(path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn hear(socket: &std::os::unix::net::UnixDatagram) -> String {
+    let mut message = [0; 512];
+    let length = socket.recv(&mut message).unwrap();
+    String::from_utf8_lossy(&message[..length]).into_owned()
+}
+
+#[test]
+fn the_supervisor_hears_ready_watchdog_and_stopping() {
+    let place = Place::new(ARTICLED);
+    let path = place.temp.path().join("notify");
+    let supervisor = notified(&path);
+    let mut daemon = place.start_with(|command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000").env_remove("WATCHDOG_PID");
+    });
+    assert!(hear(&supervisor).contains("READY=1"));
+    for _ in 0..3 {
+        assert!(hear(&supervisor).contains("WATCHDOG=1"));
+    }
+    daemon.signal(Signal::TERM);
+    while !hear(&supervisor).contains("STOPPING=1") {}
+    assert!(daemon.wait().success());
+}
+
+#[tokio::test]
+async fn behind_a_passed_socket_a_restart_loses_no_request() {
+    let place = Place::new(ARTICLED);
+    let passed = UnixListener::bind(place.socket()).unwrap();
+    let start = || {
+        let mut command = Command::new("sh");
+        let exec = format!(
+            "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec {ARTICLED} --data {:?}",
+            place.data()
+        );
+        command.arg("-c").arg(exec).env_remove("LIKE_SOCKET").stderr(Stdio::piped());
+        command.stdin(std::os::fd::OwnedFd::from(passed.try_clone().unwrap()));
+        Daemon { child: command.spawn().unwrap() }
+    };
+    // The client is there first: its connection waits in the socket until there is a daemon.
+    let early = tokio::spawn({
+        let socket = place.socket();
+        async move { Client::connect(&socket).await }
+    });
+    let daemon = start();
+    let mut client = early.await.unwrap();
+    client.create_article(1).await;
+    assert!(matches!(client.ask(add_like(SagaId::generate())).await, ReplyBody::Step(StepReply::Done(_))));
+    daemon.stop();
+    assert!(place.socket().exists(), "the socket is the supervisor's");
+    let waiting = tokio::spawn({
+        let socket = place.socket();
+        async move { Client::connect(&socket).await }
+    });
+    let _daemon = start();
+    assert_eq!(waiting.await.unwrap().article(1).await.likes, 1);
+}
+
+// Credentials. These need root, to be somebody else.
+
+const AS_ANOTHER: &str = "LIKE_TEST_AS_ANOTHER_USER";
+
+/// Not a test of its own: what [`strangers_are_turned_away`] runs as another user. Prints what the daemon said.
+#[tokio::test]
+async fn as_another_user() {
+    if let Some(socket) = std::env::var_os(AS_ANOTHER) {
+        println!("heard: {:?}", hello_from(Path::new(&socket)).await);
+    }
+}
+
+fn hello_heard_by(socket: &Path, who: &[&str]) -> Option<String> {
+    let itself = std::env::current_exe().unwrap();
+    let output = Command::new("setpriv")
+        .args(who)
+        .arg(itself)
+        .args(["--exact", "as_another_user", "--nocapture"])
+        .env(AS_ANOTHER, socket)
+        .output()
+        .ok()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.lines().find(|line| line.contains("heard: ")).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn strangers_are_turned_away_and_members_of_an_allowed_group_are_served() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can be somebody else");
+        return;
+    }
+    let place = Place::new(ARTICLED);
+    let _daemon = place.start_with(|command| {
+        command.args(["--allow-user", "4711", "--allow-group", "4712"]);
+    });
+    // The socket's mode would keep them out before the daemon sees them.
+    for (path, mode) in [(place.temp.path().to_owned(), 0o755), (place.socket(), 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let cases: [(&[&str], &str); 4] = [
+        (&["--reuid", "4710", "--regid", "4710", "--clear-groups"], "NotAllowed"),
+        (&["--reuid", "4711", "--regid", "4710", "--clear-groups"], "Welcome"),
+        (&["--reuid", "4710", "--regid", "4712", "--clear-groups"], "Welcome"),
+        (&["--reuid", "4710", "--regid", "4710", "--groups", "5000,4712"], "Welcome"),
+    ];
+    for (who, expected) in cases {
+        let Some(heard) = hello_heard_by(&place.socket(), who) else {
+            eprintln!("skipped: no setpriv, or this test's binary is out of other users' reach");
+            return;
+        };
+        assert!(heard.contains(expected), "{who:?}: {heard}");
+    }
+}
+
+#[tokio::test]
+async fn an_undo_that_comes_first_is_remembered_across_a_kill() {
+    let place = Place::new(ARTICLED);
+    let daemon = place.start();
+    let mut client = Client::connect(&place.socket()).await;
+    client.create_article(1).await;
+    let saga = SagaId::generate();
+    let undo = step(saga, Direction::Compensation, &ArticleOperation::AddLike(ArticleId(1)));
+    assert_eq!(client.ask(undo).await, ReplyBody::Step(StepReply::Undone));
+    daemon.kill();
+    let _daemon = place.start();
+    let mut client = Client::connect(&place.socket()).await;
+    let refused = ReplyBody::Step(StepReply::Refused(Refusal::Compensated));
+    assert_eq!(client.ask(add_like(saga)).await, refused);
+    assert_eq!(client.article(1).await.likes, 0);
+}
