@@ -1,5 +1,7 @@
 //! The daemons as processes: what they promise across kills and restarts, and how they start and stop.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on panics")]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
