@@ -8,8 +8,8 @@
 //! it appends the point's name to the file that `LIKE_FAILPOINT_MARK` names: the proof that the fault fired. One that
 //! only passes leaves its mark as well: so a test learns how often a process comes by.
 
-/// Every point between two durable actions of a runner or a daemon.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// Every point between two durable actions of a runner or a daemon, in the order in which a saga's life passes them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Failpoint {
     /// Runner: the slot is locked, nothing has been read or written.
     SlotLocked,

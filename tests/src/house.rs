@@ -112,7 +112,8 @@ impl House {
         let data = self.path().join(format!("{}-data", service.role()));
         command.arg("--socket").arg(self.socket(service)).arg("--data").arg(data);
         let armed = Armed::arm(&mut command, self.path(), faults);
-        let mut daemon = Running::start(&mut command);
+        let log = self.path().join(format!("{}.log", service.role()));
+        let mut daemon = Running::start_logged(&mut command, &log);
         let socket = self.socket(service);
         eventually("a daemon's socket", || {
             assert!(!daemon.has_ended(), "{} ended at its start", service.program());
@@ -160,6 +161,11 @@ impl House {
     /// It does not.
     pub fn await_death(&mut self, service: Service) -> Ended {
         self.slot(service).take().expect("the daemon was started").end()
+    }
+
+    /// Whether a daemon was started, and neither killed nor stopped since.
+    pub fn runs(&mut self, service: Service) -> bool {
+        self.slot(service).is_some()
     }
 
     /// Whether a daemon has ended by itself.

@@ -1,10 +1,15 @@
 //! What the tests of the whole share: real processes in a throwaway directory.
 //!
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
+//! * [`matrix`]: processes that die at every point they pass, in every scenario.
 //! * [`promises`]: what must hold after any crash, checked from outside by `likectl` alone.
 //! * [`wallet`]: a third domain on the same engine, which knows nothing about likes.
 
+// A test that can't go on panics and says why.
+#![allow(clippy::expect_used)]
+
 pub mod house;
+pub mod matrix;
 pub mod process;
 pub mod promises;
 pub mod wallet;

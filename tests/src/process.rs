@@ -111,6 +111,17 @@ impl Running {
         Self { child: child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")) }
     }
 
+    /// Starts a command that may have much to say: its output goes to the end of a file.
+    ///
+    /// # Panics
+    /// It can't be started.
+    pub fn start_logged(command: &mut Command, log: &Path) -> Self {
+        let file = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+        let twin = file.try_clone().expect("a second handle");
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(twin).spawn();
+        Self { child: child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")) }
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -131,6 +142,14 @@ impl Running {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// Kills it by SIGKILL, if it has not ended yet.
+    ///
+    /// # Panics
+    /// It can't be killed.
+    pub fn kill_now(&mut self) {
+        self.child.kill().expect("a child can be killed");
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child can be waited for").is_some()
@@ -142,25 +161,28 @@ impl Running {
         stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
     }
 
-    /// Waits for its end.
+    /// Waits for its end. What it wrote is known unless it went to a log.
     ///
     /// # Panics
     /// It does not end in time.
     pub fn end(mut self) -> Ended {
-        let mut out = self.child.stdout.take().expect("stdout is caught");
-        let mut err = self.child.stderr.take().expect("stderr is caught");
         // Both pipes are drained at once: a full one would keep the process from ending.
-        let reader = std::thread::spawn(move || {
-            let mut text = String::new();
-            let _ = err.read_to_string(&mut text);
-            text
-        });
-        let mut stdout = String::new();
-        let _ = out.read_to_string(&mut stdout);
+        let err = self.child.stderr.take();
+        let reader = std::thread::spawn(move || text_of(err));
+        let stdout = text_of(self.child.stdout.take());
         let stderr = reader.join().expect("the reader ends");
         let status = eventually("the end of a process", || self.child.try_wait().expect("a child"));
         Ended { status, stdout, stderr }
     }
+}
+
+/// Everything from a pipe, if there is one.
+fn text_of(pipe: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        let _ = pipe.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Drop for Running {

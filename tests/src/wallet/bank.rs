@@ -56,7 +56,7 @@ impl Bank {
         let mut command = program(&self.program, "walletd");
         command.arg("--socket").arg(self.socket()).arg("--data").arg(self.path().join("data"));
         let armed = Armed::arm(&mut command, self.path(), faults);
-        let mut walletd = Running::start(&mut command);
+        let mut walletd = Running::start_logged(&mut command, &self.path().join("wallet.log"));
         let socket = self.socket();
         eventually("the wallet service's socket", || {
             assert!(!walletd.has_ended(), "walletd ended at its start");
@@ -74,6 +74,11 @@ impl Bank {
         let walletd = self.walletd.take().expect("the service was started");
         walletd.signal(Signal::TERM);
         walletd.end()
+    }
+
+    /// Whether the service was started, and not stopped since.
+    pub fn runs(&self) -> bool {
+        self.walletd.is_some()
     }
 
     /// Whether the service has ended by itself.
