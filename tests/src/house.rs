@@ -44,6 +44,25 @@ impl Service {
     }
 }
 
+/// What a `likectl` command needs to know of a house, whoever looks after its daemons meanwhile.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    program: PathBuf,
+    sockets: [PathBuf; 2],
+    journal: PathBuf,
+}
+
+impl Desk {
+    /// A `likectl` command, to be started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let [article, user] = &self.sockets;
+        let mut command = program(&self.program, "likectl");
+        command.arg("--article-socket").arg(article).arg("--user-socket").arg(user);
+        command.arg("--journal").arg(&self.journal).args(arguments);
+        command
+    }
+}
+
 /// Both daemons and a journal in a throwaway directory. Everything goes when it is dropped.
 #[derive(Debug)]
 pub struct House {
@@ -184,18 +203,18 @@ impl House {
         self.daemon(service).signal(Signal::CONT);
     }
 
+    /// What a `likectl` command needs to know of this house.
+    pub fn desk(&self) -> Desk {
+        Desk {
+            program: self.program.clone(),
+            sockets: Service::BOTH.map(|service| self.socket(service)),
+            journal: self.journal(),
+        }
+    }
+
     /// A `likectl` command, to be started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program(&self.program, "likectl");
-        command
-            .arg("--article-socket")
-            .arg(self.socket(Service::Article))
-            .arg("--user-socket")
-            .arg(self.socket(Service::User))
-            .arg("--journal")
-            .arg(self.journal())
-            .args(arguments);
-        command
+        self.desk().command(arguments)
     }
 
     /// Runs `likectl` to its end.

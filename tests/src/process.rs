@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use like_protocol::failpoint::Failpoint;
@@ -159,6 +160,20 @@ impl Running {
     pub fn is_stopped(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    }
+
+    /// The lines that it writes to standard output from now on, as they come.
+    ///
+    /// # Panics
+    /// They are being read already.
+    pub fn lines(&mut self) -> mpsc::Receiver<String> {
+        let out = self.child.stdout.take().expect("stdout is caught");
+        let (lines, written) = mpsc::channel();
+        std::thread::spawn(move || {
+            let all = BufReader::new(out).lines().map_while(Result::ok);
+            all.take_while(|line| lines.send(line.clone()).is_ok()).for_each(drop);
+        });
+        written
     }
 
     /// Waits for its end. What it wrote is known unless it went to a log.

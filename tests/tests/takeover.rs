@@ -1,0 +1,158 @@
+//! Whoever waits for a dead runner's slot gets it from the kernel at once, and waits without looking.
+
+// A test that can't go on panics and says why.
+#![allow(clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use like_protocol::failpoint::Failpoint;
+use like_tests::house::House;
+use like_tests::process::{Armed, Fault, PATIENCE, Running, eventually};
+use like_tests::promises;
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
+
+/// How long a killed runner's saga may take to its end, in the median.
+const TAKEOVER_MEDIAN_MAX: Duration = Duration::from_millis(50);
+
+/// How many runners are killed for one median.
+const KILLS: usize = 15;
+
+/// How many medians are taken at most: while the machine is busy with other things, one of them says little.
+const ROUNDS: usize = 4;
+
+/// A like that stops where its saga is under way: `passage` steps are done and written.
+fn stopped_like(house: &House, user: u64, passage: u32) -> Running {
+    let mut command = house.command(&["--json", "like", "1", "--user", &user.to_string()]);
+    let fault = Fault::Stop(Failpoint::ActionOutcomeWritten, passage);
+    let armed = Armed::arm(&mut command, house.path(), &[fault]);
+    let like = Running::start(&mut command);
+    eventually("a runner that stops in the middle", || like.is_stopped().then_some(()));
+    assert!(armed.all_fired());
+    like
+}
+
+fn watcher(house: &House) -> (Running, mpsc::Receiver<String>) {
+    let mut watcher = Running::start(&mut house.command(&["--json", "recover", "--watch"]));
+    let lines = watcher.lines();
+    (watcher, lines)
+}
+
+/// Waits until the watcher has ended a saga, settled it and let go of its slot.
+fn await_end(lines: &mpsc::Receiver<String>) {
+    loop {
+        let line = lines.recv_timeout(PATIENCE).expect("the watcher takes over");
+        let told: Value = serde_json::from_str(&line).expect("a JSON document a line");
+        assert_ne!(told["event"], "skipped", "{told}");
+        if told["event"] == "let_go" && told["completed"] == 1 {
+            return;
+        }
+    }
+}
+
+/// From the SIGKILL of a runner until its saga has ended and its slot is free.
+fn takeover(house: &House, lines: &mpsc::Receiver<String>, user: u64) -> Duration {
+    let mut like = stopped_like(house, user, 1);
+    let killed = Instant::now();
+    like.kill_now();
+    await_end(lines);
+    killed.elapsed()
+}
+
+#[test]
+fn a_killed_runners_saga_is_ended_within_50_ms_in_the_median() {
+    let house = House::open(PROGRAM);
+    house.article(1);
+    let (_watcher, lines) = watcher(&house);
+    let mut users = 1..;
+    let mut medians = Vec::new();
+    for round in 1..=ROUNDS {
+        let kills = users.by_ref().take(KILLS);
+        let mut took: Vec<_> = kills.map(|user| takeover(&house, &lines, user)).collect();
+        took.sort_unstable();
+        println!("round {round}: {took:?}");
+        medians.push(took[KILLS / 2]);
+        if took[KILLS / 2] <= TAKEOVER_MEDIAN_MAX {
+            break;
+        }
+    }
+    println!("medians: {medians:?}");
+    assert!(medians.iter().any(|median| *median <= TAKEOVER_MEDIAN_MAX), "{medians:?}");
+    assert_eq!(house.likes(1), (medians.len() * KILLS) as u64);
+    promises::every_saga_has_ended(&house);
+    promises::no_drift(&house);
+}
+
+#[test]
+fn whoever_waits_for_a_slot_sleeps() {
+    let house = House::open(PROGRAM);
+    house.article(1);
+    let like = stopped_like(&house, 7, 1);
+    let (watcher, lines) = watcher(&house);
+    eventually("a watcher that waits for the slot", || waits_for_a_lock(watcher.pid()).then_some(()));
+    // Starting up may go on for a moment.
+    eventually("a watcher that sleeps for a second", || {
+        let before = switches(watcher.pid());
+        std::thread::sleep(Duration::from_secs(1));
+        (before == switches(watcher.pid())).then_some(())
+    });
+    like.kill();
+    await_end(&lines);
+    assert_eq!(house.likes(1), 1);
+}
+
+/// How often each thread of a process has given up the processor of its own accord.
+fn switches(pid: u32) -> BTreeMap<String, u64> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
+    let of = |task: std::io::Result<fs::DirEntry>| {
+        let status = fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+        let count = field("voluntary_ctxt_switches:")?.trim().parse().ok()?;
+        Some((format!("{} {}", field("Pid:")?.trim(), field("Name:")?.trim()), count))
+    };
+    tasks.filter_map(of).collect()
+}
+
+/// Whether a process waits for a `flock`. The lines of those who wait have an arrow.
+fn waits_for_a_lock(pid: u32) -> bool {
+    let locks = fs::read_to_string("/proc/locks").expect("the kernel's locks");
+    let pid = pid.to_string();
+    locks.lines().any(|line| line.contains("-> FLOCK") && line.split_whitespace().any(|word| word == pid))
+}
+
+#[test]
+fn whoever_meets_the_lock_of_a_dead_runner_finishes_its_saga() {
+    let house = House::open(PROGRAM);
+    house.article(1);
+    // Two runners die with their records made and locked. The next runner recovers one slot as its own, and finds the
+    // other by the lock.
+    let dead = [7, 8].map(|user| stopped_like(&house, user, 2));
+    dead.into_iter().for_each(Running::kill);
+    let answer = house.json(&["unlike", "1", "--user", "8"]);
+    assert!(answer["saga_id"].is_string());
+    promises::every_saga_has_ended(&house);
+    assert!(promises::likes_at_most_once(&house, 7, 1));
+    assert!(!promises::likes_at_most_once(&house, 8, 1));
+    promises::no_drift(&house);
+    assert_eq!(house.likes(1), 1);
+}
+
+#[test]
+fn a_stopped_runner_keeps_its_saga_and_is_named() {
+    let house = House::open(PROGRAM);
+    house.article(1);
+    let like = stopped_like(&house, 7, 2);
+    let refused = house.likectl(&["--json", "--timeout", "1s", "unlike", "1", "--user", "7"]).expect_code(5);
+    let error = &refused.error()["error"];
+    assert_eq!(error["kind"], "locked", "{refused:?}");
+    let told = error.to_string();
+    assert!(told.contains(&like.pid().to_string()) && told.contains("stopped"), "{told}");
+    like.signal(rustix::process::Signal::CONT);
+    like.end().expect_code(0);
+    promises::kept(&house);
+    assert_eq!(house.likes(1), 1);
+}
