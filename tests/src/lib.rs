@@ -3,6 +3,7 @@
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
 //! * [`matrix`]: processes that die at every point they pass, in every scenario.
 //! * [`promises`]: what must hold after any crash, checked from outside by `likectl` alone.
+//! * [`random`]: random numbers that a seed repeats.
 //! * [`wallet`]: a third domain on the same engine, which knows nothing about likes.
 
 // A test that can't go on panics and says why.
@@ -12,4 +13,5 @@ pub mod house;
 pub mod matrix;
 pub mod process;
 pub mod promises;
+pub mod random;
 pub mod wallet;
