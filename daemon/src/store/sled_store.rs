@@ -18,12 +18,24 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// The longest value: beyond about 128 KiB sled would write a file per value, and nobody would sync it.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
+/// A row of every store, written when it was made. sled opens a log that it can't read from its beginning as an empty
+/// store; one without this row is such a ruin, and must not be served as if nothing had ever been in it.
+const CORNERSTONE: &[u8] = &[0];
+
 /// Why a store can't be opened. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Its directory can't be used.
     #[error(transparent)]
     Directory(#[from] DataDirError),
+    /// sled found nothing in a store that has been served before.
+    #[error(
+        "the store in {path} has lost what was in it; restore it from a backup, then start once with --restored"
+    )]
+    Lost {
+        /// The directory.
+        path: std::path::PathBuf,
+    },
     /// sled refused.
     #[error(
         "the store in {path} does not open: {source}; restore it from a backup, then start once with --restored"
@@ -59,8 +71,11 @@ impl SledStore {
         let db = config.open().map_err(|e| refused(e.into()))?;
         let log = File::open(data.path().join("db")).map_err(|e| refused(e.into()))?;
         if data.is_new() {
+            db.insert(CORNERSTONE, &[]).map_err(|e| refused(e.into()))?;
             db.flush().map_err(|e| refused(e.into()))?;
             data.complete()?;
+        } else if !db.contains_key(CORNERSTONE).map_err(|e| refused(e.into()))? {
+            return Err(OpenError::Lost { path });
         }
         Ok(Self { db, log, data })
     }
@@ -156,6 +171,22 @@ mod tests {
         assert_eq!(store.get(b"a").unwrap(), None);
         assert_eq!(store.get(b"b").unwrap(), Some(b"2".to_vec()));
         assert!(store.bytes() > 0);
+    }
+
+    #[test]
+    fn a_store_whose_log_is_gone_is_refused_however_often_it_is_opened() {
+        for ruin in [&b""[..], &[7; 10_000]] {
+            let temp = tempfile::tempdir().unwrap();
+            let mut store = open(temp.path());
+            store.apply(batch(&[(b"a", Some(b"1"))])).unwrap();
+            store.sync().unwrap();
+            drop(store);
+            fs::write(temp.path().join("db"), ruin).unwrap();
+            for _ in 0..3 {
+                let refused = SledStore::open(DataDir::open(temp.path(), "article", false).unwrap());
+                assert!(matches!(refused, Err(OpenError::Lost { .. } | OpenError::Sled { .. })));
+            }
+        }
     }
 
     #[test]
