@@ -14,10 +14,15 @@ pub fn runner_that_waits_for_a_frozen_user_service(machine: &Machine, runner: &s
     eventually("likes of a runner", || (sagas(machine).len() > before + 50).then_some(()));
     machine.signal(USER, "STOP");
     eventually("a like that waits for the user service", || {
-        let waits =
-            |saga: &Value| saga["steps"][0]["action"] == "done" && saga["steps"][1]["action"] == "pending";
-        in_state(machine, "running").iter().any(waits).then_some(())
+        in_state(machine, "running").iter().any(waits_for_the_user_service).then_some(())
     });
+}
+
+/// Whether a saga's first step is done, and its second one sent.
+fn waits_for_the_user_service(saga: &Value) -> bool {
+    let mut events = saga["events"].as_array().expect("events").iter();
+    let sent = events.any(|event| event["service"] == "user" && event["status"] == "pending");
+    saga["steps"][0]["action"] == "done" && sent
 }
 
 fn sagas(machine: &Machine) -> Vec<Value> {
