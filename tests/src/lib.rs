@@ -4,6 +4,7 @@
 //! * [`matrix`]: processes that die at every point they pass, in every scenario.
 //! * [`promises`]: what must hold after any crash, checked from outside by `likectl` alone.
 //! * [`random`]: random numbers that a seed repeats.
+//! * [`source`]: the source as architecture rules look at it.
 //! * [`wallet`]: a third domain on the same engine, which knows nothing about likes.
 
 // A test that can't go on panics and says why.
@@ -14,4 +15,5 @@ pub mod matrix;
 pub mod process;
 pub mod promises;
 pub mod random;
+pub mod source;
 pub mod wallet;
