@@ -1,7 +1,7 @@
 //! What can happen to a saga: the stored vocabulary of the saga log.
 //!
-//! These are stored types. They are separate from the wire's, and pinned by golden bytes (`log::record`): new variants
-//! are appended, and nothing is ever removed or reordered without a new log format version.
+//! These are stored types, pinned by golden bytes. Whatever is added, removed or reordered needs a new log format
+//! version: a program that doesn't know an event takes its record for a torn or damaged one.
 
 use serde::{Deserialize, Serialize};
 

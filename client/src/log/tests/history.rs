@@ -134,3 +134,26 @@ fn sagas_of_all_slots_come_in_the_order_in_which_they_began() {
         [2, 1, 0, 2, 1, 0, 2, 1, 0]
     );
 }
+
+#[test]
+fn readers_see_every_saga_while_runners_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    tell(&take(path).log, saga(1), open_events());
+    let slot = Journal::open(path).unwrap().slots().unwrap().remove(0);
+    std::thread::scope(|scope| {
+        // Every takeover merges the head into a new one and deletes it.
+        let runners = scope.spawn(|| (0..300).for_each(|_| take(path).log.let_go()));
+        while !runners.is_finished() {
+            let told = read(path);
+            assert!(
+                told.skipped.is_empty() && told.damage.is_empty(),
+                "{:?} {:?}",
+                told.skipped,
+                told.damage
+            );
+            assert_eq!(open_by_saga(&told), [(saga(1), true)]);
+            assert_eq!(history::open_in(&slot).unwrap().len(), 1);
+        }
+    });
+}

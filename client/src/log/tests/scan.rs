@@ -198,6 +198,19 @@ fn what_is_stated_to_be_durable_behind_a_torn_tail_makes_it_damage() {
 }
 
 #[test]
+fn a_bad_record_right_at_the_durable_offset_begins_the_torn_tail() {
+    let mut segment = Written::new();
+    segment.put(Entry::CarriedOver);
+    let durable = segment.bytes.len();
+    // Written while the sync ran that made everything before it durable.
+    segment.put_all(records(saga(1), [Event::Begun(begun())]));
+    segment.put(Entry::DurableTo(durable as u64));
+    segment.bytes[durable] ^= 1;
+    let (scan, _, damage) = read(&segment.bytes, false);
+    assert_eq!((scan.end, scan.torn, damage), (durable as u64, true, vec![]));
+}
+
+#[test]
 fn a_damaged_carry_over_that_was_synced_is_damage_and_one_that_was_not_is_no_carry_over() {
     let mut segment = Written::new();
     segment.put_all(records(saga(1), open_events())).put_all(records(saga(2), open_events()));

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
-use crate::log::record::{HEADER_BYTES, RECORD_HEAD_BYTES};
+use crate::log::record::{HEADER_BYTES, RECORD_HEAD_BYTES, decode};
 use crate::log::scan::scan;
 use crate::log::{history, segment};
 use crate::saga::tests::{failed, forced};
@@ -80,6 +80,19 @@ fn the_slot_is_free_when_the_last_clone_is_gone() {
     assert!(journal.claim(&slot).unwrap().is_some());
 }
 
+/// The highest offset that an intact segment states to be durable.
+fn stated(bytes: &[u8]) -> u64 {
+    let (mut at, mut stated) = (HEADER_BYTES, 0);
+    while let Some(read) = decode(Place { slot: 0, segment: 1 }, bytes, at) {
+        if let Entry::DurableTo(to) = read.entry {
+            stated = stated.max(to);
+        }
+        at += read.bytes;
+    }
+    assert_eq!(at, bytes.len());
+    stated
+}
+
 #[test]
 fn an_offset_is_called_durable_only_once_it_has_been_synced() {
     let dir = tempfile::tempdir().unwrap();
@@ -91,14 +104,18 @@ fn an_offset_is_called_durable_only_once_it_has_been_synced() {
         bytes[at + RECORD_HEAD_BYTES + 2] ^= 1;
         !scan(Place { slot: 0, segment: 1 }, &bytes, false).damage.is_empty()
     };
+    let carried = bytes().len() as u64;
     tell(&log, saga(1), [Event::Begun(begun())]);
     let first = bytes().len();
     let position = tell(&log, saga(1), [sent(0, 1)]);
     let second = bytes().len();
     tell(&log, saga(1), [sent(0, 2)]);
     assert!(!is_damage(first) && !is_damage(second), "nothing was synced, nothing is called durable");
+    assert_eq!(stated(&bytes()), carried);
+    let synced = bytes().len();
     wait_for(log.durable(position)).unwrap();
     tell(&log, saga(1), [sent(0, 3)]);
+    assert_eq!(stated(&bytes()), synced as u64);
     assert!(is_damage(first) && is_damage(HEADER_BYTES));
     let third = bytes().len();
     tell(&log, saga(1), [sent(0, 4)]);
