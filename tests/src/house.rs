@@ -14,7 +14,7 @@ use like_protocol::time::{BootClock, Clock};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Armed, Ended, Fault, Running, eventually, program};
+use crate::process::{Armed, Ended, Fault, Running, eventually, last_words, program};
 
 /// One of the two services.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -135,7 +135,7 @@ impl House {
         let mut daemon = Running::start_logged(&mut command, &log);
         let socket = self.socket(service);
         eventually("a daemon's socket", || {
-            assert!(!daemon.has_ended(), "{} ended at its start", service.program());
+            assert!(!daemon.has_ended(), "{} ended at its start: {}", service.program(), last_words(&log));
             UnixStream::connect(&socket).ok()
         });
         *self.slot(service) = Some(daemon);

@@ -191,6 +191,13 @@ impl Running {
     }
 }
 
+/// The end of a log.
+pub fn last_words(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}
+
 /// Everything from a pipe, if there is one.
 fn text_of(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Armed, Ended, Fault, Running, eventually, program};
+use crate::process::{Armed, Ended, Fault, Running, eventually, last_words, program};
 
 /// The wallet service and a journal. Everything goes when it is dropped.
 #[derive(Debug)]
@@ -56,10 +56,11 @@ impl Bank {
         let mut command = program(&self.program, "walletd");
         command.arg("--socket").arg(self.socket()).arg("--data").arg(self.path().join("data"));
         let armed = Armed::arm(&mut command, self.path(), faults);
-        let mut walletd = Running::start_logged(&mut command, &self.path().join("wallet.log"));
+        let log = self.path().join("wallet.log");
+        let mut walletd = Running::start_logged(&mut command, &log);
         let socket = self.socket();
         eventually("the wallet service's socket", || {
-            assert!(!walletd.has_ended(), "walletd ended at its start");
+            assert!(!walletd.has_ended(), "walletd ended at its start: {}", last_words(&log));
             UnixStream::connect(&socket).ok()
         });
         self.walletd = Some(walletd);
