@@ -18,8 +18,9 @@ const STYLES: Styles = Styles::styled()
 
 /// What stands below the list of commands.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 2 usage, 3 not found, 4 refused by a rule, 5 undone, 6 unfinished, 7 an operator is needed,
-8 a daemon can't be reached, 9 no permission, 10 drift, 130 Ctrl-C, 1 anything unexpected.
+Exit codes: 0 done, 2 usage, 3 not found, 4 refused by a rule, 5 undone, 6 unfinished,
+7 an operator is needed, 8 a daemon can't be reached, 9 no permission, 10 drift, 130 Ctrl-C,
+1 anything unexpected.
 
 New here? `likectl demo` shows the whole story in a throwaway directory in under a minute.";
 
@@ -130,4 +131,16 @@ pub enum Command {
     /// One like by a runner that waits for a word on stdin; the demo kills it
     #[command(hide = true, name = demo::LIKER)]
     DemoLiker(demo::LikerArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

@@ -303,7 +303,7 @@ fn told_rule(rule: &Rule) -> Told {
 
 fn told_journal(error: &JournalError) -> Told {
     match error {
-        JournalError::Io { path, source, .. } if is_unwritable(source) => {
+        JournalError::Io { what, path, source } if is_unwritable(what, source) => {
             told(Exit::PermissionDenied, "permission_denied", error).hint(format!(
                 "{} must be writable: join the group `{GROUP}` (sudo usermod -aG {GROUP} \"$USER\") and log in again, \
                  or name another directory with --journal",
@@ -316,9 +316,11 @@ fn told_journal(error: &JournalError) -> Told {
     }
 }
 
-fn is_unwritable(error: &io::Error) -> bool {
+/// A journal that can't even be made is one that can't be written, whatever the system's reason is.
+fn is_unwritable(what: &str, error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory)
+    let kind = error.kind();
+    what.contains("journal") || matches!(kind, PermissionDenied | ReadOnlyFilesystem | NotADirectory)
 }
 
 fn told_admin(error: &AdminError) -> Told {
@@ -421,3 +423,6 @@ impl From<StartError> for CliError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::output::{BAD, Column, DIM, GOOD, STRONG, WARN, paint, table};
-use super::view::{SagaView, StepView, Tone};
+use super::view::{HistoryLine, SagaView, StepView, Tone};
 use super::{duration, moment};
 use crate::log::Owner;
 
@@ -60,7 +60,7 @@ fn ended(saga: &SagaView) -> String {
         }
         _ => {
             let open = Duration::from_millis(moment::now_ms().saturating_sub(saga.started_ms));
-            format!("not yet, after {}", duration::show(open))
+            format!("not yet, open for {}", duration::show(open))
         }
     }
 }
@@ -88,30 +88,60 @@ fn timeline(saga: &SagaView) -> String {
         Column::Left("STEP"),
         Column::Left("WHAT HAPPENED"),
     ];
-    let rows = saga.history.iter().map(|line| {
-        let after = Duration::from_millis(line.at_ms.saturating_sub(saga.started_ms));
-        let mark = match line.tone {
+    let lines = without_repeats(&saga.history);
+    let after = |line: &HistoryLine| format!("{} ms", line.at_ms.saturating_sub(saga.started_ms));
+    let rows = lines.iter().map(|Repeated { first, last, times }| {
+        let mark = match first.tone {
             Tone::Good => "✓ ",
             Tone::Bad => "✗ ",
             Tone::Turn => "● ",
             Tone::Plain => "  ",
         };
+        let again =
+            if *times > 1 { format!(" ({times} times, last after {})", after(last)) } else { String::new() };
         vec![
-            format!("{} ms", after.as_millis()),
-            line.service.clone().unwrap_or_default(),
-            line.step.clone().unwrap_or_default(),
-            format!("{mark}{}", line.what),
+            after(first),
+            first.service.clone().unwrap_or_default(),
+            first.step.clone().unwrap_or_default(),
+            format!("{mark}{}{again}", first.what),
         ]
     });
     let drawn = table(&columns, rows);
     // Styled line by line: a table can't measure styled cells.
-    let lines = drawn.lines().enumerate().map(|(at, line)| match saga.history.get(at.wrapping_sub(1)) {
-        Some(told) if told.tone == Tone::Bad => paint(BAD, line),
-        Some(told) if told.tone == Tone::Turn => paint(STRONG, line),
-        Some(told) if told.tone == Tone::Plain => paint(DIM, line),
-        _ => line.to_owned(),
+    let styled = drawn.lines().enumerate().map(|(at, line)| match lines.get(at.wrapping_sub(1)) {
+        Some(Repeated { first, .. }) => match first.tone {
+            Tone::Bad => paint(BAD, line),
+            Tone::Turn => paint(STRONG, line),
+            Tone::Plain => paint(DIM, line),
+            Tone::Good => line.to_owned(),
+        },
+        None => line.to_owned(),
     });
-    lines.collect::<Vec<_>>().join("\n")
+    styled.collect::<Vec<_>>().join("\n")
+}
+
+/// A line of a saga's history that came several times in a row.
+struct Repeated<'a> {
+    first: &'a HistoryLine,
+    last: &'a HistoryLine,
+    times: usize,
+}
+
+/// Failures that only repeat the one before are told once.
+fn without_repeats(history: &[HistoryLine]) -> Vec<Repeated<'_>> {
+    let mut lines: Vec<Repeated<'_>> = Vec::new();
+    for line in history {
+        match lines.last_mut() {
+            Some(Repeated { first, last, times })
+                if line.tone == Tone::Bad && line.what == first.what && line.step == first.step =>
+            {
+                *last = line;
+                *times += 1;
+            }
+            _ => lines.push(Repeated { first: line, last: line, times: 1 }),
+        }
+    }
+    lines
 }
 
 fn indent(text: &str) -> String {
@@ -167,8 +197,11 @@ pub fn advice(saga: &SagaView, owner: Option<&Owner>) -> Vec<String> {
         advice.push(force);
     } else if saga.state == "running" && owner.is_none() {
         advice.push(format!(
-            "`likectl saga compensate {id}` undoes it instead. Not if anyone may have been told that it succeeded."
+            "Risky: `likectl saga compensate {id}` undoes it, even if somebody was told that it succeeded."
         ));
     }
     advice
 }
+
+#[cfg(test)]
+mod tests;

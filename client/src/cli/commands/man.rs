@@ -25,7 +25,7 @@ pub struct ManArgs {
 /// The directory can't be written, or stdout is gone.
 pub fn run(tools: &Tools, args: &ManArgs) -> Result<(), CliError> {
     let Some(directory) = &args.directory else {
-        return output::raw(&render(Cli::command().display_name("likectl"))?);
+        return output::raw(&render(Cli::command().disable_help_subcommand(true))?);
     };
     let unwritable = |path: &std::path::Path, error| CliError::File(path.display().to_string(), error);
     fs::create_dir_all(directory).map_err(|e| unwritable(directory, e))?;
@@ -42,7 +42,7 @@ pub fn run(tools: &Tools, args: &ManArgs) -> Result<(), CliError> {
 /// # Errors
 /// None that could be provoked: pages are rendered in memory.
 pub fn pages(command: Command) -> Result<Vec<(String, Vec<u8>)>, CliError> {
-    let mut command = command;
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     let name = command.get_name().to_owned();
     let mut pages = Vec::new();
@@ -53,8 +53,7 @@ pub fn pages(command: Command) -> Result<Vec<(String, Vec<u8>)>, CliError> {
 fn add_pages(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), CliError> {
     let page = render(command.clone().display_name(name.to_owned()))?;
     pages.push((format!("{name}.1"), page));
-    let subcommands = command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
-    for sub in subcommands {
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         add_pages(sub, &format!("{name}-{}", sub.get_name()), pages)?;
     }
     Ok(())

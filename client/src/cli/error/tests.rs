@@ -1,0 +1,110 @@
+use std::path::PathBuf;
+
+use like_protocol::likes::{ArticleId, UserId};
+
+use super::*;
+use crate::rpc::{Lost, LostKind};
+
+fn saga() -> SagaId {
+    SagaId::from_bytes([7; 16])
+}
+
+fn unreachable(kind: UnreachableKind) -> Unreachable {
+    Unreachable { role: "user", kind, message: "why".to_owned() }
+}
+
+fn act(error: ActError) -> CliError {
+    CliError::Act(error)
+}
+
+fn compensated(last: Option<FailureKind>) -> CliError {
+    act(ActError::Compensated { saga: saga(), last, detail: "why".to_owned() })
+}
+
+fn journal(kind: io::ErrorKind) -> CliError {
+    CliError::Journal(JournalError::Io { what: "write", path: PathBuf::from("/j/0"), source: kind.into() })
+}
+
+#[test]
+fn every_error_has_its_documented_exit_code_and_kind() {
+    use UnreachableKind as Kind;
+    let forbidden = |rule| act(ActError::Forbidden { rule, saga: None });
+    let (user, article) = (UserId(1), ArticleId(2));
+    let unavailable = |kind| act(ActError::Unavailable(unreachable(kind)));
+    let lost = Lost { role: "article", kind: LostKind::Timeout, message: "why".to_owned() };
+    let retry = |kind| CliError::Article(AskError::Retry { role: "article", reason: "why", kind });
+    let rule = |rejection| CliError::Article(AskError::Rejected(rejection));
+    let cases = [
+        (rule(ArticleRejection::NotFound(article)), 3, "not_found"),
+        (rule(ArticleRejection::AlreadyExists(article)), 4, "already_exists"),
+        (rule(ArticleRejection::BadTitle), 4, "invalid"),
+        (CliError::Article(AskError::Lost(lost)), 8, "unavailable"),
+        (retry(RetryReason::Busy), 5, "busy"),
+        (retry(RetryReason::Storage), 5, "storage"),
+        (forbidden(Rule::NoSuchArticle(article)), 3, "not_found"),
+        (forbidden(Rule::AlreadyLiked { user, article }), 4, "already_liked"),
+        (forbidden(Rule::NotLiked { user, article }), 4, "not_liked"),
+        (forbidden(Rule::Other("why".to_owned())), 4, "invalid"),
+        (compensated(None), 5, "compensated"),
+        (compensated(Some(FailureKind::NotSent)), 5, "compensated"),
+        (compensated(Some(FailureKind::Locked)), 5, "locked"),
+        (compensated(Some(FailureKind::Busy)), 5, "busy"),
+        (compensated(Some(FailureKind::Storage)), 5, "storage"),
+        (unavailable(Kind::NoSocket), 8, "unavailable"),
+        (unavailable(Kind::NoHello), 8, "unavailable"),
+        (unavailable(Kind::PermissionDenied), 9, "permission_denied"),
+        (unavailable(Kind::WrongRole), 4, "incompatible"),
+        (unavailable(Kind::Incompatible), 4, "incompatible"),
+        (unavailable(Kind::ClockSkew), 4, "incompatible"),
+        (journal(io::ErrorKind::PermissionDenied), 9, "permission_denied"),
+        (journal(io::ErrorKind::ReadOnlyFilesystem), 9, "permission_denied"),
+        (journal(io::ErrorKind::StorageFull), 1, "internal"),
+        (CliError::Admin(AdminError::NotFound(saga())), 3, "not_found"),
+        (CliError::Admin(AdminError::Owned { saga: saga(), owner: None }), 5, "locked"),
+        (CliError::Admin(AdminError::Ended { saga: saga(), end: End::Completed }), 4, "invalid"),
+        (CliError::Admin(AdminError::Quarantined(saga())), 7, "needs_attention"),
+        (CliError::NoSuchSaga(saga()), 3, "not_found"),
+        (CliError::Unfinished(2), 6, "unfinished"),
+        (CliError::NotEnded(saga()), 6, "unfinished"),
+        (CliError::NeedsAttention("why".to_owned(), None), 7, "needs_attention"),
+        (CliError::Drift(1), 10, "drift"),
+        (CliError::NoDaemon(vec![unreachable(Kind::Refused); 2]), 8, "unavailable"),
+        (CliError::Interrupted(Some(saga())), 130, "interrupted"),
+        (CliError::Internal("why".to_owned()), 1, "internal"),
+    ];
+    for (error, exit, kind) in cases {
+        let told = error.told();
+        assert_eq!((told.exit as u8, told.kind), (exit, kind), "{error:?}");
+        assert!(!told.message.is_empty() && !told.message.ends_with('.'), "{}", told.message);
+    }
+}
+
+#[test]
+fn every_error_that_a_person_can_do_something_about_says_what() {
+    for error in [
+        journal(io::ErrorKind::PermissionDenied),
+        act(ActError::Unavailable(unreachable(UnreachableKind::NoSocket))),
+        compensated(None),
+        CliError::NoSuchSaga(saga()),
+        CliError::Interrupted(Some(saga())),
+        CliError::Drift(1),
+    ] {
+        assert!(error.told().hint.is_some(), "{error:?}");
+    }
+}
+
+#[test]
+fn the_json_form_names_kind_message_hint_and_saga() {
+    let error = compensated(Some(FailureKind::Locked)).told();
+    let document: serde_json::Value = serde_json::to_value(Document { error: &error }).unwrap();
+    let fields: Vec<_> = document["error"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(fields, ["hint", "kind", "message", "saga_id"]);
+    assert_eq!(document["error"]["saga_id"], saga().to_string());
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    let output = Output { json: false, quiet: true };
+    let gone = CliError::Output(io::ErrorKind::BrokenPipe.into()).report(&output);
+    assert_eq!(format!("{gone:?}"), format!("{:?}", ExitCode::SUCCESS));
+}
