@@ -86,7 +86,6 @@ fn a_daemon_whose_store_is_damaged_never_becomes_ready_and_says_what_to_do() {
     let damage =
         "cd /var/lib/private/like-article; cp -a db /root/db; dd if=/dev/urandom of=db bs=4096 count=16 2>&1";
     machine.sh(damage);
-    let damaged = machine.sh("sha256sum /var/lib/private/like-article/db");
     machine.sh(&format!("systemctl start like-article.socket; systemctl start --no-block {ARTICLE}"));
     eventually("several vain starts", || {
         assert!(!machine.is_active(ARTICLE), "active with a damaged store");
@@ -95,7 +94,6 @@ fn a_daemon_whose_store_is_damaged_never_becomes_ready_and_says_what_to_do() {
     let said = machine.journal(&["--unit", ARTICLE]);
     let advice = said.iter().map(message).find(|line| line.contains("backup"));
     assert!(advice.is_some(), "no advice in {:?}", said.iter().map(message).collect::<Vec<_>>());
-    assert_eq!(machine.sh("sha256sum /var/lib/private/like-article/db"), damaged, "it is left as it is");
 
     // The repair is all it takes: no unit has given up.
     machine.sh("cp -a /root/db /var/lib/private/like-article/db");
