@@ -210,6 +210,7 @@ fn a_failed_write_or_sync_answers_nobody_and_ends_the_writer() {
         for job in rig.jobs(vec![show(), rig.add(1, Direction::Action)]) {
             rig.writer.queue.submit(job).unwrap();
         }
+        rig.writer.queue.close();
         let failed = rig.writer.run().unwrap_err();
         assert!(failed.to_string().contains("broken disk"), "{failed}");
         assert_eq!(rig.answers(), [], "{fails:?}");

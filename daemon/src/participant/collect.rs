@@ -82,6 +82,8 @@ mod tests {
         due.note(step(4), &Deadline { boot: BootId::from_bytes([9; 16]), at_ms: 99 }, &now);
         assert_eq!((due.pop(&now), due.pop(&now)), (Some(step(4)), None));
         assert_eq!((due.next_ms(), due.len()), (Some(20), 3));
+        now.at_ms = 19;
+        assert_eq!(due.pop(&now), None);
         now.at_ms = 30;
         assert_eq!((due.pop(&now), due.pop(&now), due.pop(&now)), (Some(step(2)), Some(step(1)), None));
         now.at_ms = 40;

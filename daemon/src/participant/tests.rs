@@ -479,3 +479,4 @@ fn unsettled_steps_are_listed_in_pages() {
 }
 
 mod random;
+mod writes;

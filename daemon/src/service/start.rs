@@ -5,12 +5,14 @@
 //! that gives up exits, and takes the thread with it.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use like_protocol::time::Now;
+use tracing::debug;
 
 use crate::participant::Participant;
 use crate::participant::domain::Domain;
@@ -26,6 +28,9 @@ pub const START_WAIT_MAX: Duration = Duration::from_secs(60);
 pub const CHECKED_ROWS_MAX: usize = 100_000;
 
 const PAGE_ROWS: usize = 1024;
+
+/// How late a timed wait of a thread of sled's may end: an hour, in nanoseconds.
+const SLED_TIMER_SLACK: NonZeroU64 = NonZeroU64::new(3600 * 1_000_000_000).unwrap();
 
 /// Why a store can't be taken up. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,7 @@ pub fn take_up<D: Domain>(
 ) -> Result<(SledStore, Participant<D>), StartError> {
     let path = data.path().to_owned();
     within(START_WAIT_MAX, path.clone(), move || {
+        let_sled_sleep();
         let mut store = SledStore::open(data)?;
         let checked = Participant::open(domain, &mut store, &now)
             .and_then(|participant| check(&store).map(|()| participant));
@@ -74,6 +80,17 @@ pub fn take_up<D: Domain>(
             Err(source) => Err(StartError::Check { path, source }),
         }
     })
+}
+
+/// Lets the threads that this thread makes from now on sleep on when a timed wait of theirs is over, until the
+/// processor is awake anyway.
+///
+/// sled keeps seven threads that look for work once a second for ever, and has no setting for it. They are made while
+/// the store is opened and first written, and inherit this. Being given work still wakes them at once.
+fn let_sled_sleep() {
+    if let Err(e) = rustix::thread::set_current_timer_slack(Some(SLED_TIMER_SLACK)) {
+        debug!("can't let idle threads sleep longer: {e}");
+    }
 }
 
 fn within<T: Send + 'static>(
