@@ -327,6 +327,7 @@ fn told_admin(error: &AdminError) -> Told {
     match error {
         AdminError::Journal(error) => told_journal(error),
         AdminError::NotFound(saga) => CliError::NoSuchSaga(*saga).told(),
+        AdminError::BadReason => told(Exit::Refused, "invalid", error),
         AdminError::Owned { saga, owner } => {
             let stopped = owner.as_ref().is_some_and(|owner| owner.stopped);
             let hint = match (owner, stopped) {
@@ -360,7 +361,8 @@ fn told_drift(articles: usize) -> Told {
 
 fn told_interrupted(saga: Option<SagaId>) -> Told {
     match saga {
-        None => told(Exit::Interrupted, "interrupted", "interrupted"),
+        None => told(Exit::Interrupted, "interrupted", "interrupted")
+            .hint("sagas that were begun stand in the log: `likectl recover` finishes them"),
         Some(saga) => {
             told(Exit::Interrupted, "interrupted", format!("interrupted; saga {saga} stands in the log"))
                 .hint(format!(

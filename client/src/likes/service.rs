@@ -10,7 +10,7 @@ use like_protocol::ids::SagaId;
 use like_protocol::likes::article::{ArticleRejection, ArticleReply};
 use like_protocol::likes::user::{CallerKey, FirstUse, KeyUse, LikeTarget, UserRejection, UserReply};
 use like_protocol::likes::{ArticleId, UserId};
-use like_protocol::message::{Payload, Refusal};
+use like_protocol::message::Payload;
 use serde::de::DeserializeOwned;
 
 use super::articles::ArticleService;
@@ -22,10 +22,10 @@ use crate::log::LogEnded;
 use crate::rpc::Unreachable;
 use crate::runner::{Outcome, RunError, Runner};
 use crate::saga::event::{Failure, FailureKind};
-use crate::saga::{Action, End, SagaState};
+use crate::saga::{Action, End, Refusal, SagaState};
 
 /// How long a check before a saga may take. A service that is slower decides nothing by it.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What users do with articles. Clones share everything.
 #[derive(Clone)]

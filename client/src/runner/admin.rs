@@ -20,6 +20,9 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a lock is tried meanwhile.
 const LOCK_AGAIN: Duration = Duration::from_millis(20);
 
+/// The longest reason that is kept with a forced end, in characters.
+pub const REASON_CHARS_MAX: usize = 1000;
+
 /// The kind under which a saga stands that was written only to force its end.
 pub const ORPHAN_KIND: &str = "orphan";
 
@@ -48,6 +51,9 @@ pub enum AdminError {
         /// How.
         end: End,
     },
+    /// A forced end needs a reason of 1 to [`REASON_CHARS_MAX`] characters.
+    #[error("a forced end needs a reason of 1 to {REASON_CHARS_MAX} characters")]
+    BadReason,
     /// Its record is damaged: it can't be driven, only be given an end by force.
     #[error("saga {0} is quarantined: its record is damaged, and it can only be given an end by force")]
     Quarantined(SagaId),
@@ -109,6 +115,9 @@ pub async fn force(
     reason: String,
     wait: Duration,
 ) -> Result<Forced, AdminError> {
+    if reason.trim().is_empty() || reason.chars().count() > REASON_CHARS_MAX {
+        return Err(AdminError::BadReason);
+    }
     let (lock, known) = match find(context, saga)? {
         Some((_, story)) if let Some(ended) = story.state.as_ref().and_then(SagaState::ended) => {
             return tell_again(context, &story, ended, end, wait).await;

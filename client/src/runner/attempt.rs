@@ -5,7 +5,8 @@ use std::time::Duration;
 use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::{SagaId, StepId};
 use like_protocol::message::{
-    Direction, Payload, Refusal, ReplyBody, RequestBody, RetryReason, StepReply, StepRequest,
+    Direction, PAYLOAD_BYTES_MAX, Payload, Refusal, ReplyBody, RequestBody, RetryReason, StepReply,
+    StepRequest,
 };
 use like_protocol::time::Deadline;
 
@@ -54,7 +55,7 @@ pub(super) enum Answer {
     /// A business rule forbids the action.
     Rejected(Payload),
     /// The step's history forbids the action.
-    Refused(Refusal),
+    Refused(crate::saga::Refusal),
     /// It came to nothing, or nothing is known.
     Failed { failure: Failure, locked_by: Option<SagaId> },
 }
@@ -122,12 +123,25 @@ impl Attempt {
     }
 }
 
+/// A reply is kept in the log, where it must have room.
+fn is_too_long(reply: &ReplyBody) -> bool {
+    match reply {
+        ReplyBody::Step(StepReply::Done(payload) | StepReply::Rejected(payload)) => {
+            payload.0.len() > PAYLOAD_BYTES_MAX
+        }
+        _ => false,
+    }
+}
+
 /// What a reply means for a step that was sent in this direction.
 fn meaning(direction: Direction, reply: ReplyBody) -> Answer {
     match (direction, reply) {
+        (_, reply) if is_too_long(&reply) => {
+            failed(FailureKind::Invalid, format!("an answer of more than {PAYLOAD_BYTES_MAX} bytes"))
+        }
         (Direction::Action, ReplyBody::Step(StepReply::Done(reply))) => Answer::Done(reply),
         (Direction::Action, ReplyBody::Step(StepReply::Rejected(rejection))) => Answer::Rejected(rejection),
-        (Direction::Action, ReplyBody::Step(StepReply::Refused(refusal))) => Answer::Refused(refusal),
+        (Direction::Action, ReplyBody::Step(StepReply::Refused(refusal))) => Answer::Refused(refusal.into()),
         (Direction::Compensation, ReplyBody::Step(StepReply::Undone)) => Answer::Undone,
         (Direction::Compensation, ReplyBody::Step(StepReply::Refused(Refusal::Final))) => failed(
             FailureKind::Final,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
-use like_protocol::message::Payload;
+use like_protocol::message::{PAYLOAD_BYTES_MAX, Payload};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -57,7 +57,7 @@ pub enum RunError {
     /// A service can't be reached and has never been: no saga was started.
     #[error("{0}")]
     Unavailable(Unreachable),
-    /// No saga of this kind or to this role can be run here: no saga was started.
+    /// No saga of this kind, to this role or with these parameters can be run here: no saga was started.
     #[error("{0}")]
     Unknown(String),
     /// The saga stands in the log and goes on; recovery finishes it if this process doesn't.
@@ -152,6 +152,9 @@ impl Runner {
     /// See [`RunError`].
     pub async fn run(&self, kind: &str, params: Payload, timeout: Duration) -> Result<Outcome, RunError> {
         let definition = self.definition(kind)?;
+        if params.0.len() > PAYLOAD_BYTES_MAX {
+            return Err(RunError::Unknown(format!("parameters of more than {PAYLOAD_BYTES_MAX} bytes")));
+        }
         let participants = self.inner.participants_of(definition.steps(), timeout).await?;
         let begun = self.begun(&definition, params, participants, timeout);
         let saga = SagaId::generate();

@@ -415,6 +415,21 @@ async fn an_orphan_can_be_given_an_end_at_every_participant() {
 }
 
 #[tokio::test]
+async fn what_would_not_fit_the_log_never_gets_there() {
+    let bench = Bench::new();
+    let long = Payload(vec![0; like_protocol::message::PAYLOAD_BYTES_MAX + 1]);
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Done(long.clone()))), done()]);
+    let runner = Runner::start(bench.context()).unwrap();
+    assert!(matches!(runner.run("pair", long, LONG).await, Err(RunError::Unknown(_))));
+    let outcome = runner.run("pair", Payload::default(), LONG).await.unwrap();
+    assert_eq!(outcome.state.ended(), Some(End::Completed));
+    assert_eq!(outcome.state.steps[1].action_attempts, 2, "the answer that is too long came to nothing");
+    let reason = "x".repeat(admin::REASON_CHARS_MAX + 1);
+    let forced = admin::force(&bench.context(), SagaId::generate(), End::Completed, reason, LONG).await;
+    assert!(matches!(forced, Err(admin::AdminError::BadReason)));
+}
+
+#[tokio::test]
 async fn a_live_owner_is_named_and_its_saga_left_alone() {
     let bench = Bench::new();
     say(&bench.right.actions, vec![Script::Hush]);

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use like_protocol::ids::StoreId;
-use like_protocol::message::{Payload, Refusal};
+use like_protocol::message::{self, Payload};
 use like_protocol::time::Deadline;
 
 /// One thing that happened to a saga.
@@ -177,6 +177,27 @@ pub enum End {
     Completed,
     /// Every step that may have been done is undone.
     Compensated,
+}
+
+/// How a step's history at its participant forbids its action.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Its compensation came first.
+    Compensated,
+    /// Its deadline had passed, and it had never run.
+    Expired,
+    /// Its saga had been ended.
+    Final,
+}
+
+impl From<message::Refusal> for Refusal {
+    fn from(refusal: message::Refusal) -> Self {
+        match refusal {
+            message::Refusal::Compensated => Self::Compensated,
+            message::Refusal::Expired => Self::Expired,
+            message::Refusal::Final => Self::Final,
+        }
+    }
 }
 
 /// Why an attempt came to nothing.

@@ -10,7 +10,7 @@ pub mod next;
 pub mod state;
 
 pub use definition::{Definition, DefinitionError, Definitions, StepPlan};
-pub use event::{Begun, End, Event, ParticipantAt, PlannedStep, TurnBack};
+pub use event::{Begun, End, Event, ParticipantAt, PlannedStep, Refusal, TurnBack};
 pub use next::Next;
 pub use state::{Action, Phase, SagaState, StepState};
 

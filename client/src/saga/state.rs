@@ -2,10 +2,10 @@
 //!
 //! An event that does not fit the state is an error and never ignored. State is derived from the log alone.
 
-use like_protocol::message::{Payload, Refusal};
+use like_protocol::message::Payload;
 use like_protocol::time::{Deadline, Now};
 
-use super::event::{Begun, End, Event, Failure, TurnBack};
+use super::event::{Begun, End, Event, Failure, Refusal, TurnBack};
 
 /// A saga as its events left it.
 #[derive(Clone, PartialEq, Eq, Debug)]

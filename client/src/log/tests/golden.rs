@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::log::record::FORMAT_VERSION;
 use crate::saga::event::{Failure, FailureKind};
-use crate::saga::{ParticipantAt, PlannedStep, TurnBack};
+use crate::saga::{ParticipantAt, PlannedStep, Refusal, TurnBack};
 use like_protocol::codec;
 use like_protocol::ids::{BootId, StoreId};
-use like_protocol::message::{Payload, Refusal};
+use like_protocol::message::Payload;
 use like_protocol::time::Deadline;
 
 fn hex(bytes: &[u8]) -> String {

@@ -5,7 +5,7 @@ mod next;
 mod state;
 
 use like_protocol::ids::{BootId, StoreId};
-use like_protocol::message::{Payload, Refusal};
+use like_protocol::message::Payload;
 use like_protocol::time::{Deadline, Now};
 
 use super::event::{Failure, FailureKind};
@@ -54,7 +54,7 @@ pub(crate) fn rejected(step: u8) -> Event {
 }
 
 fn refused(step: u8) -> Event {
-    Event::ActionRefused { step, refusal: Refusal::Expired }
+    Event::ActionRefused { step, refusal: crate::saga::Refusal::Expired }
 }
 
 pub(crate) fn failed(step: u8) -> Event {
