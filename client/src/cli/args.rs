@@ -133,6 +133,14 @@ pub enum Command {
     DemoLiker(demo::LikerArgs),
 }
 
+impl Command {
+    /// Whether it goes on until it is ended.
+    pub fn stays(&self) -> bool {
+        matches!(self, Self::Recover(args) if args.watch)
+            || matches!(self, Self::Saga(saga::SagaCommand::Watch))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

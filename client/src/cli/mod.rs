@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(usage) => Cli::command().error(ErrorKind::ValueValidation, usage).exit(),
     };
-    set_up_streams(&config);
+    set_up_streams(&config, cli.command.stays());
     let output = Output { json: config.json, quiet: config.quiet };
     match run(config, &cli.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,16 +60,22 @@ fn own_arguments() -> impl Iterator<Item = OsString> {
     own.into_iter().chain(arguments)
 }
 
-fn set_up_streams(config: &Config) {
+/// `stays`: the command goes on until it is ended, so that its events are all that tells of it.
+fn set_up_streams(config: &Config, stays: bool) {
     match config.color {
         Color::Auto => {}
         Color::Always => ColorChoice::Always.write_global(),
         Color::Never => ColorChoice::Never.write_global(),
     }
     let colored = anstream::AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
-    let level = config.log_level.as_str();
+    // A script that asked for documents gets one error document on stderr, not events before it.
+    let level = if config.json && !stays && config.log_level <= tracing::Level::WARN {
+        "off"
+    } else {
+        config.log_level.as_str()
+    };
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(format!("warn,like_client={level},like_protocol={level}")))
+        .with_env_filter(EnvFilter::new(format!("off,like_client={level}")))
         .with_writer(std::io::stderr)
         .with_ansi(colored)
         .with_target(false)

@@ -52,9 +52,9 @@ impl Output {
         raw(format!("{text}\n").as_bytes())
     }
 
-    /// Says something on stderr that is no result.
+    /// Says something on stderr that is no result. Not to scripts: what matters of it stands in the document.
     pub fn note(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
+        if !self.quiet && !self.json {
             self.warn(text);
         }
     }
@@ -67,7 +67,7 @@ impl Output {
 
     /// Whether moving pictures on stderr are welcome.
     pub fn shows_progress(&self) -> bool {
-        !self.quiet && io::stderr().is_terminal()
+        !self.quiet && !self.json && io::stderr().is_terminal()
     }
 }
 

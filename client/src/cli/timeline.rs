@@ -179,7 +179,7 @@ pub fn advice(saga: &SagaView, owner: Option<&Owner>) -> Vec<String> {
     }
     let mut advice = match owner {
         Some(owner) if owner.stopped => vec![format!(
-            "Its runner, {owner}, does nothing. Safe: `kill -CONT {0}` lets it go on; `kill -9 {0}` hands its sagas to \
+            "Its runner does nothing: {owner}. Safe: `kill -CONT {0}` lets it go on, `kill -9 {0}` hands its sagas to \
              recovery.",
             owner.pid
         )],
@@ -190,7 +190,10 @@ pub fn advice(saga: &SagaView, owner: Option<&Owner>) -> Vec<String> {
     };
     let failures = saga.steps.iter().filter_map(|step| step.last_failure.as_ref().map(|last| (step, last)));
     for (step, last) in failures {
-        advice.push(format!("`{}` keeps failing at the {} service: {last}", step.name, step.service));
+        let (name, service) = (&step.name, &step.service);
+        advice.push(format!(
+            "In the way: the last attempt at `{name}` ({service} service) came to nothing: {last}"
+        ));
     }
     if saga.needs_attention {
         advice.push(format!("Safe, once the cause is gone: `likectl saga retry {id}` tries it now."));

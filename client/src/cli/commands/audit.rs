@@ -49,7 +49,7 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
         show(tools, args, &findings, unfinished, &repaired)?;
     }
     if !findings.not_compared.is_empty() {
-        tools.output.warn(format!(
+        tools.output.note(format!(
             "warning: {} could not be compared, because sagas keep touching it: `likectl recover`, then audit again",
             count(findings.not_compared.len() as u64, "article", "articles")
         ));

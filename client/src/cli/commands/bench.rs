@@ -57,7 +57,7 @@ pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
     runner.close(tools.config.timeout).await;
     if let Some(failure) = first_failure {
         let failed = count(document.failed, "like", "likes");
-        tools.output.warn(format!("{} {failed} failed; the first: {failure}", paint(WARN, "warning:")));
+        tools.output.note(format!("{} {failed} failed; the first: {failure}", paint(WARN, "warning:")));
     }
     if tools.output.json {
         return tools.output.document(&document);
@@ -89,7 +89,7 @@ async fn create_articles(tools: &Tools, how_many: u64) -> Result<Vec<ArticleId>,
 /// drawn at random from far more than anyone will ever use.
 fn first_user() -> u64 {
     let (high, _) = Uuid::new_v4().as_u64_pair();
-    high >> 1
+    high >> 20
 }
 
 async fn measure(

@@ -7,9 +7,13 @@ use serde::Serialize;
 
 use crate::cli::commands::saga::{find_views, rows};
 use crate::cli::error::CliError;
+use crate::cli::output::count;
 use crate::cli::tools::Tools;
 use crate::cli::view::SagaView;
 use crate::cli::{duration, moment};
+
+/// How many sagas the error message names; the result names all.
+const NAMED_MAX: usize = 5;
 
 /// What counts as hanging.
 #[derive(Args, Debug)]
@@ -54,11 +58,14 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
     let Some(first) = alarming.first() else { return Ok(()) };
     let need = alarming.iter().filter(|found| found.view.needs_attention).count();
     let hang = alarming.len() - need;
-    let what = match (need, hang) {
-        (need, 0) => format!("{need} need an operator"),
-        (0, hang) => format!("{hang} hang"),
-        (need, hang) => format!("{need} need an operator, {hang} hang"),
-    };
-    let names: Vec<_> = alarming.iter().map(|found| found.view.saga_id.as_str()).collect();
-    Err(CliError::NeedsAttention(format!("sagas in trouble: {what}: {}", names.join(", ")), Some(first.saga)))
+    let what =
+        [count(need as u64, "needs an operator", "need an operator"), count(hang as u64, "hangs", "hang")];
+    let what: Vec<_> = what.into_iter().filter(|words| !words.starts_with("0 ")).collect();
+    let what = what.join(", ");
+    let names: Vec<_> = alarming.iter().take(NAMED_MAX).map(|found| found.view.saga_id.as_str()).collect();
+    let more = if alarming.len() > NAMED_MAX { ", …" } else { "" };
+    Err(CliError::NeedsAttention(
+        format!("sagas in trouble: {what}: {}{more}", names.join(", ")),
+        Some(first.saga),
+    ))
 }

@@ -4,13 +4,14 @@ use clap::Args;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::cli::commands::saga::find_views;
 use crate::cli::error::CliError;
 use crate::cli::json::RecoverDocument;
 use crate::cli::moment;
 use crate::cli::output::{DIM, Output, WARN, count, paint};
 use crate::cli::signals;
 use crate::cli::tools::Tools;
-use crate::log::wall_ms;
+use crate::log::{Slot, owner, wall_ms};
 use crate::runner::recover::{self, Report};
 use crate::runner::watch::{self, Notice};
 use crate::runner::{Context, Order};
@@ -27,7 +28,7 @@ pub struct RecoverArgs {
     compensate: bool,
     /// Stay, and take over the moment a runner dies
     #[arg(long)]
-    watch: bool,
+    pub watch: bool,
 }
 
 /// Runs `likectl recover`.
@@ -42,7 +43,7 @@ pub async fn run(tools: &Tools, args: &RecoverArgs) -> Result<(), CliError> {
         _ => Order::GoOn,
     };
     if order == Order::Compensate {
-        tools.output.warn(format!(
+        tools.output.note(format!(
             "{} --compensate undoes sagas whose success may have been acknowledged already",
             paint(WARN, "warning:")
         ));
@@ -60,6 +61,7 @@ async fn once(tools: &Tools, context: &Context, order: Order) -> Result<(), CliE
     } else {
         tools.output.text(in_words(&report))?;
     }
+    name_live_owners(tools)?;
     let stuck = report.needs_attention + report.quarantined;
     if stuck > 0 {
         let what = if stuck == 1 { "one saga needs an operator" } else { "sagas need an operator" };
@@ -70,6 +72,24 @@ async fn once(tools: &Tools, context: &Context, order: Order) -> Result<(), CliE
     }
     if report.unfinished > 0 {
         return Err(CliError::Unfinished(report.unfinished));
+    }
+    Ok(())
+}
+
+/// Says whose the unfinished sagas are that recovery leaves alone, because their runner lives.
+fn name_live_owners(tools: &Tools) -> Result<(), CliError> {
+    let mut slots: Vec<(Slot, u64)> = Vec::new();
+    for found in find_views(tools)?.into_iter().filter(|found| found.view.is_unfinished()) {
+        match slots.iter_mut().find(|(slot, _)| *slot == found.slot) {
+            Some((_, sagas)) => *sagas += 1,
+            None => slots.push((found.slot, 1)),
+        }
+    }
+    for (slot, sagas) in slots {
+        if let Some(owner) = owner::owner_of(&slot) {
+            let sagas = count(sagas, "unfinished saga belongs", "unfinished sagas belong");
+            tools.output.note(format!("left alone: {sagas} to {owner}"));
+        }
     }
     Ok(())
 }

@@ -185,6 +185,7 @@ fn stage_tools(tools: &Tools, stage: &Stage) -> Result<Tools, CliError> {
         article_socket: stage.socket(Service::Article),
         user_socket: stage.socket(Service::User),
         journal: stage.journal(),
+        json: false,
         ..tools.config.clone()
     })
 }

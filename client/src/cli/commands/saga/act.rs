@@ -32,13 +32,13 @@ pub(super) async fn force(tools: &Tools, args: &ForceArgs) -> Result<(), CliErro
     let forced =
         admin::force(&context, args.saga, args.end.into(), args.reason.clone(), tools.config.timeout).await?;
     for broken in &forced.leaves_broken {
-        tools.output.warn(format!("{} left open: {broken}", paint(WARN, "warning:")));
+        tools.output.note(format!("{} left open: {broken}", paint(WARN, "warning:")));
     }
     if !forced.leaves_broken.is_empty() {
         tools.output.note("`likectl audit` finds what that broke, `likectl audit --repair` sets the counts");
     }
     if !forced.settled {
-        tools.output.warn(format!(
+        tools.output.note(format!(
             "{} not every service has been told yet; `likectl recover` goes on with that",
             paint(WARN, "warning:")
         ));
