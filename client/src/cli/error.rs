@@ -356,13 +356,13 @@ fn told_admin(error: &AdminError) -> Told {
 fn told_drift(articles: usize) -> Told {
     let what = if articles == 1 { "the likes of one article" } else { "the likes of some articles" };
     told(Exit::Drift, "drift", format!("{what} are not their like records ({articles} found)"))
-        .hint("`likectl audit --repair` shows how it would set the counts to the records")
+        .hint("`likectl audit --repair --yes` sets the counts to the records; without --yes it shows what it would do")
 }
 
 fn told_interrupted(saga: Option<SagaId>) -> Told {
     match saga {
         None => told(Exit::Interrupted, "interrupted", "interrupted")
-            .hint("sagas that were begun stand in the log: `likectl recover` finishes them"),
+            .hint("sagas that this command began, if any, stand in the log: `likectl recover` finishes them"),
         Some(saga) => {
             told(Exit::Interrupted, "interrupted", format!("interrupted; saga {saga} stands in the log"))
                 .hint(format!(

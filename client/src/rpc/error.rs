@@ -67,7 +67,8 @@ impl Unreachable {
 
     pub(super) fn no_hello(role: &'static str, within: Duration) -> Self {
         let message = format!(
-            "the {role} service did not answer within {within:?}: it is starting, stopped, or not running properly"
+            "the {role} service did not answer within {}: it is starting, stopped, or not running properly",
+            rounded(within)
         );
         Self::new(role, UnreachableKind::NoHello, message)
     }
@@ -75,7 +76,7 @@ impl Unreachable {
 
 impl Lost {
     pub(super) fn timeout(role: &'static str, within: Duration) -> Self {
-        let message = format!("no reply from the {role} service within {within:?}");
+        let message = format!("no reply from the {role} service within {}", rounded(within));
         Self { role, kind: LostKind::Timeout, message }
     }
 
@@ -83,4 +84,10 @@ impl Lost {
         let message = format!("the connection to the {role} service broke before its reply came ({reason})");
         Self { role, kind: LostKind::Closed, message }
     }
+}
+
+/// To the millisecond: what is left of a limit is never as round as the limit was.
+fn rounded(within: Duration) -> String {
+    let ms = within.saturating_add(Duration::from_micros(500)).as_millis();
+    if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
 }

@@ -161,7 +161,7 @@ impl Driver {
                 if let Some(by) = locked_by
                     && let Some(owner) = hunt::finish_dead(&self.runner, by).await
                 {
-                    failure.detail = format!("locked by saga {by}, which {owner} drives");
+                    failure.detail = format!("locked by saga {by} of {owner}");
                 }
                 self.action_failed(step, failure).await
             }

@@ -70,7 +70,7 @@ fn show(
     let Findings { articles_checked, likes_checked, drift, .. } = findings;
     let verdict = match drift.len() {
         0 => "no drift".to_owned(),
-        many => format!("{} drift", count(many as u64, "article", "articles")),
+        many => count(many as u64, "article drifts", "articles drift"),
     };
     tools.output.text(format!(
         "{verdict}: compared {} and {}; {} unfinished",

@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::commands::saga::{find_views, rows};
+use crate::cli::commands::saga::{Found, find_views, owners, rows};
 use crate::cli::error::CliError;
 use crate::cli::output::count;
 use crate::cli::tools::Tools;
-use crate::cli::view::SagaView;
+use crate::cli::view::{OwnerView, SagaView};
 use crate::cli::{duration, moment};
 
 /// How many sagas the error message names; the result names all.
@@ -28,7 +28,15 @@ pub struct CheckArgs {
 struct CheckDocument<'a> {
     needs_attention: Vec<&'a str>,
     hanging: Vec<&'a str>,
-    sagas: Vec<&'a SagaView>,
+    sagas: Vec<AlarmingSaga<'a>>,
+}
+
+#[derive(Serialize)]
+struct AlarmingSaga<'a> {
+    #[serde(flatten)]
+    saga: &'a SagaView,
+    /// The live process that drives it, or doesn't.
+    owner: Option<OwnerView>,
 }
 
 /// Runs `likectl check`. It reads the log and takes no lock.
@@ -41,6 +49,8 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
     let hangs = |saga: &SagaView| saga.hangs(now_ms, args.hanging_after);
     let alarming: Vec<_> =
         views.iter().filter(|found| found.view.needs_attention || hangs(&found.view)).collect();
+    let owners = owners(alarming.iter().copied());
+    let owner = |found: &Found| owners.get(&found.slot.number());
     if tools.output.json {
         let ids = |filter: &dyn Fn(&SagaView) -> bool| {
             alarming.iter().map(|f| &f.view).filter(|v| filter(v)).map(|v| v.saga_id.as_str()).collect()
@@ -48,7 +58,10 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
         tools.output.document(&CheckDocument {
             needs_attention: ids(&|view| view.needs_attention),
             hanging: ids(&hangs),
-            sagas: alarming.iter().map(|found| &found.view).collect(),
+            sagas: alarming
+                .iter()
+                .map(|found| AlarmingSaga { saga: &found.view, owner: owner(found).map(OwnerView::from) })
+                .collect(),
         })?;
     } else if alarming.is_empty() {
         tools.output.text("all is well: no saga needs an operator or hangs")?;
@@ -58,11 +71,15 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
     let Some(first) = alarming.first() else { return Ok(()) };
     let need = alarming.iter().filter(|found| found.view.needs_attention).count();
     let hang = alarming.len() - need;
+    let what = [(need, "needs an operator", "need an operator"), (hang, "hangs", "hang")];
     let what =
-        [count(need as u64, "needs an operator", "need an operator"), count(hang as u64, "hangs", "hang")];
-    let what: Vec<_> = what.into_iter().filter(|words| !words.starts_with("0 ")).collect();
-    let what = what.join(", ");
-    let names: Vec<_> = alarming.iter().take(NAMED_MAX).map(|found| found.view.saga_id.as_str()).collect();
+        what.iter().filter(|(many, ..)| *many > 0).map(|(many, one, more)| count(*many as u64, one, more));
+    let what = what.collect::<Vec<_>>().join(", ");
+    let name = |found: &&Found| match owner(found) {
+        Some(owner) => format!("{} of {owner}", found.saga),
+        None => found.saga.to_string(),
+    };
+    let names: Vec<_> = alarming.iter().take(NAMED_MAX).map(name).collect();
     let more = if alarming.len() > NAMED_MAX { ", …" } else { "" };
     Err(CliError::NeedsAttention(
         format!("sagas in trouble: {what}: {}{more}", names.join(", ")),

@@ -5,6 +5,7 @@ mod list;
 mod show;
 mod watch;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -16,7 +17,7 @@ use crate::cli::output::{Column, table};
 use crate::cli::tools::Tools;
 use crate::cli::view::{STATE_WORDS, SagaView};
 use crate::likes;
-use crate::log::Slot;
+use crate::log::{Owner, Slot, owner};
 use crate::saga::End;
 
 /// Look at sagas, and act on one.
@@ -130,6 +131,12 @@ pub fn find_views(tools: &Tools) -> Result<Vec<Found>, CliError> {
         view: SagaView::of(&story, &definitions, tools.config.attention_after),
     };
     Ok(tools.history()?.sagas.into_iter().map(view).collect())
+}
+
+/// The live processes that hold the slots of these sagas, by slot number.
+pub fn owners<'a>(found: impl IntoIterator<Item = &'a Found>) -> HashMap<u32, Owner> {
+    let slots: HashMap<_, _> = found.into_iter().map(|found| (found.slot.number(), &found.slot)).collect();
+    slots.into_iter().filter_map(|(number, slot)| Some((number, owner::owner_of(slot)?))).collect()
 }
 
 /// Sagas as a table, with what is the matter with them.
