@@ -85,7 +85,7 @@ impl Remote {
         {
             return Ok(connection.clone());
         }
-        match tokio::time::timeout(within, self.dialled()).await {
+        match tokio::time::timeout(within, self.dialled_past_a_death()).await {
             Ok(connected) => connected,
             Err(_) => Err(Unreachable::no_hello(self.role, within)),
         }
@@ -94,6 +94,15 @@ impl Remote {
     /// The last welcome that was ever read from it: a store id stays known while the daemon is down.
     pub fn last_welcome(&self) -> Option<Welcome> {
         self.line().last_welcome.clone()
+    }
+
+    /// A daemon may die between accepting a connection and its hello. Behind socket activation its successor is on its
+    /// way, and the next connection waits for it; without, the next dial is refused at once.
+    async fn dialled_past_a_death(&self) -> Result<Connection, Unreachable> {
+        match self.dialled().await {
+            Err(died) if died.kind == UnreachableKind::Closed => self.dialled().await,
+            decided => decided,
+        }
     }
 
     async fn dialled(&self) -> Result<Connection, Unreachable> {

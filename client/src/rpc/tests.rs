@@ -318,6 +318,16 @@ async fn a_broken_connection_is_dialled_anew_and_the_store_stays_known_meanwhile
 }
 
 #[tokio::test]
+async fn a_daemon_that_dies_before_its_hello_is_not_the_last_word() {
+    let (remote, prepared) = remote();
+    drop(prepared.stream());
+    let successor = prepared.stream();
+    let (connection, _daemon) = tokio::join!(remote.connect(SOON), Daemon::welcoming(successor));
+    connection.unwrap();
+    assert_eq!(prepared.dials.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
 async fn an_attempt_that_was_given_up_on_is_continued() {
     let (remote, prepared) = remote();
     let stream = prepared.stream();
