@@ -181,12 +181,12 @@ impl Running {
     /// # Panics
     /// It does not end in time.
     pub fn end(mut self) -> Ended {
-        // Both pipes are drained at once: a full one would keep the process from ending.
-        let err = self.child.stderr.take();
-        let reader = std::thread::spawn(move || text_of(err));
-        let stdout = text_of(self.child.stdout.take());
-        let stderr = reader.join().expect("the reader ends");
+        // Both pipes are drained meanwhile: a full one would keep the process from ending.
+        let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
+        let stdout = std::thread::spawn(move || text_of(out));
+        let stderr = std::thread::spawn(move || text_of(err));
         let status = eventually("the end of a process", || self.child.try_wait().expect("a child"));
+        let (stdout, stderr) = (stdout.join().expect("a reader"), stderr.join().expect("a reader"));
         Ended { status, stdout, stderr }
     }
 }

@@ -44,7 +44,7 @@ impl Likes {
     /// `like` or `unlike` with the stage's article.
     fn act(&self, act: &str, user: u64) -> Command {
         let (article, user) = (self.id.to_string(), user.to_string());
-        self.house.command(&["--json", "--timeout", "60s", act, &article, "--user", &user])
+        self.house.command(&["--json", "--timeout", "20s", act, &article, "--user", &user])
     }
 
     #[track_caller]

@@ -78,7 +78,8 @@ fn runner_deaths<W: World>(world: &mut W, scenario: W::Scenario) -> Vec<At> {
     // Up to the beginning a runner that will be beaten does just what any other does.
     let from = if W::needs_rival(scenario) { Failpoint::ActionSentWritten } else { Failpoint::SlotLocked };
     let watched = points(|point| !point.is_of_daemon() && point >= from);
-    let (_, armed) = play::victim(world, scenario, &passes(&watched));
+    let (ended, armed) = play::victim(world, scenario, &passes(&watched));
+    play::expect_end::<W>(scenario, &ended);
     passages(&watched, &armed)
 }
 
@@ -96,7 +97,7 @@ fn daemon_deaths<W: World>(world: &mut W, scenario: W::Scenario, service: W::Ser
     world.set(scenario);
     let watched = points(Failpoint::is_of_daemon);
     let (victim, armed) = play::under(world, scenario, service, &passes(&watched));
-    victim.end();
+    play::expect_end::<W>(scenario, &victim.end());
     // It has left its last mark when it has stopped.
     world.restart(service, &[]);
     passages(&watched, &armed)

@@ -67,6 +67,15 @@ pub fn under<W: World>(
     (running, armed)
 }
 
+/// Insists that a victim that lives has done what it wanted, or has been told why it can't.
+///
+/// # Panics
+/// It has not.
+pub fn expect_end<W: World>(scenario: W::Scenario, ended: &Ended) {
+    let codes: &[i32] = if W::turns_back(scenario) { &[4, 5] } else { &[0] };
+    assert!(ended.code().is_some_and(|code| codes.contains(&code)), "{ended:?}");
+}
+
 /// Whoever takes over.
 pub fn taker<W: World>(world: &W, taker: Taker) -> Command {
     match taker {
@@ -163,8 +172,7 @@ fn daemon_death<W: World>(
     let Some(mode) = recovered else {
         world.restart(service, &[]);
         let ended = running.end();
-        let codes: &[i32] = if turns_back { &[4, 5] } else { &[0] };
-        assert!(ended.code().is_some_and(|code| codes.contains(&code)), "{ended:?}");
+        expect_end::<W>(scenario, &ended);
         finish(world, scenario, Standing::Forward, !turns_back, Mode::GoOn);
         return died;
     };
