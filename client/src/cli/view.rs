@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::moment;
 use crate::log::{Owner, Story};
+use crate::runner::admin::ORPHAN_KIND;
 use crate::saga::event::Failure;
 use crate::saga::state::StepState;
 use crate::saga::{Action, Definition, Definitions, End, Event, Phase, SagaState, TurnBack};
@@ -308,6 +309,9 @@ impl Teller<'_> {
 
     fn words(&self, event: &Event) -> (Tone, String) {
         match event {
+            Event::Begun(begun) if begun.kind == ORPHAN_KIND => {
+                (Tone::Plain, "stood in no log: written down only to be given an end".to_owned())
+            }
             Event::Begun(begun) => (Tone::Plain, format!("begun for uid {}", begun.by_uid)),
             Event::ActionSent { attempt: 1, .. } => (Tone::Plain, "sent".to_owned()),
             Event::ActionSent { attempt, .. } => (Tone::Plain, format!("sent, attempt {attempt}")),
