@@ -77,11 +77,9 @@ fn many_likes_in_flight_survive_the_death_of_either_daemon() {
         "64",
     ]);
     eventually("an article", || machine.likectl(&["article", "show", "1"]).code().filter(|code| *code == 0));
-    let mut kills = 0;
-    for unit in [ARTICLE, USER, ARTICLE, USER] {
+    for (kills, unit) in (0..).zip([ARTICLE, USER, ARTICLE, USER]) {
         eventually("more likes", || (machine.likes(1) > kills * 200).then_some(()));
         machine.kill(unit);
-        kills += 1;
     }
     let before_the_end = machine.likes(1);
     assert!(before_the_end < 30000, "all kills were to happen under load");

@@ -91,6 +91,11 @@ impl Machine {
         command
     }
 
+    /// Whether the programs were given (`LIKE_BIN_DIR`), and so are a release build.
+    pub fn has_release_build() -> bool {
+        std::env::var_os("LIKE_BIN_DIR").is_some()
+    }
+
     /// Starts a command as root.
     pub fn start(&self, words: &[&str]) -> Running {
         Running::start(self.command("exec").args(words))
@@ -224,7 +229,7 @@ fn able() -> Result<(), String> {
     if booted.code() == Some(0) { Ok(()) } else { Err(booted.stderr.trim().to_owned()) }
 }
 
-/// Where the programs are that are tested: in `LIKE_BIN_DIR`, or else built here, once, in the profile of this test.
+/// Where the programs are that are tested: in `LIKE_BIN_DIR`, which has a release build, or else built here, once, in the profile of this test.
 fn binaries() -> &'static Path {
     static BINARIES: OnceLock<PathBuf> = OnceLock::new();
     BINARIES.get_or_init(|| match std::env::var_os("LIKE_BIN_DIR") {

@@ -4,6 +4,9 @@
 //! needs root. Where that can't be had the tests say so and are skipped, unless `LIKE_REQUIRE_SYSTEMD=1` asks for
 //! them.
 
+// What is expected here and does not come fails the test, as it should.
+#![allow(clippy::expect_used)]
+
 mod access;
 mod activation;
 mod crashes;

@@ -47,8 +47,10 @@ fn an_idle_daemon_wakes_up_for_its_watchdog_only_and_stays_small() {
         let (pool, others) = (pool - before.0, others - before.1);
         assert!(others <= 2, "{unit} was woken {others} times in {LOOK:?}");
         assert!(pool <= 7 * 10, "{unit} had its pool woken {pool} times in {LOOK:?}");
+        // Without optimisation sled alone takes more.
         let resident_kib = resident_kib(&machine, unit);
-        assert!(resident_kib < RESIDENT_KIB_MAX, "{unit} has {resident_kib} KiB in use");
+        let counts = Machine::has_release_build();
+        assert!(!counts || resident_kib < RESIDENT_KIB_MAX, "{unit} has {resident_kib} KiB in use");
     }
 }
 
