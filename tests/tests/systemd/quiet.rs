@@ -12,7 +12,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const RESIDENT_KIB_MAX: u64 = 20 * 1024;
 
 /// How often the threads of a daemon have been given the processor: those of sled's pool, and all others. The former
-/// are seven, wake up once a second to look whether there is anything to do, and can't be told not to.
+/// are seven and look for work about once a second whenever the processor is awake anyway, so how often depends on what
+/// else the machine does.
 fn switches(machine: &Machine, unit: &str) -> (u64, u64) {
     let pid = machine.property(unit, "MainPID");
     let script = format!(
