@@ -114,7 +114,8 @@ async fn without_a_proper_hello_nothing_is_served() {
         let mut rig = Rig::new(1);
         rig.next().await;
         rig.send(first.clone()).await;
-        let ended = rig.ended.await.unwrap().unwrap_err();
+        let ended = timeout(Duration::from_secs(10), rig.ended).await.expect("the session ends");
+        let ended = ended.unwrap().unwrap_err();
         assert!(expected(&ended), "{first:?}: {ended}");
         assert!(rig.queue.is_empty());
     }
