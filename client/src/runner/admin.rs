@@ -119,14 +119,23 @@ pub async fn force(
         return Err(AdminError::BadReason);
     }
     let (lock, known) = match find(context, saga)? {
-        Some((_, story)) if let Some(ended) = story.state.as_ref().and_then(SagaState::ended) => {
-            return tell_again(context, &story, ended, end, wait).await;
+        Some((slot, story)) if let Some(ended) = story.state.as_ref().and_then(SagaState::ended) => {
+            if ended != end {
+                return Err(AdminError::Ended { saga, end: ended });
+            }
+            return tell_again(context, &slot, &story, wait).await;
         }
         Some((slot, _)) => (claim(context, &slot, saga).await?, true),
         None => (context.journal.claim_free()?, false),
     };
     let (runner, open) = Runner::over(context.clone(), lock)?;
-    let mut story = open.into_iter().find(|story| story.saga == saga && known);
+    let mut story = open.into_iter().find(|story| story.saga == saga);
+    match &story {
+        Some(story) => refuse_ended_by_its_owner(story)?,
+        // Its owner ended and settled it before it let go.
+        None if known => return Err(ended_meanwhile(context, saga)),
+        None => {}
+    }
     if story.as_ref().is_none_or(|story| story.state.is_none()) {
         let begun = Event::Begun(orphan(context));
         runner.log().append(saga, [begun.clone()])?;
@@ -177,6 +186,18 @@ async fn drive_one(
 fn after(context: &Context, saga: SagaId) -> Result<SagaState, AdminError> {
     let found = find(context, saga)?.and_then(|(_, story)| story.state);
     found.ok_or(AdminError::NotFound(saga))
+}
+
+fn refuse_ended_by_its_owner(story: &Story) -> Result<(), AdminError> {
+    let ended = story.state.as_ref().and_then(SagaState::ended);
+    ended.map_or(Ok(()), |end| Err(AdminError::Ended { saga: story.saga, end }))
+}
+
+fn ended_meanwhile(context: &Context, saga: SagaId) -> AdminError {
+    match after(context, saga) {
+        Ok(state) => state.ended().map_or(AdminError::NotFound(saga), |end| AdminError::Ended { saga, end }),
+        Err(e) => e,
+    }
 }
 
 fn refuse_ended(story: &Story) -> Result<(), AdminError> {
@@ -245,20 +266,17 @@ fn broken_by(state: &SagaState, end: End) -> Vec<String> {
     broken.collect()
 }
 
-/// Participants may have forgotten, or been restored from a time before the end: they are told it again, as forced.
+/// Participants may have forgotten, or been restored from a time before the end: they are told it again, as forced, and
+/// whatever store they have now.
 async fn tell_again(
     context: &Context,
+    slot: &Slot,
     story: &Story,
-    ended: End,
-    wanted: End,
     wait: Duration,
 ) -> Result<Forced, AdminError> {
     let (saga, Some(state)) = (story.saga, &story.state) else {
         return Err(AdminError::NotFound(story.saga));
     };
-    if ended != wanted {
-        return Err(AdminError::Ended { saga, end: ended });
-    }
     let deadline = context.clock.now().deadline_in(DEADLINE_AHEAD_MAX);
     let told = state.begun.steps.iter().map(|planned| {
         let role = state.begun.participants[usize::from(planned.participant)].role.clone();
@@ -268,5 +286,13 @@ async fn tell_again(
     });
     let told = tokio::time::timeout(wait, futures::future::join_all(told)).await;
     let settled = told.is_ok_and(|told| told.iter().all(Result::is_ok));
+    if settled && story.is_open() {
+        let lock = claim(context, slot, saga).await?;
+        let (runner, open) = Runner::over(context.clone(), lock)?;
+        if open.iter().any(|open| open.saga == saga) {
+            runner.log().append(saga, [Event::Settled])?;
+        }
+        runner.let_go();
+    }
     Ok(Forced { state: Some(state.clone()), leaves_broken: Vec::new(), settled })
 }

@@ -82,6 +82,8 @@ struct Service {
     store: StoreId,
     /// Whether it is down: its connections break, and no new ones come about.
     down: watch::Sender<bool>,
+    /// Whether it confirms settlements.
+    settles: watch::Sender<bool>,
     actions: Mutex<Vec<Script>>,
     compensations: Mutex<Vec<Script>>,
     heard: Heard,
@@ -93,12 +95,25 @@ fn used_up(scripts: &Mutex<Vec<Script>>) -> Script {
 }
 
 impl Service {
+    fn new(role: &'static str, heard: &Heard) -> Arc<Self> {
+        Arc::new(Self {
+            role,
+            store: StoreId::generate(),
+            down: watch::Sender::new(false),
+            settles: watch::Sender::new(true),
+            actions: Mutex::new(vec![done()]),
+            compensations: Mutex::new(vec![undone()]),
+            heard: Arc::clone(heard),
+        })
+    }
+
     fn answer(&self, body: &RequestBody) -> Script {
         let (what, script) = match body {
             RequestBody::Step(step) if step.direction == Direction::Action => {
                 ("action", used_up(&self.actions))
             }
             RequestBody::Step(_) => ("compensation", used_up(&self.compensations)),
+            RequestBody::Settle(_) if !*self.settles.borrow() => ("settle", Script::Hush),
             RequestBody::Settle(_) => ("settle", Script::Say(ReplyBody::Settled)),
             _ => panic!("a runner asks nothing else"),
         };
@@ -164,22 +179,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let heard = Heard::default();
-        let service = |role| {
-            Arc::new(Service {
-                role,
-                store: StoreId::generate(),
-                down: watch::Sender::new(false),
-                actions: Mutex::new(vec![done()]),
-                compensations: Mutex::new(vec![undone()]),
-                heard: Arc::clone(&heard),
-            })
-        };
-        Self {
-            left: service("left"),
-            right: service("right"),
-            heard,
-            directory: tempfile::tempdir().unwrap(),
-        }
+        let (left, right) = (Service::new("left", &heard), Service::new("right", &heard));
+        Self { left, right, heard, directory: tempfile::tempdir().unwrap() }
     }
 
     fn context(&self) -> Context {
@@ -363,22 +364,35 @@ async fn a_saga_is_never_driven_against_another_store() {
     let runner = Runner::start(bench.context()).unwrap();
     let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
     runner.let_go();
-    let restored = Arc::new(Service {
-        role: "right",
-        store: StoreId::generate(),
-        down: watch::Sender::new(false),
-        actions: Mutex::new(vec![done()]),
-        compensations: Mutex::new(vec![undone()]),
-        heard: Arc::clone(&bench.heard),
-    });
+    let restored = Service::new("right", &bench.heard);
     bench.heard.lock().unwrap().clear();
     let mut other = bench.context();
     let clock = Arc::clone(&other.clock);
     let remote = Remote::new("right", Box::new(DialService(restored)), clock);
     other.participants = other.participants.with(Arc::new(remote));
     let report = recover::once(&other, Order::GoOn, 3 * SHORT).await.unwrap();
-    assert_eq!((report.recovered, report.unfinished), (1, 1));
+    assert_eq!((report.recovered, report.needs_attention), (1, 1));
     assert!(!bench.heard().iter().any(|heard| heard.starts_with("right")), "{:?}", bench.heard());
+}
+
+#[tokio::test]
+async fn an_end_that_another_store_can_t_confirm_is_settled_by_an_operator() {
+    let bench = Bench::new();
+    let runner = Runner::start(bench.context()).unwrap();
+    bench.right.settles.send_replace(false);
+    let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
+    runner.close(Duration::ZERO).await;
+    assert!(!bench.states()[&saga].settled);
+    let mut other = bench.context();
+    let clock = Arc::clone(&other.clock);
+    let remote = Remote::new("right", Box::new(DialService(Service::new("right", &bench.heard))), clock);
+    other.participants = other.participants.with(Arc::new(remote));
+    recover::once(&other, Order::GoOn, SHORT).await.unwrap();
+    assert!(!bench.states()[&saga].settled, "never told to a store that it did not begin with");
+    let wrong = admin::force(&other, saga, End::Compensated, "restored".to_owned(), LONG).await;
+    assert!(matches!(wrong, Err(admin::AdminError::Ended { end: End::Completed, .. })), "{wrong:?}");
+    let forced = admin::force(&other, saga, End::Completed, "restored".to_owned(), LONG).await.unwrap();
+    assert!(forced.settled && bench.states()[&saga].settled);
 }
 
 #[tokio::test]

@@ -22,8 +22,12 @@ use super::run::Order;
 use crate::log::{Journal, JournalError, Slot, SlotLock};
 use crate::saga::End;
 
-/// How long a slot is driven without result before it is let go for a while, so that an operator can reach it.
-const HOLD_MAX: Duration = Duration::from_secs(60);
+/// How long a slot is driven without result before it is let go for a while, so that an operator can reach it: their
+/// acts wait a little longer than this for its lock.
+pub(super) const HOLD_MAX: Duration = Duration::from_secs(5);
+
+/// How long a slot is left alone then, unless all that is left in it needs an operator: then it is [`SLOW`].
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// A waiter only waits: it needs no more than this.
 const WAITER_STACK_BYTES: usize = 64 * 1024;
@@ -89,14 +93,11 @@ enum Event {
     Locked(SlotLock),
     /// A slot could not be waited for.
     Failed(Slot, JournalError),
-    /// A slot was let go, with something left open in it or not.
-    LetGo(Slot, LeftOpen),
+    /// A slot was let go; if something is left open in it, it is due again after this pause.
+    LetGo(Slot, Option<Duration>),
     /// A slot in which something was left open is due again.
     Due(Slot),
 }
-
-/// Whether something is left open in a slot, which then is tried again at a slow pace.
-type LeftOpen = bool;
 
 /// What the watcher is about with a slot. A slot that it is not about anything with has nothing open, and its next
 /// owner will be noticed.
@@ -178,7 +179,7 @@ impl Watcher {
         let spawned = waiter.stack_size(WAITER_STACK_BYTES).spawn(move || {
             let event = match journal.claim_when_free(&slot) {
                 Ok(Some(lock)) => Event::Locked(lock),
-                Ok(None) => Event::LetGo(slot, false),
+                Ok(None) => Event::LetGo(slot, None),
                 Err(e) => Event::Failed(slot, e),
             };
             // If nobody listens any more, the lock goes with the event.
@@ -199,15 +200,15 @@ impl Watcher {
             Event::Blind(e) => return Err(JournalError::io("watch", self.context.journal.path(), e)),
             Event::Locked(lock) => self.recover(lock),
             Event::Failed(slot, e) => self.failed(&slot, &e),
-            Event::LetGo(slot, true) => {
+            Event::LetGo(slot, Some(pause)) => {
                 self.busy.insert(slot.number(), Busy::Pausing);
                 let events = self.events.clone();
                 tokio::spawn(async move {
-                    tokio::time::sleep(SLOW).await;
+                    tokio::time::sleep(pause).await;
                     let _ = events.send(Event::Due(slot));
                 });
             }
-            Event::LetGo(slot, false) => self.let_go(slot),
+            Event::LetGo(slot, None) => self.let_go(slot),
             Event::Due(slot) => {
                 if let Some(Busy::Pausing) = self.busy.get(&slot.number()) {
                     self.wait_for(slot);
@@ -287,9 +288,11 @@ async fn drive(
     let slot = recovery.slot().clone();
     let until = Instant::now() + HOLD_MAX;
     recovery.wait(until).await;
+    let stuck = recovery.is_stuck();
     let mut report = Report::default();
     let sagas = recovery.close(until, &mut report).await;
     let left_open = crate::log::history::open_in(&slot).is_ok_and(|open| !open.is_empty());
+    let pause = if stuck && report.unfinished == 0 { SLOW } else { PAUSE };
     let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas: sagas.into_iter().collect() });
-    let _ = events.send(Event::LetGo(slot, left_open));
+    let _ = events.send(Event::LetGo(slot, left_open.then_some(pause)));
 }

@@ -5,7 +5,7 @@
 use like_protocol::message::Payload;
 use like_protocol::time::{Deadline, Now};
 
-use super::event::{Begun, End, Event, Failure, Refusal, TurnBack};
+use super::event::{Begun, End, Event, Failure, FailureKind, Refusal, TurnBack};
 
 /// A saga as its events left it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -198,10 +198,19 @@ impl SagaState {
         self.forced() || self.quarantined.is_some() || self.steps.get(step).is_some_and(may_hold)
     }
 
-    /// Whether a compensation has failed so often in a row that an operator is needed.
+    /// Whether an operator is needed: a compensation has failed so often in a row, or going on is in vain because a
+    /// participant has another store than the saga began with, or the saga is quarantined.
     pub fn needs_attention(&self, failures_in_a_row: u32) -> bool {
-        let stuck = |s: &StepState| !s.compensated && s.compensation_failures >= failures_in_a_row;
-        self.quarantined_now() || (matches!(self.phase, Phase::Back(_)) && self.steps.iter().any(stuck))
+        let stuck = match self.phase {
+            Phase::Back(_) => {
+                self.steps.iter().any(|s| !s.compensated && s.compensation_failures >= failures_in_a_row)
+            }
+            Phase::Forward => self.steps.iter().any(|s| {
+                s.last_failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::OtherStore)
+            }),
+            Phase::Ended(_) | Phase::Forced(_) => false,
+        };
+        stuck || self.quarantined_now()
     }
 
     /// Whether it is quarantined and has not been given an end.

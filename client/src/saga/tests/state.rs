@@ -292,7 +292,10 @@ fn an_action_goes_from_not_sent_to_in_doubt_to_its_outcome() {
     assert_eq!(after([sent(0, 1), failed(0)]).steps[0].action, Action::InDoubt);
     assert_eq!(after([sent(0, 1), done(0)]).steps[0].action, Action::Done(Payload(vec![0; 4])));
     assert_eq!(after([sent(0, 1), rejected(0)]).steps[0].action, Action::Rejected(Payload(vec![9])));
-    assert_eq!(after([sent(0, 1), refused(0)]).steps[0].action, Action::Refused(crate::saga::Refusal::Expired));
+    assert_eq!(
+        after([sent(0, 1), refused(0)]).steps[0].action,
+        Action::Refused(crate::saga::Refusal::Expired)
+    );
 }
 
 #[test]
