@@ -50,7 +50,7 @@ fn no_kill_at_any_moment_breaks_a_promise() {
     });
 
     say(&run.told(&pairs));
-    run.assert_that_something_happened();
+    assert!(run.everything_happened(), "a run in which nothing fails proves nothing");
     house.likectl(&["--json", "--timeout", "60s", "recover"]).expect_code(0);
     promises::every_saga_has_ended(&house);
     promises::no_drift(&house);
@@ -90,8 +90,11 @@ impl Default for Run {
 }
 
 impl Run {
+    /// Until the time is over, and longer on a slow machine: until everything has happened that is to happen.
     fn goes_on(&self) -> bool {
-        Instant::now() < self.until && !self.broken.load(Ordering::Relaxed)
+        let now = Instant::now();
+        let in_time = now < self.until || (now < self.until + PATIENCE && !self.everything_happened());
+        in_time && !self.broken.load(Ordering::Relaxed)
     }
 
     fn told(&self, pairs: &[Pair]) -> String {
@@ -111,7 +114,7 @@ impl Run {
         )
     }
 
-    fn assert_that_something_happened(&self) {
+    fn everything_happened(&self) -> bool {
         let [article, user] = &self.daemons_killed;
         let counts = [
             &self.acknowledged,
@@ -122,7 +125,7 @@ impl Run {
             &self.runners_stopped,
             &self.daemons_stopped,
         ];
-        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) > 0), "a run in which nothing fails");
+        counts.iter().all(|count| count.load(Ordering::Relaxed) > 0)
     }
 }
 
@@ -273,7 +276,7 @@ impl<'a> Actor<'a> {
         let act = if pair.stands == Stands::NotLiked { "like" } else { "unlike" };
         let key = self.random.percent(50).then(|| self.key());
         let mut unknown = false;
-        let patience = self.run.until + PATIENCE;
+        let patience = self.run.until + 2 * PATIENCE;
         while self.run.goes_on() || unknown && key.is_some() {
             assert!(Instant::now() < patience, "a retry that is never answered: {act} {pair:?}");
             let came = self.run_one(act, pair, key.as_deref());
