@@ -361,8 +361,7 @@ fn told_drift(articles: usize) -> Told {
 
 fn told_interrupted(saga: Option<SagaId>) -> Told {
     match saga {
-        None => told(Exit::Interrupted, "interrupted", "interrupted")
-            .hint("sagas that this command began, if any, stand in the log: `likectl recover` finishes them"),
+        None => told(Exit::Interrupted, "interrupted", "interrupted"),
         Some(saga) => {
             told(Exit::Interrupted, "interrupted", format!("interrupted; saga {saga} stands in the log"))
                 .hint(format!(

@@ -11,7 +11,7 @@ use super::output::Output;
 use crate::likes::audit::LiveBooks;
 use crate::likes::{self, ArticleService, Likes, UserService};
 use crate::log::history::{self, History};
-use crate::log::{Journal, JournalError};
+use crate::log::{Journal, JournalError, Slot};
 use crate::rpc::Remote;
 use crate::runner::{Context, Options, Participants, Runner};
 
@@ -84,29 +84,40 @@ impl Tools {
         Ok((runner, likes))
     }
 
+    /// The journal for reading; `None`, said aloud, if there is none yet.
+    ///
+    /// # Errors
+    /// The journal exists and can't be read.
+    pub fn journal_to_read(&self) -> Result<Option<Journal>, CliError> {
+        match Journal::open_existing(&self.config.journal) {
+            Ok(journal) => Ok(Some(journal)),
+            Err(JournalError::Io { path, source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                let path = path.display();
+                self.output.note(format!("there is no journal at {path} yet: nothing has been recorded"));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// All that the journal tells; nothing if there is no journal yet. What can't be read is said aloud.
     ///
     /// # Errors
     /// The journal exists and can't be read.
     pub fn history(&self) -> Result<History, CliError> {
-        let journal = match Journal::open_existing(&self.config.journal) {
-            Ok(journal) => journal,
-            Err(JournalError::Io { path, source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                self.output.note(format!(
-                    "there is no journal at {} yet: nothing has been recorded",
-                    path.display()
-                ));
-                return Ok(History::default());
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let Some(journal) = self.journal_to_read()? else { return Ok(History::default()) };
         let history = history::read(&journal)?;
         for (slot, error) in &history.skipped {
-            self.output.warn(format!("warning: slot {} of the journal was skipped: {error}", slot.number()));
+            self.say_skipped(slot, error);
         }
         for damage in &history.damage {
             self.output.warn(format!("warning: the journal is damaged: {damage}"));
         }
         Ok(history)
+    }
+
+    /// Says that a slot can't be read: sagas may stand in it that nobody sees.
+    pub fn say_skipped(&self, slot: &Slot, error: &JournalError) {
+        self.output.warn(format!("warning: slot {} of the journal was skipped: {error}", slot.number()));
     }
 }

@@ -366,3 +366,6 @@ fn reply<T: DeserializeOwned>(replies: &[Option<Payload>], step: usize) -> Resul
 fn read<T: DeserializeOwned>(payload: &Payload) -> Result<T, ActError> {
     codec::decode(&payload.0).map_err(|e| ActError::Internal(e.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use clap::Args;
 use indicatif::ProgressBar;
 
-use crate::cli::commands::saga::find_views;
+use crate::cli::commands::saga::find_open;
 use crate::cli::error::CliError;
 use crate::cli::json::AuditDocument;
 use crate::cli::output::{Column, count, table};
@@ -26,7 +26,7 @@ pub struct AuditArgs {
 /// # Errors
 /// Drift was found and not repaired, or a service does not answer.
 pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
-    let unfinished = find_views(tools)?.iter().filter(|found| found.view.is_unfinished()).count();
+    let unfinished = find_open(tools)?.iter().filter(|found| found.view.is_unfinished()).count();
     let books = tools.books();
     let progress =
         if tools.output.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };

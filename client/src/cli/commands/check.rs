@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::commands::saga::{Found, find_views, owners, rows};
+use crate::cli::commands::saga::{Found, find_open, owners, rows};
 use crate::cli::error::CliError;
 use crate::cli::output::count;
 use crate::cli::tools::Tools;
@@ -44,7 +44,7 @@ struct AlarmingSaga<'a> {
 /// # Errors
 /// A saga needs an operator or hangs; or the journal can't be read.
 pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
-    let views = find_views(tools)?;
+    let views = find_open(tools)?;
     let now_ms = moment::now_ms();
     let hangs = |saga: &SagaView| saga.hangs(now_ms, args.hanging_after);
     let alarming: Vec<_> =

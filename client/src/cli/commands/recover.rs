@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::cli::commands::saga::find_views;
+use crate::cli::commands::saga::find_open;
 use crate::cli::error::CliError;
 use crate::cli::json::RecoverDocument;
 use crate::cli::moment;
@@ -79,7 +79,7 @@ async fn once(tools: &Tools, context: &Context, order: Order) -> Result<(), CliE
 /// Says whose the unfinished sagas are that recovery leaves alone, because their runner lives.
 fn name_live_owners(tools: &Tools) -> Result<(), CliError> {
     let mut slots: Vec<(Slot, u64)> = Vec::new();
-    for found in find_views(tools)?.into_iter().filter(|found| found.view.is_unfinished()) {
+    for found in find_open(tools)?.into_iter().filter(|found| found.view.is_unfinished()) {
         match slots.iter_mut().find(|(slot, _)| *slot == found.slot) {
             Some((_, sagas)) => *sagas += 1,
             None => slots.push((found.slot, 1)),

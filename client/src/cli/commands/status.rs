@@ -6,14 +6,14 @@ use std::time::Duration;
 use like_protocol::message::DaemonStatus;
 use serde::Serialize;
 
-use crate::cli::commands::saga::{Found, find_views, rows};
+use crate::cli::commands::saga::{Found, rows};
 use crate::cli::error::CliError;
 use crate::cli::output::{BAD, Column, GOOD, STRONG, WARN, bytes, paint, table};
 use crate::cli::tools::Tools;
-use crate::cli::view::{OwnerView, SagaView};
+use crate::cli::view::{OwnerView, SagaView, state_word};
 use crate::cli::{duration, moment};
 use crate::likes::AskError;
-use crate::log::owner;
+use crate::log::{Journal, Slot, Story, owner};
 use crate::rpc::Unreachable;
 
 /// A daemon that doesn't answer a question about itself within this time is shown as not reachable.
@@ -89,12 +89,14 @@ pub async fn run(tools: &Tools) -> Result<(), CliError> {
         service("article", article_remote.target(), article),
         service("user", user_remote.target(), user),
     ];
-    let (found, problem) = match find_views(tools) {
-        Ok(found) => (found, None),
+    let (sagas, problem) = match tools.history() {
+        Ok(history) => (history.sagas, None),
         Err(error) => (Vec::new(), Some(error.told().message().to_owned())),
     };
-    let log = log(tools, &found, problem);
-    let unfinished: Vec<_> = found.iter().filter(|found| found.view.is_unfinished()).collect();
+    let open = sagas.iter().filter(|(_, story)| story.is_open());
+    let open: Vec<_> = open.map(|(slot, story)| Found::new(tools, slot.clone(), story)).collect();
+    let log = log(tools, &sagas, &open, problem);
+    let unfinished: Vec<_> = open.iter().filter(|found| found.view.is_unfinished()).collect();
     if tools.output.json {
         let unfinished_sagas = unfinished.iter().map(|found| &found.view).collect();
         tools.output.document(&StatusDocument { services: &services, log: &log, unfinished_sagas })?;
@@ -138,23 +140,23 @@ fn service<R: std::fmt::Debug>(
     }
 }
 
-fn log(tools: &Tools, found: &[Found], problem: Option<String>) -> LogDocument {
+fn log(tools: &Tools, sagas: &[(Slot, Story)], open: &[Found], problem: Option<String>) -> LogDocument {
     let now_ms = moment::now_ms();
     let how_many =
-        |filter: &dyn Fn(&SagaView) -> bool| found.iter().filter(|found| filter(&found.view)).count();
+        |filter: &dyn Fn(&SagaView) -> bool| open.iter().filter(|found| filter(&found.view)).count();
     let mut by_state = BTreeMap::new();
-    for found in found {
-        *by_state.entry(found.view.state).or_default() += 1;
+    for (_, story) in sagas {
+        *by_state.entry(state_word(story.state.as_ref())).or_default() += 1;
     }
-    let journal = crate::log::Journal::open_existing(&tools.config.journal);
+    let journal = Journal::open_existing(&tools.config.journal);
     let slots = journal.and_then(|journal| journal.slots()).unwrap_or_default();
-    let runner = |slot: &crate::log::Slot| {
+    let runner = |slot: &Slot| {
         owner::owner_of(slot)
             .map(|owner| RunnerDocument { slot: slot.number(), owner: OwnerView::from(&owner) })
     };
     LogDocument {
         journal: tools.config.journal.display().to_string(),
-        sagas: found.len(),
+        sagas: sagas.len(),
         unfinished: how_many(&SagaView::is_unfinished),
         unsettled: how_many(&|view| !view.is_unfinished() && !view.settled),
         needs_attention: how_many(&|view| view.needs_attention),

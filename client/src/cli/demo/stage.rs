@@ -59,10 +59,17 @@ pub struct Stage {
 
 impl Stage {
     /// An empty stage in a directory of its own.
+    ///
+    /// # Errors
+    /// A program is missing, or there is no room for the directory.
     pub fn set_up(color: bool) -> Result<Self, DemoError> {
         let directory = tempfile::Builder::new().prefix("like-demo-").tempdir();
         let directory = directory.map_err(|e| DemoError::io("make a throwaway directory", e))?;
-        Ok(Self { programs: Programs::find()?, directory, color, children: Vec::new() })
+        let programs = Programs::find()?;
+        for service in [Service::Article, Service::User] {
+            programs.daemon(service.program())?;
+        }
+        Ok(Self { programs, directory, color, children: Vec::new() })
     }
 
     /// The throwaway directory.

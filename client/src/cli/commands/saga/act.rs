@@ -2,7 +2,7 @@
 
 use like_protocol::ids::SagaId;
 
-use super::{ForceArgs, find_views};
+use super::{ForceArgs, find_one};
 use crate::cli::error::CliError;
 use crate::cli::output::{WARN, paint};
 use crate::cli::tools::Tools;
@@ -59,8 +59,7 @@ fn told(tools: &Tools, saga: SagaId, state: &SagaState) -> Result<(), CliError> 
 }
 
 fn show(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
-    let found = find_views(tools)?.into_iter().find(|found| found.saga == saga);
-    let found = found.ok_or(CliError::NoSuchSaga(saga))?;
+    let found = find_one(tools, saga)?;
     if tools.output.json {
         return tools.output.document(&found.view);
     }

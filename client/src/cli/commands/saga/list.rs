@@ -1,18 +1,25 @@
 //! `likectl saga list`.
 
-use super::{Found, ListArgs, find_views, rows};
+use super::{Found, ListArgs, rows};
 use crate::cli::error::CliError;
 use crate::cli::tools::Tools;
+use crate::cli::view::state_word;
+use crate::log::Story;
 
 /// Lists sagas.
 pub(super) fn run(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
-    let wanted = |found: &&Found| {
-        let in_state = args.states.is_empty() || args.states.iter().any(|state| state == found.view.state);
-        let alarming = !args.needs_attention || found.view.needs_attention;
-        in_state && alarming && args.after.is_none_or(|after| found.saga > after)
+    let attention_after = tools.config.attention_after;
+    let wanted = |story: &Story| {
+        let state = story.state.as_ref();
+        let alarming = || state.is_none_or(|state| state.needs_attention(attention_after));
+        let in_state = args.states.is_empty() || args.states.iter().any(|wanted| wanted == state_word(state));
+        in_state && (!args.needs_attention || alarming()) && args.after.is_none_or(|after| story.saga > after)
     };
-    let all = find_views(tools)?;
-    let found: Vec<_> = all.iter().filter(wanted).take(args.limit.unwrap_or(usize::MAX)).collect();
+    let sagas = tools.history()?.sagas.into_iter().filter(|(_, story)| wanted(story));
+    let found: Vec<_> = sagas
+        .take(args.limit.unwrap_or(usize::MAX))
+        .map(|(slot, story)| Found::new(tools, slot, &story))
+        .collect();
     if tools.output.json {
         return tools.output.document(&found.iter().map(|found| &found.view).collect::<Vec<_>>());
     }
@@ -20,5 +27,5 @@ pub(super) fn run(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
         tools.output.note("no such sagas");
         return Ok(());
     }
-    tools.output.text(rows(&found, None))
+    tools.output.text(rows(&found.iter().collect::<Vec<_>>(), None))
 }

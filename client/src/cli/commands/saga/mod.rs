@@ -17,7 +17,7 @@ use crate::cli::output::{Column, table};
 use crate::cli::tools::Tools;
 use crate::cli::view::{STATE_WORDS, SagaView};
 use crate::likes;
-use crate::log::{Owner, Slot, owner};
+use crate::log::{Owner, Slot, Story, history, owner};
 use crate::saga::End;
 
 /// Look at sagas, and act on one.
@@ -119,18 +119,39 @@ pub struct Found {
     pub view: SagaView,
 }
 
-/// Every saga that the journal knows, oldest first.
+impl Found {
+    /// As it is shown.
+    pub fn new(tools: &Tools, slot: Slot, story: &Story) -> Self {
+        let view = SagaView::of(story, &likes::definitions(), tools.config.attention_after);
+        Self { saga: story.saga, slot, view }
+    }
+}
+
+/// One saga.
+///
+/// # Errors
+/// The journal can't be read, or the saga does not stand in it.
+pub fn find_one(tools: &Tools, saga: SagaId) -> Result<Found, CliError> {
+    let found = tools.history()?.sagas.into_iter().find(|(_, story)| story.saga == saga);
+    found.map(|(slot, story)| Found::new(tools, slot, &story)).ok_or(CliError::NoSuchSaga(saga))
+}
+
+/// What is open: unfinished, quarantined, or ended and not known to every service; oldest first. Cheap however long the
+/// log's history is.
 ///
 /// # Errors
 /// The journal can't be read.
-pub fn find_views(tools: &Tools) -> Result<Vec<Found>, CliError> {
-    let definitions = likes::definitions();
-    let view = |(slot, story): (Slot, crate::log::Story)| Found {
-        saga: story.saga,
-        slot,
-        view: SagaView::of(&story, &definitions, tools.config.attention_after),
-    };
-    Ok(tools.history()?.sagas.into_iter().map(view).collect())
+pub fn find_open(tools: &Tools) -> Result<Vec<Found>, CliError> {
+    let Some(journal) = tools.journal_to_read()? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for slot in journal.slots()? {
+        match history::open_in(&slot) {
+            Ok(open) => found.extend(open.iter().map(|story| Found::new(tools, slot.clone(), story))),
+            Err(error) => tools.say_skipped(&slot, &error),
+        }
+    }
+    found.sort_by_key(|found| found.saga);
+    Ok(found)
 }
 
 /// The live processes that hold the slots of these sagas, by slot number.

@@ -3,7 +3,7 @@
 use like_protocol::ids::SagaId;
 use serde::Serialize;
 
-use super::find_views;
+use super::find_one;
 use crate::cli::error::CliError;
 use crate::cli::timeline;
 use crate::cli::tools::Tools;
@@ -24,8 +24,7 @@ struct ShownSaga<'a> {
 
 /// Draws one saga.
 pub(super) fn run(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
-    let found = find_views(tools)?.into_iter().find(|found| found.saga == saga);
-    let found = found.ok_or(CliError::NoSuchSaga(saga))?;
+    let found = find_one(tools, saga)?;
     let owner = owner::owner_of(&found.slot);
     if tools.output.json {
         return tools.output.document(&ShownSaga {

@@ -1,17 +1,19 @@
 //! `likectl saga watch`: follows the log.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
 use serde::Serialize;
 
-use super::{Found, find_views};
+use super::Found;
 use crate::cli::error::CliError;
 use crate::cli::output::{BAD, DIM, GOOD, STRONG, paint};
 use crate::cli::signals;
 use crate::cli::tools::Tools;
 use crate::cli::view::{HistoryLine, SagaView, Tone};
+use crate::log::Journal;
 
 /// How often the log is read again. The log has no doorbell for readers, and people don't see faster.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -38,17 +40,47 @@ pub(super) async fn run(tools: &Tools) -> Result<(), CliError> {
 }
 
 async fn follow(tools: &Tools) -> Result<(), CliError> {
+    let sagas = tools.history()?.sagas;
     let mut seen: HashMap<SagaId, usize> =
-        find_views(tools)?.iter().map(|found| (found.saga, found.view.history.len())).collect();
+        sagas.iter().map(|(_, story)| (story.saga, story.records.len())).collect();
+    drop(sagas);
+    let mut grown = Growth::default();
+    grown.since_last(tools);
     tools.output.note("following the saga log; Ctrl-C ends it");
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
-        for Found { saga, view, .. } in find_views(tools)? {
-            let known = seen.insert(saga, view.history.len()).unwrap_or_default();
-            for happened in view.history.iter().skip(known) {
-                tell(tools, &view, happened)?;
+        if !grown.since_last(tools) {
+            continue;
+        }
+        for (slot, story) in tools.history()?.sagas {
+            let known = seen.insert(story.saga, story.records.len()).unwrap_or_default();
+            if known < story.records.len() {
+                let view = Found::new(tools, slot, &story).view;
+                view.history.iter().skip(known).try_for_each(|happened| tell(tools, &view, happened))?;
             }
         }
+    }
+}
+
+/// How long the log's files were: as long as none changes, nothing needs to be read.
+#[derive(Default)]
+struct Growth {
+    lengths: HashMap<PathBuf, u64>,
+}
+
+impl Growth {
+    /// Whether anything has changed since the last look.
+    fn since_last(&mut self, tools: &Tools) -> bool {
+        let mut lengths = HashMap::new();
+        let journal = Journal::open_existing(&tools.config.journal);
+        for slot in journal.and_then(|journal| journal.slots()).unwrap_or_default() {
+            // A slot that can't be read is said aloud when the log is read.
+            let files = std::fs::read_dir(slot.path()).into_iter().flatten().flatten();
+            lengths.extend(files.filter_map(|file| Some((file.path(), file.metadata().ok()?.len()))));
+        }
+        let changed = lengths != self.lengths;
+        self.lengths = lengths;
+        changed
     }
 }
 

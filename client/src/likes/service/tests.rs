@@ -1,0 +1,115 @@
+use like_protocol::ids::{BootId, StoreId};
+use like_protocol::time::Deadline;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::*;
+use crate::saga::definition::Definition;
+use crate::saga::{Begun, Event, ParticipantAt, PlannedStep, TurnBack};
+
+const SAGA: SagaId = SagaId::from_bytes([7; 16]);
+
+fn target() -> LikeTarget {
+    let key = Some(CallerKey(Uuid::from_bytes([4; 16])));
+    LikeTarget { user: UserId(1), article: ArticleId(2), key }
+}
+
+/// A like that was compensated after these events.
+fn compensated(events: &[Event]) -> SagaState {
+    let LikeTarget { user, article, key } = target();
+    let participant =
+        |role: &str| ParticipantAt { role: role.to_owned(), store: Some(StoreId::from_bytes([1; 16])) };
+    let planned = (0..).zip(like::Like.steps());
+    let mut state = SagaState::begin(Begun {
+        kind: like::KIND.to_owned(),
+        version: 1,
+        params: LikeParams { user, article, key }.encode().unwrap(),
+        participants: vec![participant("article"), participant("user")],
+        steps: planned
+            .map(|(number, plan)| PlannedStep { name: plan.name.to_owned(), participant: number, number })
+            .collect(),
+        deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },
+        by_uid: 0,
+    });
+    for event in events {
+        state.apply(event).unwrap();
+    }
+    state
+}
+
+fn encoded<T: Serialize>(value: &T) -> Payload {
+    codec::encode(value).unwrap()
+}
+
+/// The article step done, the user step rejected.
+fn rejected_by_user(rejection: UserRejection) -> SagaState {
+    compensated(&[
+        Event::ActionSent { step: 0, attempt: 1 },
+        Event::ActionDone { step: 0, reply: encoded(&ArticleReply { likes: 1 }) },
+        Event::ActionSent { step: 1, attempt: 1 },
+        Event::ActionRejected { step: 1, rejection: encoded(&rejection) },
+        Event::TurnedBack(TurnBack::Rejected { step: 1 }),
+    ])
+}
+
+fn why(state: &SagaState) -> Result<Ended, ActError> {
+    why_compensated(SAGA, state, &target(), KeyUse::Like)
+}
+
+fn first_use(usage: KeyUse, article: u64) -> UserRejection {
+    let first = FirstUse {
+        usage,
+        article: ArticleId(article),
+        saga: SagaId::from_bytes([9; 16]),
+        current_likes: Some(5),
+    };
+    UserRejection::KeyUsed(first)
+}
+
+#[test]
+fn a_rule_met_in_the_saga_is_the_rule_that_a_check_would_have_met() {
+    let liked = why(&rejected_by_user(UserRejection::AlreadyLiked { record: SAGA }));
+    let Err(ActError::Forbidden { rule, saga: Some(SAGA) }) = liked else { panic!("not forbidden") };
+    assert_eq!(rule, Rule::AlreadyLiked { user: UserId(1), article: ArticleId(2) });
+
+    let missing = compensated(&[
+        Event::ActionSent { step: 0, attempt: 1 },
+        Event::ActionRejected { step: 0, rejection: encoded(&ArticleRejection::NotFound(ArticleId(2))) },
+    ]);
+    let Err(ActError::Forbidden { rule, .. }) = why(&missing) else { panic!("not forbidden") };
+    assert_eq!(rule, Rule::NoSuchArticle(ArticleId(2)));
+}
+
+#[test]
+fn a_key_that_was_used_for_the_same_gets_the_first_answer() {
+    let Ok(Ended::First(first)) = why(&rejected_by_user(first_use(KeyUse::Like, 2))) else {
+        panic!("no answer")
+    };
+    let answer = LikeAnswer::of_first(&first);
+    assert_eq!((answer.current_likes, answer.saga), (Some(5), SagaId::from_bytes([9; 16])));
+    assert_eq!(answer.record, answer.saga, "a like record is named by the saga that made it");
+}
+
+#[test]
+fn a_key_that_was_used_for_anything_else_is_refused() {
+    for other in [first_use(KeyUse::Unlike, 2), first_use(KeyUse::Like, 3)] {
+        let refused = why(&rejected_by_user(other));
+        assert!(matches!(refused, Err(ActError::Forbidden { rule: Rule::KeyOfAnother(_), .. })));
+    }
+}
+
+#[test]
+fn a_deadline_that_passed_tells_what_the_last_attempt_came_to() {
+    let failure = |kind| Failure { kind, detail: "why".to_owned() };
+    for kind in [FailureKind::Locked, FailureKind::Storage, FailureKind::NotSent] {
+        let state = compensated(&[
+            Event::ActionFailed { step: 0, failure: failure(kind) },
+            Event::TurnedBack(TurnBack::Deadline { step: 0 }),
+        ]);
+        let Err(ActError::Compensated { last, detail, .. }) = why(&state) else { panic!("not compensated") };
+        assert_eq!(last, Some(kind));
+        assert!(detail.contains("`add like`") && detail.ends_with("why"), "{detail}");
+    }
+    let silent = compensated(&[Event::TurnedBack(TurnBack::Deadline { step: 0 })]);
+    assert!(matches!(why(&silent), Err(ActError::Compensated { last: None, .. })));
+}
