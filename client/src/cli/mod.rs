@@ -52,6 +52,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line of `likectl`, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// The process's arguments. In a binary that is several programs the first one names this program; it is left out.
 fn own_arguments() -> impl Iterator<Item = OsString> {
     let mut arguments = std::env::args_os().peekable();

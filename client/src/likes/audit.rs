@@ -148,12 +148,13 @@ async fn find_orphans<B: Books>(books: &B, findings: &mut Findings) -> Result<()
         let page = books.liked_articles(after).await?;
         let Some(last) = page.last().copied() else { return Ok(()) };
         after = Some(last);
-        let mut missing = Vec::new();
-        for article in page {
-            if books.article(article).await?.is_none() {
-                missing.push(article);
-            }
-        }
+        let looking = page.into_iter().map(|article| async move {
+            let missing = books.article(article).await?.is_none();
+            Ok(missing.then_some(article))
+        });
+        let looked = stream::iter(looking).buffer_unordered(LOOKS_AT_ONCE).collect::<Vec<_>>().await;
+        let missing: Vec<Option<ArticleId>> = looked.into_iter().collect::<Result<_, B::Error>>()?;
+        let missing = missing.into_iter().flatten().collect();
         for (article, look) in looks(books, missing).await? {
             match look {
                 // An article that was made meanwhile is of a later time than this audit's list.

@@ -1,6 +1,8 @@
 //! All programs in one: the first argument says which. For `cargo demo` and for tests, which so need no other
 //! package's binaries.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use like_tests::wallet;
@@ -12,6 +14,7 @@ fn main() -> ExitCode {
         "likectl" => like_client::cli::main(),
         "like-articled" => like_daemon::cli::article_main(),
         "like-userd" => like_daemon::cli::user_main(),
+        "man" => man(arguments.nth(1)),
         other => {
             let rest: Vec<_> = arguments.skip(1).filter_map(|word| word.into_string().ok()).collect();
             wallet::program::main(other, &rest).unwrap_or_else(usage)
@@ -19,7 +22,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// Writes the manual pages of all programs into a directory.
+fn man(directory: Option<OsString>) -> ExitCode {
+    let Some(directory) = directory.map(PathBuf::from) else { return usage() };
+    let daemons = [like_daemon::cli::ARTICLE, like_daemon::cli::USER].map(like_daemon::cli::command);
+    for command in daemons.into_iter().chain([like_client::cli::command()]) {
+        if let Err(error) = like_client::cli::commands::man::write_pages(command, &directory) {
+            eprintln!("{error:?}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
 fn usage() -> ExitCode {
-    eprintln!("usage: like-multicall likectl|like-articled|like-userd|walletd|wallet-... ARGUMENT...");
+    eprintln!(
+        "usage: like-multicall man DIRECTORY | likectl|like-articled|like-userd|walletd|wallet-... ARGUMENT..."
+    );
     ExitCode::from(2)
 }

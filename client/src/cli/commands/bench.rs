@@ -145,7 +145,7 @@ fn progress_bar(tools: &Tools, likes: u64) -> ProgressBar {
     if !tools.output.shows_progress() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} likes  {per_sec}  {eta} left");
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} likes, {eta} left");
     ProgressBar::new(likes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 

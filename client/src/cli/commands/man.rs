@@ -1,7 +1,7 @@
 //! `likectl man`: manual pages, made from the definition of the command line.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
@@ -25,42 +25,45 @@ pub struct ManArgs {
 /// The directory can't be written, or stdout is gone.
 pub fn run(tools: &Tools, args: &ManArgs) -> Result<(), CliError> {
     let Some(directory) = &args.directory else {
-        return output::raw(&render(Cli::command().disable_help_subcommand(true))?);
+        return output::raw(&render(Cli::command().disable_help_subcommand(true)));
     };
-    let unwritable = |path: &std::path::Path, error| CliError::File(path.display().to_string(), error);
-    fs::create_dir_all(directory).map_err(|e| unwritable(directory, e))?;
-    for (name, page) in pages(Cli::command())? {
-        let path = directory.join(name);
-        fs::write(&path, page).map_err(|e| unwritable(&path, e))?;
+    for path in write_pages(Cli::command(), directory)? {
         tools.output.note(path.display());
     }
     Ok(())
 }
 
-/// The manual pages of a command and all its commands: file names and contents.
+/// Writes the manual pages of a command and all its commands into a directory, which is made if it isn't there. Any
+/// program of this house can have its pages made so.
 ///
 /// # Errors
-/// None that could be provoked: pages are rendered in memory.
-pub fn pages(command: Command) -> Result<Vec<(String, Vec<u8>)>, CliError> {
+/// The directory can't be written.
+pub fn write_pages(command: Command, directory: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let unwritable = |path: &Path, error| CliError::File(path.display().to_string(), error);
+    fs::create_dir_all(directory).map_err(|e| unwritable(directory, e))?;
     let mut command = command.disable_help_subcommand(true);
     command.build();
-    let name = command.get_name().to_owned();
     let mut pages = Vec::new();
-    add_pages(&command, &name, &mut pages)?;
-    Ok(pages)
+    let name = command.get_name().to_owned();
+    add_pages(&command, &name, &mut pages);
+    let written = pages.into_iter().map(|(name, page)| {
+        let path = directory.join(name);
+        fs::write(&path, page).map_err(|e| unwritable(&path, e))?;
+        Ok(path)
+    });
+    written.collect()
 }
 
-fn add_pages(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), CliError> {
-    let page = render(command.clone().display_name(name.to_owned()))?;
-    pages.push((format!("{name}.1"), page));
+fn add_pages(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) {
+    pages.push((format!("{name}.1"), render(command.clone().display_name(name.to_owned()))));
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-        add_pages(sub, &format!("{name}-{}", sub.get_name()), pages)?;
+        add_pages(sub, &format!("{name}-{}", sub.get_name()), pages);
     }
-    Ok(())
 }
 
-fn render(command: Command) -> Result<Vec<u8>, CliError> {
+fn render(command: Command) -> Vec<u8> {
     let mut page = Vec::new();
-    Man::new(command).render(&mut page).map_err(|e| CliError::Internal(e.to_string()))?;
-    Ok(page)
+    // Writing to memory does not fail.
+    let _ = Man::new(command).render(&mut page);
+    page
 }
