@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use like_protocol::ids::SagaId;
 use like_protocol::message::{PAYLOAD_BYTES_MAX, Payload};
+use like_protocol::time::DEADLINE_AHEAD_MAX;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -143,7 +144,8 @@ impl Runner {
         &self.inner.log
     }
 
-    /// Begins a saga and waits for its end, until one attempt's timeout after its deadline.
+    /// Begins a saga and waits for its end, until one attempt's timeout after its deadline. That lies no further ahead
+    /// than [`DEADLINE_AHEAD_MAX`], whatever the timeout is.
     ///
     /// Whatever is returned as an [`Outcome`] has been written, and if it is a failure, its turning back is durable.
     /// Dropping the future changes nothing: the saga is driven on, by this runner or by recovery.
@@ -152,6 +154,7 @@ impl Runner {
     /// See [`RunError`].
     pub async fn run(&self, kind: &str, params: Payload, timeout: Duration) -> Result<Outcome, RunError> {
         let definition = self.definition(kind)?;
+        let timeout = timeout.min(DEADLINE_AHEAD_MAX);
         if params.0.len() > PAYLOAD_BYTES_MAX {
             return Err(RunError::Unknown(format!("parameters of more than {PAYLOAD_BYTES_MAX} bytes")));
         }
