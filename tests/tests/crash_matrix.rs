@@ -2,7 +2,7 @@
 //! then it is recovered in each mode, and every promise is checked from outside.
 //!
 //! By default a covering part is played: every passage of every point by every kind of process, with the modes of
-//! recovery in turn. The whole product takes many minutes:
+//! recovery in turn. The whole product takes about an hour:
 //!
 //! ```text
 //! LIKE_CRASH_MATRIX=full cargo test -p like-tests --test crash_matrix
