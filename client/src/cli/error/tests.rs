@@ -1,9 +1,15 @@
 use std::path::PathBuf;
 
+use like_protocol::likes::article::ArticleRejection;
 use like_protocol::likes::{ArticleId, UserId};
+use like_protocol::message::RetryReason;
 
 use super::*;
-use crate::rpc::{Lost, LostKind};
+use crate::likes::AskError;
+use crate::likes::service::Rule;
+use crate::rpc::{Lost, LostKind, UnreachableKind};
+use crate::saga::End;
+use crate::saga::event::FailureKind;
 
 fn saga() -> SagaId {
     SagaId::from_bytes([7; 16])

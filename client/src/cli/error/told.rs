@@ -1,0 +1,313 @@
+//! The one place where errors become exit codes, kinds, messages and hints.
+
+use std::io;
+
+use like_protocol::ids::SagaId;
+use like_protocol::likes::article::ArticleRejection;
+use like_protocol::message::RetryReason;
+use serde::Serialize;
+
+use super::CliError;
+use crate::likes::ActError;
+use crate::likes::AskError;
+use crate::likes::articles;
+use crate::likes::service::Rule;
+use crate::likes::users;
+use crate::log::JournalError;
+use crate::rpc::{Unreachable, UnreachableKind};
+use crate::runner::admin::AdminError;
+use crate::saga::End;
+use crate::saga::event::FailureKind;
+
+/// The group whose members may use the sockets and the journal.
+const GROUP: &str = "like";
+
+/// The documented exit codes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// Unexpected.
+    Internal = 1,
+    /// No such thing.
+    NotFound = 3,
+    /// A rule forbids it; nothing changed.
+    Refused = 4,
+    /// The saga failed and was undone.
+    Compensated = 5,
+    /// The outcome stands in the log.
+    Unfinished = 6,
+    /// An operator is needed.
+    NeedsAttention = 7,
+    /// A daemon can't be reached; no saga was started.
+    Unavailable = 8,
+    /// Says which group or path.
+    PermissionDenied = 9,
+    /// An audit found drift.
+    Drift = 10,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// An error as it is told.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    #[serde(skip)]
+    pub(super) exit: Exit,
+    pub(super) kind: &'static str,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    pub(super) saga_id: Option<String>,
+}
+
+/// An error as `--json` tells it.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    pub(super) error: &'a Told,
+}
+
+impl CliError {
+    /// What happened, to what, and what to do next.
+    pub fn told(&self) -> Told {
+        match self {
+            Self::Article(error) => told_ask(error, told_article_rule),
+            Self::User(error) => told_ask(error, |r| told(Exit::Refused, "invalid", users::explain(r))),
+            Self::Act(error) => told_act(error),
+            Self::Journal(error) => told_journal(error),
+            Self::Admin(error) => told_admin(error),
+            Self::NoSuchSaga(saga) => {
+                told(Exit::NotFound, "not_found", format!("no saga {saga} stands in the journal"))
+                    .hint("`likectl saga list` shows what does; `--journal` names another journal")
+            }
+            Self::Unfinished(1) => told(Exit::Unfinished, "unfinished", "one saga is still unfinished")
+                .hint("run `likectl recover` again once both services answer; `likectl saga list` shows it"),
+            Self::Unfinished(many) => {
+                told(Exit::Unfinished, "unfinished", format!("{many} sagas are still unfinished")).hint(
+                    "run `likectl recover` again once both services answer; `likectl saga list` shows them",
+                )
+            }
+            Self::NotEnded(saga) => {
+                told(Exit::Unfinished, "unfinished", format!("saga {saga} has not ended yet"))
+                    .hint(format!("`likectl saga show {saga}` says why and what may be done next"))
+                    .saga(*saga)
+            }
+            Self::NeedsAttention(what, saga) => Told {
+                saga_id: saga.map(|saga| saga.to_string()),
+                ..told(Exit::NeedsAttention, "needs_attention", what)
+            }
+            .hint("`likectl saga show ID` says what an operator may safely do next"),
+            Self::Drift(articles) => told_drift(*articles),
+            Self::NoDaemon(unreachable) => told_no_daemon(unreachable),
+            Self::Interrupted(saga) => told_interrupted(*saga),
+            Self::File(path, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                told(Exit::PermissionDenied, "permission_denied", format!("can't write {path}: {error}"))
+            }
+            Self::File(path, error) => {
+                told(Exit::Internal, "internal", format!("can't write {path}: {error}"))
+            }
+            Self::Output(error) => {
+                told(Exit::Internal, "internal", format!("can't write to stdout: {error}"))
+            }
+            Self::Demo(error) => told(Exit::Internal, "internal", error.to_string()),
+            Self::Internal(detail) => told(Exit::Internal, "internal", detail).hint(
+                "this should not happen: please report it with the output of the same command and `-vv`",
+            ),
+        }
+    }
+}
+
+fn told(exit: Exit, kind: &'static str, message: impl ToString) -> Told {
+    Told { exit, kind, message: message.to_string(), hint: None, saga_id: None }
+}
+
+impl Told {
+    /// What happened, to what.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn hint(self, hint: impl ToString) -> Self {
+        Self { hint: Some(hint.to_string()), ..self }
+    }
+
+    fn saga(self, saga: SagaId) -> Self {
+        Self { saga_id: Some(saga.to_string()), ..self }
+    }
+}
+
+fn told_ask<R: std::fmt::Debug>(error: &AskError<R>, rejected: impl Fn(&R) -> Told) -> Told {
+    match error {
+        AskError::Unreachable(unreachable) => told_unreachable(unreachable),
+        AskError::Lost(lost) => told(Exit::Unavailable, "unavailable", &lost.message)
+            .hint("look whether it was done before you try again; `likectl status` shows how the service is"),
+        AskError::Retry { kind: RetryReason::Storage, .. } => told(Exit::Compensated, "storage", error)
+            .hint("free disk space on the file system of the service's data directory; nothing was changed"),
+        AskError::Retry { .. } => told(Exit::Compensated, "busy", error)
+            .hint("nothing was changed: try again, or give it more --timeout"),
+        AskError::Rejected(rejection) => rejected(rejection),
+        AskError::Misunderstood { .. } => told(Exit::Refused, "incompatible", error)
+            .hint("`likectl --version` and `likectl status` show the versions of both sides"),
+    }
+}
+
+fn told_article_rule(rejection: &ArticleRejection) -> Told {
+    let message = articles::explain(rejection);
+    match rejection {
+        ArticleRejection::NotFound(_) => no_such_article(message),
+        ArticleRejection::AlreadyExists(_) => {
+            told(Exit::Refused, "already_exists", message).hint("leave `--id` out to get the next free one")
+        }
+        _ => told(Exit::Refused, "invalid", message),
+    }
+}
+
+fn no_such_article(message: String) -> Told {
+    told(Exit::NotFound, "not_found", message).hint("`likectl article list` shows those that exist")
+}
+
+fn told_unreachable(unreachable: &Unreachable) -> Told {
+    let Unreachable { role, kind, message } = unreachable;
+    let option = format!("--{role}-socket");
+    match kind {
+        UnreachableKind::PermissionDenied => told(Exit::PermissionDenied, "permission_denied", message).hint(format!(
+            "join the group `{GROUP}` (sudo usermod -aG {GROUP} \"$USER\") and log in again, or have the daemon \
+             started with --allow-user or --allow-group"
+        )),
+        UnreachableKind::WrongRole => {
+            told(Exit::Refused, "incompatible", message).hint(format!("check {option}: the two sockets may be swapped"))
+        }
+        UnreachableKind::Incompatible => told(Exit::Refused, "incompatible", message)
+            .hint(format!("check {option}, and that likectl and the daemons are of the same release")),
+        UnreachableKind::ClockSkew => told(Exit::Refused, "incompatible", message)
+            .hint("run likectl on the daemons' host and in their time namespace"),
+        UnreachableKind::NoSocket | UnreachableKind::Refused => told(Exit::Unavailable, "unavailable", message)
+            .hint(format!("start it (systemctl start like-{role}.socket), or name its socket with {option}")),
+        UnreachableKind::TooManyConnections => told(Exit::Unavailable, "unavailable", message)
+            .hint("try again; if it lasts, find who keeps connections open, or raise --max-connections"),
+        UnreachableKind::NoHello | UnreachableKind::Closed | UnreachableKind::Other => {
+            told(Exit::Unavailable, "unavailable", message)
+                .hint(format!("see what the daemon says (journalctl -u like-{role}.service); nothing was changed"))
+        }
+    }
+}
+
+fn told_no_daemon(unreachable: &[Unreachable]) -> Told {
+    match unreachable {
+        [only] => told_unreachable(only),
+        [first, ..] => Told { message: "no service can be reached".to_owned(), ..told_unreachable(first) }
+            .hint("start them (systemctl start like.target), or name their sockets with --article-socket and --user-socket"),
+        [] => told(Exit::Unavailable, "unavailable", "no service can be reached"),
+    }
+}
+
+fn told_act(error: &ActError) -> Told {
+    match error {
+        ActError::Forbidden { rule, saga } => {
+            Told { saga_id: saga.map(|saga| saga.to_string()), ..told_rule(rule) }
+        }
+        ActError::Compensated { saga, last, detail } => {
+            let kind = match last {
+                Some(FailureKind::Locked) => "locked",
+                Some(FailureKind::Busy) => "busy",
+                Some(FailureKind::Storage) => "storage",
+                _ => "compensated",
+            };
+            told(Exit::Compensated, kind, format!("nothing has changed: {detail}"))
+                .hint(format!("it can be tried again; `likectl saga show {saga}` tells what happened"))
+                .saga(*saga)
+        }
+        ActError::Unfinished { saga, .. } => told(Exit::Unfinished, "unfinished", error)
+            .hint(format!(
+                "don't repeat it without the same --key; `likectl saga show {saga}` tells where it stands"
+            ))
+            .saga(*saga),
+        ActError::Unavailable(unreachable) => told_unreachable(unreachable),
+        ActError::LogEnded { saga, .. } => told(Exit::Unfinished, "unfinished", error)
+            .hint("check the disk of the journal, then run `likectl recover`")
+            .saga(*saga),
+        ActError::Internal(detail) => told(Exit::Internal, "internal", detail),
+    }
+}
+
+fn told_rule(rule: &Rule) -> Told {
+    match rule {
+        Rule::NoSuchArticle(_) => no_such_article(rule.to_string()),
+        Rule::AlreadyLiked { .. } => told(Exit::Refused, "already_liked", rule)
+            .hint("a like counts once per user; a retry that gives the same --key gets the first answer"),
+        Rule::NotLiked { user, .. } => told(Exit::Refused, "not_liked", rule)
+            .hint(format!("`likectl user likes {user}` shows what they like")),
+        Rule::KeyOfAnother(_) => {
+            told(Exit::Refused, "invalid", rule).hint("draw a new key for every new act; nothing was changed")
+        }
+        Rule::Other(_) => told(Exit::Refused, "invalid", rule),
+    }
+}
+
+fn told_journal(error: &JournalError) -> Told {
+    match error {
+        JournalError::Io { what, path, source } if is_unwritable(what, source) => {
+            told(Exit::PermissionDenied, "permission_denied", error).hint(format!(
+                "{} must be writable: join the group `{GROUP}` (sudo usermod -aG {GROUP} \"$USER\") and log in again, \
+                 or name another directory with --journal",
+                path.display()
+            ))
+        }
+        JournalError::Io { .. } => told(Exit::Internal, "internal", error),
+        JournalError::NewerFormat { .. } => told(Exit::Refused, "incompatible", error),
+        JournalError::NetworkFileSystem { .. } => told(Exit::Refused, "invalid", error),
+    }
+}
+
+/// A journal that can't even be made is one that can't be written, whatever the system's reason is.
+fn is_unwritable(what: &str, error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    let kind = error.kind();
+    what.contains("journal") || matches!(kind, PermissionDenied | ReadOnlyFilesystem | NotADirectory)
+}
+
+fn told_admin(error: &AdminError) -> Told {
+    match error {
+        AdminError::Journal(error) => told_journal(error),
+        AdminError::NotFound(saga) => CliError::NoSuchSaga(*saga).told(),
+        AdminError::BadReason => told(Exit::Refused, "invalid", error),
+        AdminError::Owned { saga, owner } => {
+            let stopped = owner.as_ref().is_some_and(|owner| owner.stopped);
+            let hint = match (owner, stopped) {
+                (Some(owner), true) => format!(
+                    "a stopped process keeps its sagas: let it go on (kill -CONT {0}) or end it (kill -9 {0})",
+                    owner.pid
+                ),
+                _ => "it drives the saga itself: wait for it, or end that process first".to_owned(),
+            };
+            told(Exit::Compensated, "locked", error).hint(hint).saga(*saga)
+        }
+        AdminError::Ended { saga, end } => {
+            let how = if *end == End::Completed { "completed" } else { "compensated" };
+            told(Exit::Refused, "invalid", format!("saga {saga} has ended already: it is {how}"))
+                .hint(format!("`likectl saga show {saga}` tells its story"))
+                .saga(*saga)
+        }
+        AdminError::Quarantined(saga) => told(Exit::NeedsAttention, "needs_attention", error)
+            .hint(format!("`likectl saga show {saga}` shows what is left of its record"))
+            .saga(*saga),
+        AdminError::LogEnded(_) => told(Exit::Unfinished, "unfinished", error)
+            .hint("check the disk of the journal, then run `likectl recover`"),
+    }
+}
+
+fn told_drift(articles: usize) -> Told {
+    let what = if articles == 1 { "the likes of one article" } else { "the likes of some articles" };
+    told(Exit::Drift, "drift", format!("{what} are not their like records ({articles} found)"))
+        .hint("`likectl audit --repair --yes` sets the counts to the records; without --yes it shows what it would do")
+}
+
+fn told_interrupted(saga: Option<SagaId>) -> Told {
+    match saga {
+        None => told(Exit::Interrupted, "interrupted", "interrupted"),
+        Some(saga) => {
+            told(Exit::Interrupted, "interrupted", format!("interrupted; saga {saga} stands in the log"))
+                .hint(format!(
+                    "`likectl recover` finishes it, `likectl saga show {saga}` tells where it stands"
+                ))
+                .saga(saga)
+        }
+    }
+}
