@@ -13,9 +13,6 @@ use super::run::{Order, Runner};
 use crate::log::{JournalError, Slot, SlotLock, Story, history};
 use crate::saga::End;
 
-/// How often it is asked whether waiting is in vain.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
 /// What recovery found and did.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Report {
@@ -95,12 +92,9 @@ impl Recovery {
     /// Waits until everything has ended and is settled, or all that is left needs an operator, or `until`.
     pub async fn wait(&self, until: Instant) {
         let done = async {
-            while tokio::time::timeout(LOOK_AGAIN, self.runner.idle()).await.is_err() {
-                if self.runner.stuck() {
-                    return;
-                }
+            if self.runner.idle_or_stuck().await {
+                self.runner.settled().await;
             }
-            self.runner.settled().await;
         };
         let _ = tokio::time::timeout_at(until.into(), done).await;
     }

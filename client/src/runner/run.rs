@@ -18,6 +18,9 @@ use crate::log::{self, JournalError, LogEnded, SagaLog, SlotLock, Story, TakenOv
 use crate::rpc::Unreachable;
 use crate::saga::{Begun, Definition, Event, ParticipantAt, PlannedStep, SagaState, StepPlan};
 
+/// How often it is asked whether waiting for sagas is in vain.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Drives sagas in one slot. Clones share it.
 ///
 /// Every saga is a task of its own: dropping the future of [`Runner::run`] changes nothing about the saga. All sagas
@@ -192,9 +195,15 @@ impl Runner {
     pub(super) fn drive_on(&self, story: Story, order: Order) {
         let Story { saga, state, .. } = story;
         let Some(state) = state else { return };
-        let Some(definition) = self.inner.context.definitions.find(&state.begun.kind, state.begun.version)
-        else {
-            let Begun { kind, version, .. } = &state.begun;
+        let Begun { kind, version, .. } = &state.begun;
+        let definition = self.inner.context.definitions.find(kind, *version);
+        if state.ended().is_some() {
+            // Whatever its kind is: an end can be told without knowing what the steps were about.
+            let written = self.inner.log.written();
+            self.inner.settler.settle(saga, &state, definition.map(AsRef::as_ref), written);
+            return;
+        }
+        let Some(definition) = definition else {
             tracing::warn!(saga_id = %saga, kind, version, "not driven: this program does not know the kind");
             return;
         };
@@ -239,19 +248,29 @@ impl Runner {
         lock(&self.inner.active).values().all(|active| lock(&active.state).needs_attention(after))
     }
 
+    /// Waits until no saga is driven any more, and is true then; or until each that is needs an operator.
+    pub(super) async fn idle_or_stuck(&self) -> bool {
+        while tokio::time::timeout(LOOK_AGAIN, self.idle()).await.is_err() {
+            if self.stuck() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Gives what was found in the slot `grace` to end, and what has ended one attempt to be settled; then lets go of
     /// the slot. What is left stands in the log.
     pub async fn close(self, grace: Duration) {
-        let _ = tokio::time::timeout(grace, self.idle()).await;
+        let _ = tokio::time::timeout(grace, self.idle_or_stuck()).await;
         let _ = tokio::time::timeout(self.inner.context.options.attempt_timeout, self.settled()).await;
         self.let_go();
     }
 
     /// Lets go of the slot at once. What is left stands in the log.
     pub(super) fn let_go(&self) {
-        self.inner.log.let_go();
         lock(&self.inner.tasks).abort_all();
         self.inner.settler.stop();
+        self.inner.log.let_go();
     }
 
     fn spawn(

@@ -444,6 +444,35 @@ async fn what_would_not_fit_the_log_never_gets_there() {
 }
 
 #[tokio::test]
+async fn a_forced_end_that_a_participant_did_not_confirm_is_told_it_by_recovery() {
+    let bench = Bench::new();
+    bench.right.settles.send_replace(false);
+    let orphan = SagaId::generate();
+    let reason = "its journal was lost".to_owned();
+    let forced = admin::force(&bench.context(), orphan, End::Completed, reason, SHORT).await.unwrap();
+    assert!(!forced.settled && !bench.states()[&orphan].settled);
+    bench.right.settles.send_replace(true);
+    recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
+    assert!(bench.states()[&orphan].settled);
+}
+
+#[tokio::test]
+async fn a_runner_that_closes_does_not_wait_for_a_saga_that_needs_an_operator() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    runner.let_go();
+    let mut other = bench.context();
+    let clock = Arc::clone(&other.clock);
+    let remote = Remote::new("right", Box::new(DialService(Service::new("right", &bench.heard))), clock);
+    other.participants = other.participants.with(Arc::new(remote));
+    let runner = Runner::start(other).unwrap();
+    assert_eq!(runner.active().len(), 1, "it has found what the other one left");
+    tokio::time::timeout(LONG / 2, runner.close(LONG)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_live_owner_is_named_and_its_saga_left_alone() {
     let bench = Bench::new();
     say(&bench.right.actions, vec![Script::Hush]);
