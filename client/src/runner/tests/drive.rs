@@ -1,0 +1,124 @@
+//! One saga: its steps, its failures, its end.
+
+use super::*;
+use crate::runner::admin;
+
+#[tokio::test]
+async fn a_saga_runs_its_steps_in_order_and_is_settled() {
+    let bench = Bench::new();
+    let runner = Runner::start(bench.context()).unwrap();
+    let outcome = runner.run("pair", Payload::default(), LONG).await.unwrap();
+    assert_eq!(outcome.state.ended(), Some(End::Completed));
+    runner.close(LONG).await;
+    assert_eq!(bench.heard()[..2], ["left action", "right action"]);
+    assert_eq!(bench.heard()[2..].iter().filter(|heard| heard.ends_with("settle")).count(), 2);
+    assert!(bench.states()[&outcome.saga].settled);
+}
+
+#[tokio::test]
+async fn a_rejected_step_is_compensated_too_and_compensations_start_in_reverse_order() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Rejected(Payload(vec![9]))))]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let outcome = runner.run("pair", Payload::default(), LONG).await.unwrap();
+    assert_eq!(outcome.state.ended(), Some(End::Compensated));
+    assert_eq!(
+        bench.heard()[..4],
+        ["left action", "right action", "right compensation", "left compensation"]
+    );
+}
+
+#[tokio::test]
+async fn a_step_that_was_never_sent_needs_nothing_and_the_saga_ends_while_its_service_is_down() {
+    let bench = Bench::new();
+    let runner = Runner::start(bench.context()).unwrap();
+    runner.run("pair", Payload::default(), LONG).await.unwrap();
+    runner.settled().await;
+    bench.right.down.send_replace(true);
+    let right = runner.context().participants.find("right").unwrap();
+    while right.connect(SHORT).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    bench.heard.lock().unwrap().clear();
+    let outcome = runner.run("pair", Payload::default(), SHORT).await.unwrap();
+    assert_eq!(outcome.state.ended(), Some(End::Compensated));
+    assert_eq!(bench.heard()[..2], ["left action", "left compensation"]);
+    runner.close(LONG).await;
+    assert!(bench.states()[&outcome.saga].settled, "the service that is down has nothing to settle");
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_asked_again_until_the_deadline_and_then_compensated() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let outcome = runner.run("pair", Payload::default(), 3 * SHORT).await.unwrap();
+    assert_eq!(outcome.state.phase, Phase::Ended(End::Compensated));
+    let asked = bench.heard().iter().filter(|heard| *heard == "right action").count();
+    assert!(asked >= 2, "asked {asked} times");
+    assert_eq!(outcome.state.steps[1].action_attempts as usize, asked);
+    let after = outcome.state.turned_back_after.unwrap();
+    assert_eq!(after.kind, FailureKind::Unknown);
+}
+
+#[tokio::test]
+async fn a_lock_and_a_busy_daemon_are_only_waited_for() {
+    let bench = Bench::new();
+    let locked = Script::Say(ReplyBody::Step(StepReply::Locked { by: SagaId::generate() }));
+    let busy = Script::Say(ReplyBody::Retry(RetryReason::Busy));
+    say(&bench.right.actions, vec![locked.clone(), locked, busy, done()]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let outcome = runner.run("pair", Payload::default(), LONG).await.unwrap();
+    assert_eq!(outcome.state.ended(), Some(End::Completed));
+    assert_eq!(outcome.state.steps[1].action_attempts, 4);
+}
+
+#[tokio::test]
+async fn dropping_the_future_of_a_saga_changes_nothing_about_it() {
+    let bench = Bench::new();
+    let runner = Runner::start(bench.context()).unwrap();
+    {
+        let run = runner.run("pair", Payload::default(), LONG);
+        tokio::pin!(run);
+        // Polled until it waits for its saga, then dropped.
+        assert!(futures::poll!(&mut run).is_pending());
+        while runner.active().is_empty() {
+            let _ = futures::poll!(&mut run);
+            tokio::task::yield_now().await;
+        }
+    }
+    runner.close(LONG).await;
+    let states = bench.states();
+    assert_eq!(states.len(), 1);
+    assert!(states.values().all(|state| state.ended() == Some(End::Completed) && state.settled));
+}
+
+#[tokio::test]
+async fn a_compensation_that_keeps_failing_needs_attention_and_does_not_hold_up_others() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Rejected(Payload::default())))]);
+    say(&bench.right.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+    let mut context = bench.context();
+    context.options.attention_after = 2;
+    let runner = Runner::start(context).unwrap();
+    let run = runner.run("pair", Payload::default(), LONG);
+    assert!(tokio::time::timeout(4 * SHORT, run).await.is_err());
+    assert!(runner.stuck());
+    let (_, state) = runner.active().remove(0);
+    assert!(state.needs_attention(2) && state.steps[0].compensated && !state.steps[1].compensated);
+}
+
+#[tokio::test]
+async fn what_would_not_fit_the_log_never_gets_there() {
+    let bench = Bench::new();
+    let long = Payload(vec![0; like_protocol::message::PAYLOAD_BYTES_MAX + 1]);
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Done(long.clone()))), done()]);
+    let runner = Runner::start(bench.context()).unwrap();
+    assert!(matches!(runner.run("pair", long, LONG).await, Err(RunError::Unknown(_))));
+    let outcome = runner.run("pair", Payload::default(), LONG).await.unwrap();
+    assert_eq!(outcome.state.ended(), Some(End::Completed));
+    assert_eq!(outcome.state.steps[1].action_attempts, 2, "the answer that is too long came to nothing");
+    let reason = "x".repeat(admin::REASON_CHARS_MAX + 1);
+    let forced = admin::force(&bench.context(), SagaId::generate(), End::Completed, reason, LONG).await;
+    assert!(matches!(forced, Err(admin::AdminError::BadReason)));
+}

@@ -1,0 +1,221 @@
+//! The runner against scripted participants: what it asks, in which order, and what it makes of the answers.
+
+mod admin;
+mod drive;
+mod recover;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{SinkExt, StreamExt};
+use like_protocol::codec;
+use like_protocol::ids::{SagaId, StoreId};
+use like_protocol::message::{
+    Direction, FromDaemon, MAGIC, PROTOCOL_VERSION, Payload, Refusal, Reply, ReplyBody, RequestBody,
+    RetryReason, ServerHello, StepReply, ToDaemon, Welcome,
+};
+use like_protocol::time::{BootClock, Clock};
+use tokio::sync::watch;
+
+use super::*;
+use crate::log::{Journal, history};
+use crate::rpc::{Dial, Remote, Stream};
+use crate::saga::event::FailureKind;
+use crate::saga::{Definition, DefinitionError, Definitions, End, Phase, SagaState, StepPlan};
+
+const SHORT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(20);
+
+/// Two steps at two services.
+struct Pair;
+
+impl Definition for Pair {
+    fn kind(&self) -> &'static str {
+        "pair"
+    }
+
+    fn version(&self) -> u16 {
+        1
+    }
+
+    fn steps(&self) -> &'static [StepPlan] {
+        &[StepPlan { name: "first", role: "left" }, StepPlan { name: "second", role: "right" }]
+    }
+
+    fn operation(&self, _: &Payload, step: usize, replies: &[Payload]) -> Result<Payload, DefinitionError> {
+        assert_eq!(replies.len(), step, "a step sees the replies before it");
+        Ok(Payload(vec![step as u8]))
+    }
+
+    fn note(&self, _: &Payload, _: usize, _: &[Option<Payload>]) -> Result<Option<Payload>, DefinitionError> {
+        Ok(None)
+    }
+
+    fn subject(&self, _: &Payload) -> Result<Vec<(&'static str, u64)>, DefinitionError> {
+        Ok(Vec::new())
+    }
+
+    fn explain_rejection(&self, _: usize, _: &Payload) -> String {
+        String::new()
+    }
+}
+
+/// What a scripted service does with a request.
+#[derive(Clone)]
+enum Script {
+    Say(ReplyBody),
+    Hush,
+}
+
+fn done() -> Script {
+    Script::Say(ReplyBody::Step(StepReply::Done(Payload(vec![1]))))
+}
+
+fn undone() -> Script {
+    Script::Say(ReplyBody::Step(StepReply::Undone))
+}
+
+/// What both services were asked, in the order in which it arrived: `left action`, `right settle`.
+type Heard = Arc<Mutex<Vec<String>>>;
+
+/// A service that answers by script: the scripts of a direction are used up one by one, the last one stays.
+struct Service {
+    role: &'static str,
+    store: StoreId,
+    /// Whether it is down: its connections break, and no new ones come about.
+    down: watch::Sender<bool>,
+    /// Whether it confirms settlements.
+    settles: watch::Sender<bool>,
+    actions: Mutex<Vec<Script>>,
+    compensations: Mutex<Vec<Script>>,
+    heard: Heard,
+}
+
+fn used_up(scripts: &Mutex<Vec<Script>>) -> Script {
+    let mut scripts = scripts.lock().unwrap();
+    if scripts.len() > 1 { scripts.remove(0) } else { scripts[0].clone() }
+}
+
+impl Service {
+    fn new(role: &'static str, heard: &Heard) -> Arc<Self> {
+        Arc::new(Self {
+            role,
+            store: StoreId::generate(),
+            down: watch::Sender::new(false),
+            settles: watch::Sender::new(true),
+            actions: Mutex::new(vec![done()]),
+            compensations: Mutex::new(vec![undone()]),
+            heard: Arc::clone(heard),
+        })
+    }
+
+    fn answer(&self, body: &RequestBody) -> Script {
+        let (what, script) = match body {
+            RequestBody::Step(step) if step.direction == Direction::Action => {
+                ("action", used_up(&self.actions))
+            }
+            RequestBody::Step(_) => ("compensation", used_up(&self.compensations)),
+            RequestBody::Settle(_) if !*self.settles.borrow() => ("settle", Script::Hush),
+            RequestBody::Settle(_) => ("settle", Script::Say(ReplyBody::Settled)),
+            _ => panic!("a runner asks nothing else"),
+        };
+        self.heard.lock().unwrap().push(format!("{} {what}", self.role));
+        script
+    }
+
+    async fn serve(self: Arc<Self>, stream: tokio::io::DuplexStream) {
+        let (read, write) = tokio::io::split(stream);
+        let (mut requests, mut replies) = codec::daemon_end(read, write);
+        let now = BootClock::open().unwrap().now();
+        let welcome = Welcome {
+            magic: MAGIC,
+            protocol: PROTOCOL_VERSION,
+            role: self.role.to_owned(),
+            store: self.store,
+            now,
+            software: "script".to_owned(),
+        };
+        replies.send(FromDaemon::Hello(ServerHello::Welcome(welcome))).await.unwrap();
+        let mut down = self.down.subscribe();
+        loop {
+            let message = tokio::select! {
+                _ = down.wait_for(|down| *down) => return,
+                message = requests.next() => message,
+            };
+            let Some(Ok(message)) = message else { return };
+            let ToDaemon::Request(request) = message else { continue };
+            if let Script::Say(body) = self.answer(&request.body) {
+                let _ = replies.send(FromDaemon::Reply(Reply { id: request.id, body })).await;
+            }
+        }
+    }
+}
+
+struct DialService(Arc<Service>);
+
+impl Dial for DialService {
+    fn dial(&self) -> BoxFuture<'static, std::io::Result<Box<dyn Stream>>> {
+        let service = Arc::clone(&self.0);
+        Box::pin(async move {
+            if *service.down.borrow() {
+                return Err(std::io::ErrorKind::ConnectionRefused.into());
+            }
+            let (ours, theirs) = tokio::io::duplex(4096);
+            tokio::spawn(service.serve(theirs));
+            Ok(Box::new(ours) as Box<dyn Stream>)
+        })
+    }
+
+    fn target(&self) -> String {
+        self.0.role.to_owned()
+    }
+}
+
+struct Bench {
+    left: Arc<Service>,
+    right: Arc<Service>,
+    heard: Heard,
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let heard = Heard::default();
+        let (left, right) = (Service::new("left", &heard), Service::new("right", &heard));
+        Self { left, right, heard, directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn context(&self) -> Context {
+        let clock: Arc<dyn Clock> = Arc::new(BootClock::open().unwrap());
+        let remote = |service: &Arc<Service>| {
+            Arc::new(Remote::new(
+                service.role,
+                Box::new(DialService(Arc::clone(service))),
+                Arc::clone(&clock),
+            ))
+        };
+        Context {
+            journal: Journal::open(&self.directory.path().join("journal")).unwrap(),
+            definitions: Definitions::new().with(Pair),
+            participants: Participants::new().with(remote(&self.left)).with(remote(&self.right)),
+            clock: Arc::clone(&clock),
+            options: Options { attempt_timeout: SHORT, ..Options::default() },
+        }
+    }
+
+    fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    fn states(&self) -> HashMap<SagaId, SagaState> {
+        let history = history::read(&self.context().journal).unwrap();
+        assert!(history.damage.is_empty() && history.skipped.is_empty());
+        history.sagas.into_iter().map(|(_, story)| (story.saga, story.state.unwrap())).collect()
+    }
+}
+
+fn say(service: &Mutex<Vec<Script>>, scripts: Vec<Script>) {
+    *service.lock().unwrap() = scripts;
+}

@@ -1,0 +1,89 @@
+//! What a runner left, and who finishes it.
+
+use super::*;
+use crate::runner::recover;
+
+#[tokio::test]
+async fn a_saga_taken_over_while_going_forward_never_gives_up_on_an_unknown_outcome() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let run = tokio::spawn({
+        let runner = runner.clone();
+        async move { runner.run("pair", Payload::default(), 2 * SHORT).await }
+    });
+    while !bench.heard().contains(&"right action".to_owned()) {
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    runner.let_go();
+    run.abort();
+    // Long past its deadline the service still says nothing: it is asked again and again, and nothing is undone.
+    let report = recover::once(&bench.context(), Order::GoOn, 5 * SHORT).await.unwrap();
+    assert_eq!((report.recovered, report.unfinished), (1, 1));
+    assert!(!bench.heard().iter().any(|heard| heard.ends_with("compensation")));
+    // What its log lost could have been an acknowledged end: the recorded reply completes it.
+    say(&bench.right.actions, vec![done()]);
+    let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.completed), (1, 1));
+}
+
+#[tokio::test]
+async fn a_saga_taken_over_while_going_forward_turns_back_on_a_definite_refusal() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    runner.let_go();
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Refused(Refusal::Expired)))]);
+    let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.compensated), (1, 1));
+    assert!(bench.heard().contains(&"left compensation".to_owned()));
+}
+
+#[tokio::test]
+async fn an_operator_who_compensates_turns_back_every_step() {
+    let bench = Bench::new();
+    say(&bench.left.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    runner.let_go();
+    let report = recover::once(&bench.context(), Order::Compensate, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.compensated), (1, 1));
+    // The log knows of no second step; a log that lost something wouldn't either.
+    assert!(bench.heard().contains(&"right compensation".to_owned()), "{:?}", bench.heard());
+}
+
+#[tokio::test]
+async fn a_saga_is_never_driven_against_another_store() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    runner.let_go();
+    let restored = Service::new("right", &bench.heard);
+    bench.heard.lock().unwrap().clear();
+    let mut other = bench.context();
+    let clock = Arc::clone(&other.clock);
+    let remote = Remote::new("right", Box::new(DialService(restored)), clock);
+    other.participants = other.participants.with(Arc::new(remote));
+    let report = recover::once(&other, Order::GoOn, 3 * SHORT).await.unwrap();
+    assert_eq!((report.recovered, report.needs_attention), (1, 1));
+    assert!(!bench.heard().iter().any(|heard| heard.starts_with("right")), "{:?}", bench.heard());
+}
+
+#[tokio::test]
+async fn a_runner_that_closes_does_not_wait_for_a_saga_that_needs_an_operator() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    runner.let_go();
+    let mut other = bench.context();
+    let clock = Arc::clone(&other.clock);
+    let remote = Remote::new("right", Box::new(DialService(Service::new("right", &bench.heard))), clock);
+    other.participants = other.participants.with(Arc::new(remote));
+    let runner = Runner::start(other).unwrap();
+    assert_eq!(runner.active().len(), 1, "it has found what the other one left");
+    tokio::time::timeout(LONG / 2, runner.close(LONG)).await.unwrap();
+}
