@@ -50,6 +50,11 @@ enum Stop {
     ReplyMissing,
 }
 
+/// An answer that belongs to the other direction.
+fn out_of_place(answer: &Answer) -> Failure {
+    Failure { kind: FailureKind::Invalid, detail: format!("an answer that is out of place: {answer:?}") }
+}
+
 impl Driver {
     pub fn new(
         runner: &Arc<Inner>,
@@ -156,7 +161,7 @@ impl Driver {
             Answer::Done(reply) => self.action_decided(Event::ActionDone { step, reply }),
             Answer::Rejected(rejection) => self.action_decided(Event::ActionRejected { step, rejection }),
             Answer::Refused(refusal) => self.action_decided(Event::ActionRefused { step, refusal }),
-            Answer::Undone => Ok(()),
+            Answer::Undone => self.action_failed(step, out_of_place(&answer)).await,
             Answer::Failed { mut failure, locked_by } => {
                 if let Some(by) = locked_by
                     && let Some(owner) = hunt::finish_dead(&self.runner, by).await
@@ -225,16 +230,17 @@ impl Driver {
             if let Some(sent) = sent {
                 lock(&self.state).apply(&sent)?;
             }
-            match answer {
-                Answer::Failed { failure, .. } => {
-                    let slow = self.compensation_failed(step, failure)?;
-                    let pause = if slow { SLOW } else { paces[step].next() };
-                    under_way.push(self.compensation(step, pause)?);
-                }
-                _ => {
+            let failure = match answer {
+                Answer::Undone => {
                     self.record(Event::CompensationDone { step: step as u8 })?;
+                    continue;
                 }
-            }
+                Answer::Failed { failure, .. } => failure,
+                other => out_of_place(&other),
+            };
+            let slow = self.compensation_failed(step, failure)?;
+            let pause = if slow { SLOW } else { paces[step].next() };
+            under_way.push(self.compensation(step, pause)?);
         }
         Ok(())
     }
