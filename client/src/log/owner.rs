@@ -6,6 +6,10 @@ use std::os::unix::fs::MetadataExt;
 
 use super::slot::Slot;
 
+/// How often the lock table is looked through. The kernel hands it out a page at a time, so a line may be missed while
+/// others lock and unlock.
+const LOOKS_MAX: u32 = 10;
+
 /// The process that holds a slot's lock.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Owner {
@@ -30,7 +34,7 @@ impl fmt::Display for Owner {
 /// It may have changed by the time the caller looks at it, and a sandbox may hide it: nothing is decided by it.
 pub fn owner_of(slot: &Slot) -> Option<Owner> {
     let inode = fs::metadata(slot.path()).ok()?.ino();
-    let pid = holder(&fs::read_to_string("/proc/locks").ok()?, inode)?;
+    let pid = (0..LOOKS_MAX).find_map(|_| holder(&fs::read_to_string("/proc/locks").ok()?, inode))?;
     Some(Owner { pid, command: command_of(pid), stopped: is_stopped(pid) })
 }
 
