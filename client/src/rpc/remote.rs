@@ -177,18 +177,3 @@ async fn attempt(
     tracing::debug!(role, target, store = %welcome.store, software = welcome.software, "connected");
     Ok(Connection::start(role, welcome, reader, writer))
 }
-
-impl UnreachableKind {
-    /// Whether it may pass by itself: the daemon may be started, freed or continued. Otherwise somebody must act.
-    pub fn is_passing(self) -> bool {
-        match self {
-            Self::NoSocket
-            | Self::Refused
-            | Self::TooManyConnections
-            | Self::NoHello
-            | Self::Closed
-            | Self::Other => true,
-            Self::PermissionDenied | Self::WrongRole | Self::Incompatible | Self::ClockSkew => false,
-        }
-    }
-}
