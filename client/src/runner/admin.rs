@@ -131,7 +131,7 @@ pub async fn force(
     let (runner, open) = Runner::over(context.clone(), lock)?;
     let mut story = open.into_iter().find(|story| story.saga == saga);
     match &story {
-        Some(story) => refuse_ended_by_its_owner(story)?,
+        Some(story) => refuse_ended(story)?,
         // Its owner ended and settled it before it let go.
         None if known => return Err(ended_meanwhile(context, saga)),
         None => {}
@@ -167,18 +167,19 @@ async fn drive_one(
     wait: Duration,
 ) -> Result<SagaState, AdminError> {
     let (slot, story) = find(context, saga)?.ok_or(AdminError::NotFound(saga))?;
-    refuse_ended(&story)?;
+    refuse_undrivable(&story)?;
     let lock = claim(context, &slot, saga).await?;
     let (runner, open) = Runner::over(context.clone(), lock)?;
     // Its owner may have ended it before it let go.
     let story = open.into_iter().find(|story| story.saga == saga);
     let Some(story) = story else { return after(context, saga) };
-    refuse_ended(&story)?;
+    refuse_undrivable(&story)?;
     runner.drive_on(story, order);
-    let until = Instant::now() + wait;
-    let _ = tokio::time::timeout_at(until.into(), runner.idle()).await;
-    let left = until.saturating_duration_since(Instant::now());
-    let _ = tokio::time::timeout(left, runner.settled()).await;
+    let settled = async {
+        runner.idle().await;
+        runner.settled().await;
+    };
+    let _ = tokio::time::timeout(wait, settled).await;
     runner.let_go();
     after(context, saga)
 }
@@ -188,24 +189,22 @@ fn after(context: &Context, saga: SagaId) -> Result<SagaState, AdminError> {
     found.ok_or(AdminError::NotFound(saga))
 }
 
-fn refuse_ended_by_its_owner(story: &Story) -> Result<(), AdminError> {
+/// A saga that has ended is left as it is.
+fn refuse_ended(story: &Story) -> Result<(), AdminError> {
     let ended = story.state.as_ref().and_then(SagaState::ended);
     ended.map_or(Ok(()), |end| Err(AdminError::Ended { saga: story.saga, end }))
+}
+
+/// Nor is one driven whose record is damaged.
+fn refuse_undrivable(story: &Story) -> Result<(), AdminError> {
+    refuse_ended(story)?;
+    if story.is_quarantined() { Err(AdminError::Quarantined(story.saga)) } else { Ok(()) }
 }
 
 fn ended_meanwhile(context: &Context, saga: SagaId) -> AdminError {
     match after(context, saga) {
         Ok(state) => state.ended().map_or(AdminError::NotFound(saga), |end| AdminError::Ended { saga, end }),
         Err(e) => e,
-    }
-}
-
-fn refuse_ended(story: &Story) -> Result<(), AdminError> {
-    let saga = story.saga;
-    match story.state.as_ref().and_then(SagaState::ended) {
-        Some(end) => Err(AdminError::Ended { saga, end }),
-        None if story.is_quarantined() => Err(AdminError::Quarantined(saga)),
-        None => Ok(()),
     }
 }
 

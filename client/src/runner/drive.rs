@@ -139,9 +139,7 @@ impl Driver {
                     self.end(end)?;
                 }
                 Next::Settle(_) => {
-                    let state = lock(&self.state).clone();
-                    let written = self.runner.log.written();
-                    self.runner.settler.settle(self.saga, &state, Some(&*self.definition), written);
+                    self.runner.settle(self.saga, &lock(&self.state));
                     return Ok(());
                 }
                 Next::Nothing => return Ok(()),

@@ -34,16 +34,10 @@ pub(super) struct Inner {
     pub context: Context,
     pub log: SagaLog,
     pub settler: Settler,
-    active: Mutex<HashMap<SagaId, Active>>,
-    /// How many sagas are being driven.
-    driven: watch::Sender<usize>,
+    /// The sagas that are being driven, and where they stand.
+    active: watch::Sender<HashMap<SagaId, Arc<Mutex<SagaState>>>>,
     tasks: Mutex<JoinSet<()>>,
     pub hunt: Hunt,
-}
-
-/// A saga that is being driven.
-struct Active {
-    state: Arc<Mutex<SagaState>>,
 }
 
 /// A saga that has ended by itself: completed, or turned back and compensated.
@@ -129,8 +123,7 @@ impl Runner {
             context,
             log,
             settler,
-            active: Mutex::default(),
-            driven: watch::Sender::new(0),
+            active: watch::Sender::default(),
             tasks: Mutex::default(),
             hunt: Hunt::default(),
         };
@@ -195,15 +188,12 @@ impl Runner {
     pub(super) fn drive_on(&self, story: Story, order: Order) {
         let Story { saga, state, .. } = story;
         let Some(state) = state else { return };
-        let Begun { kind, version, .. } = &state.begun;
-        let definition = self.inner.context.definitions.find(kind, *version);
         if state.ended().is_some() {
-            // Whatever its kind is: an end can be told without knowing what the steps were about.
-            let written = self.inner.log.written();
-            self.inner.settler.settle(saga, &state, definition.map(AsRef::as_ref), written);
+            self.inner.settle(saga, &state);
             return;
         }
-        let Some(definition) = definition else {
+        let Begun { kind, version, .. } = &state.begun;
+        let Some(definition) = self.inner.context.definitions.find(kind, *version) else {
             tracing::warn!(saga_id = %saga, kind, version, "not driven: this program does not know the kind");
             return;
         };
@@ -218,17 +208,16 @@ impl Runner {
         let position = self.inner.log.append(story.saga, [event.clone()])?;
         self.inner.log.durable(position).await?;
         story.add(log::wall_ms(), event);
-        let Some(state) = &story.state else { return Ok(()) };
-        let definition = self.inner.context.definitions.find(&state.begun.kind, state.begun.version).cloned();
-        self.inner.settler.settle(story.saga, state, definition.as_deref(), position);
+        if let Some(state) = &story.state {
+            self.inner.settle(story.saga, state);
+        }
         Ok(())
     }
 
     /// Waits until no saga is driven any more: each has ended and been handed to settlement, or can't be driven here.
     pub async fn idle(&self) {
-        let mut driven = self.inner.driven.subscribe();
         // The sender lives as long as this runner.
-        let _ = driven.wait_for(|driven| *driven == 0).await;
+        let _ = self.inner.active.subscribe().wait_for(HashMap::is_empty).await;
     }
 
     /// Waits until everything that has ended is settled.
@@ -238,14 +227,13 @@ impl Runner {
 
     /// The sagas that are being driven right now, and where they stand.
     pub fn active(&self) -> Vec<(SagaId, SagaState)> {
-        let active = lock(&self.inner.active);
-        active.iter().map(|(saga, active)| (*saga, lock(&active.state).clone())).collect()
+        self.inner.active.borrow().iter().map(|(saga, state)| (*saga, lock(state).clone())).collect()
     }
 
     /// Whether every saga that is still driven needs an operator: waiting for them is in vain.
     pub fn stuck(&self) -> bool {
         let after = self.inner.context.options.attention_after;
-        lock(&self.inner.active).values().all(|active| lock(&active.state).needs_attention(after))
+        self.inner.active.borrow().values().all(|state| lock(state).needs_attention(after))
     }
 
     /// Waits until no saga is driven any more, and is true then; or until each that is needs an operator.
@@ -279,19 +267,16 @@ impl Runner {
         state: Arc<Mutex<SagaState>>,
         driving: impl Future<Output = ()> + Send + 'static,
     ) {
-        let mut active = lock(&self.inner.active);
+        self.inner.active.send_modify(|active| drop(active.insert(saga, state)));
         let mut tasks = lock(&self.inner.tasks);
         while tasks.try_join_next().is_some() {}
         let inner = Arc::downgrade(&self.inner);
-        self.inner.driven.send_modify(|driven| *driven += 1);
         tasks.spawn(async move {
             driving.await;
             if let Some(inner) = inner.upgrade() {
-                lock(&inner.active).remove(&saga);
-                inner.driven.send_modify(|driven| *driven -= 1);
+                inner.active.send_modify(|active| drop(active.remove(&saga)));
             }
         });
-        active.insert(saga, Active { state });
     }
 
     fn definition(&self, kind: &str) -> Result<Arc<dyn Definition>, RunError> {
@@ -325,6 +310,13 @@ impl Runner {
 }
 
 impl Inner {
+    /// Settles a saga whose end has been written, in the background. Its kind need not be known here: an end can be told
+    /// without knowing what the steps were about.
+    pub(super) fn settle(&self, saga: SagaId, state: &SagaState) {
+        let definition = self.context.definitions.find(&state.begun.kind, state.begun.version);
+        self.settler.settle(saga, state, definition.map(AsRef::as_ref), self.log.written());
+    }
+
     /// The services that a saga of these steps needs, with the stores they have. A service that is down but was seen
     /// before by this process has the store it had then: if that has changed, the saga will not be driven against it.
     async fn participants_of(
