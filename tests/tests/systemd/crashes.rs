@@ -2,7 +2,7 @@
 
 use like_tests::process::{Running, eventually};
 
-use crate::machine::{ARTICLE, Machine, USER, message};
+use crate::machine::{ARTICLE, BENCH_LIKES, Machine, USER, message};
 
 /// Callers that like article 1 one after the other, each with a process of its own, until they have enough.
 struct Callers {
@@ -65,27 +65,16 @@ fn daemons_killed_under_load_lose_no_like_and_fail_none() {
 #[test]
 fn many_likes_in_flight_survive_the_death_of_either_daemon() {
     let Some(machine) = Machine::boot_started("in-flight") else { return };
-    let bench = machine.start(&[
-        "likectl",
-        "--json",
-        "--timeout",
-        "60s",
-        "bench",
-        "--likes",
-        "30000",
-        "--concurrency",
-        "64",
-    ]);
-    eventually("an article", || machine.likectl(&["article", "show", "1"]).code().filter(|code| *code == 0));
+    let bench = machine.start_bench();
     for (kills, unit) in (0..).zip([ARTICLE, USER, ARTICLE, USER]) {
         eventually("more likes", || (machine.likes(1) > kills * 200).then_some(()));
         machine.kill(unit);
     }
     let before_the_end = machine.likes(1);
-    assert!(before_the_end < 30000, "all kills were to happen under load");
+    assert!(before_the_end < BENCH_LIKES, "all kills were to happen under load");
     let measured = bench.end().expect_code(0).json();
     assert_eq!(measured["failed"], 0, "{measured}");
-    assert_eq!(machine.likes(1), 30000);
+    assert_eq!(machine.likes(1), BENCH_LIKES);
     machine.promises_are_kept();
 }
 

@@ -17,6 +17,8 @@ const PROGRAMS: [&str; 3] = ["like-articled", "like-userd", "likectl"];
 pub const ARTICLE: &str = "like-article.service";
 /// The user service's unit.
 pub const USER: &str = "like-user.service";
+/// How many likes a bench makes: enough that it is still at work when everything a test does to it is done.
+pub const BENCH_LIKES: u64 = 30_000;
 
 /// A booted machine: units and binaries are in their place, nothing of them is started. It is gone when this is
 /// dropped; what a killed test leaves, the next run of the same test clears away.
@@ -134,6 +136,16 @@ impl Machine {
     pub fn start_runner(&self, unit: &str, arguments: &[&str]) {
         let words = ["systemd-run", "--quiet", "--unit", unit, "--property=Type=exec", "likectl"];
         self.run(&[&words, arguments].concat()).expect_code(0);
+    }
+
+    /// Starts [`BENCH_LIKES`] likes of one article, 64 in flight, and waits until the article is there.
+    #[track_caller]
+    pub fn start_bench(&self) -> Running {
+        let likes = BENCH_LIKES.to_string();
+        let load = ["--likes", &likes, "--concurrency", "64"];
+        let bench = self.start(&[&["likectl", "--json", "--timeout", "60s", "bench"], &load[..]].concat());
+        eventually("an article", || self.likectl(&["article", "show", "1"]).code().filter(|code| *code == 0));
+        bench
     }
 
     /// A property of a unit, as `systemctl show` has it.

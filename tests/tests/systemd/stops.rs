@@ -1,24 +1,11 @@
 //! Orderly stops: nothing that was accepted is dropped, and nothing that was acknowledged is gone.
 
-use crate::machine::{ARTICLE, Machine, USER, message};
+use crate::machine::{ARTICLE, BENCH_LIKES, Machine, USER, message};
 
 #[test]
 fn a_restart_under_load_drains_and_fails_nobody() {
     let Some(machine) = Machine::boot_started("drain") else { return };
-    let bench = machine.start(&[
-        "likectl",
-        "--json",
-        "--timeout",
-        "60s",
-        "bench",
-        "--likes",
-        "30000",
-        "--concurrency",
-        "64",
-    ]);
-    like_tests::process::eventually("an article", || {
-        machine.likectl(&["article", "show", "1"]).code().filter(|code| *code == 0)
-    });
+    let bench = machine.start_bench();
     for round in 1..=4 {
         let unit = [ARTICLE, USER][round % 2];
         let pid = machine.property(unit, "MainPID");
@@ -31,10 +18,10 @@ fn a_restart_under_load_drains_and_fails_nobody() {
         assert!(said.contains(&"stopping: no new work") && said.contains(&"stopped"), "{said:?}");
         assert_eq!(machine.property(unit, "Result"), "success");
     }
-    assert!(machine.likes(1) < 30000, "all restarts were to happen under load");
+    assert!(machine.likes(1) < BENCH_LIKES, "all restarts were to happen under load");
     let measured = bench.end().expect_code(0).json();
     assert_eq!(measured["failed"], 0, "{measured}");
-    assert_eq!(machine.likes(1), 30000);
+    assert_eq!(machine.likes(1), BENCH_LIKES);
     machine.promises_are_kept();
 }
 
