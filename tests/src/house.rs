@@ -8,7 +8,7 @@ use std::sync::Arc;
 use like_client::likes;
 use like_client::log::Journal;
 use like_client::rpc::Remote;
-use like_client::runner::{Context, Options, Participants};
+use like_client::runner::{Context, Options, Origin, Participants};
 use like_protocol::likes::{ARTICLE_ROLE, USER_ROLE};
 use like_protocol::time::{BootClock, Clock};
 use rustix::process::Signal;
@@ -282,6 +282,7 @@ impl House {
             definitions: likes::definitions(),
             participants: Participants::new().with(remote(Service::Article)).with(remote(Service::User)),
             clock: Arc::clone(&clock),
+            origin: Origin::of_this_process(),
             options,
         }
     }

@@ -124,9 +124,8 @@ const ABSENCES: &[Absence] = &[
         within: PRODUCT,
         except: &[
             // The saga log.
+            "client/src/log/disk.rs",
             "client/src/log/segment.rs",
-            "client/src/log/slot.rs",
-            "client/src/log/takeover.rs",
             "client/src/log/writer.rs",
             // The store.
             "daemon/src/store/data_dir.rs",
@@ -140,6 +139,22 @@ const ABSENCES: &[Absence] = &[
             // The mark of a failpoint.
             "protocol/src/failpoint.rs",
         ],
+    },
+    Absence {
+        why: "the saga log touches its host's files, clock and threads in one place, so that it can be kept on any disk; \
+              who owns a slot is the kernel's to show",
+        patterns: &[
+            "std::fs",
+            "fs::",
+            "File",
+            "rustix",
+            "SystemTime",
+            "Instant",
+            "std::thread",
+            "tokio::spawn",
+        ],
+        within: &["client/src/log"],
+        except: &["client/src/log/disk.rs", "client/src/log/owner.rs"],
     },
     Absence {
         why: "requests are sent by those who have written first that they are sent: attempts and settlements; and \
@@ -186,12 +201,7 @@ const ABSENCES: &[Absence] = &[
         why: "wall time is only shown to people, and ages their history: no rule of safety reads it",
         patterns: &["SystemTime"],
         within: PRODUCT,
-        except: &[
-            "protocol/src/ids.rs",
-            "client/src/log/mod.rs",
-            "client/src/log/takeover.rs",
-            "client/src/cli/moment.rs",
-        ],
+        except: &["protocol/src/ids.rs", "client/src/log/disk.rs", "client/src/cli/moment.rs"],
     },
     Absence {
         why: "what is pure stays pure: no time, thread, file, wait or failpoint in what a saga or a participant decides",

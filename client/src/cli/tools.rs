@@ -13,7 +13,7 @@ use crate::likes::{self, ArticleService, Likes, UserService};
 use crate::log::history::{self, History};
 use crate::log::{Journal, JournalError, Slot};
 use crate::rpc::Remote;
-use crate::runner::{Context, Options, Participants, Runner};
+use crate::runner::{Context, Options, Origin, Participants, Runner};
 
 /// What commands reach for. Nothing is opened before it is asked for.
 pub struct Tools {
@@ -70,6 +70,7 @@ impl Tools {
             definitions: likes::definitions(),
             participants: Participants::new().with(Arc::clone(&self.article)).with(Arc::clone(&self.user)),
             clock: Arc::clone(&self.clock),
+            origin: Origin::of_this_process(),
             options: Options { attention_after: self.config.attention_after, ..Options::default() },
         })
     }

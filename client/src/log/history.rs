@@ -3,7 +3,6 @@
 //! Owners go on writing meanwhile. A record that is being written looks like a torn tail, and is simply not seen yet; a
 //! segment that vanishes was replaced by a newer one, and the slot is read again.
 
-use super::record::Place;
 use super::scan::Damage;
 use super::segment;
 use super::slot::{Journal, JournalError, Slot};
@@ -62,8 +61,8 @@ fn read_again<T>(read: impl Fn() -> Result<T, JournalError>) -> Result<T, Journa
 }
 
 fn read_slot_once(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
-    let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
-    let Some(head) = segment::head(slot.path(), slot.number(), &numbers)? else {
+    let numbers = segment::numbers(slot)?;
+    let Some(head) = segment::head(slot, &numbers)? else {
         return Ok(Default::default());
     };
     let lowest = head.header.map_or(0, |header| header.lowest_live);
@@ -71,7 +70,7 @@ fn read_slot_once(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
     let mut damage = Vec::new();
     for number in numbers.into_iter().filter(|number| (lowest..head.place.segment).contains(number)) {
         // It was the head once, so its carry-over was synced.
-        let older = segment::read(slot.path(), Place { slot: slot.number(), segment: number }, true)?;
+        let older = segment::read(slot, number, true)?;
         let (told, damaged) = stories_of(&older);
         // Whatever was open there stands in the head too: what is open only there has lost some of its last words.
         stories.extend(told.into_iter().filter(|(_, story)| !story.is_open()));
@@ -88,10 +87,7 @@ fn read_slot_once(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
 /// # Errors
 /// As for [`read_slot`].
 pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
-    let head = read_again(|| {
-        let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
-        segment::head(slot.path(), slot.number(), &numbers)
-    })?;
+    let head = read_again(|| segment::head(slot, &segment::numbers(slot)?))?;
     let Some(head) = head else { return Ok(Vec::new()) };
     let (stories, _) = stories_of(&head);
     Ok(stories.into_values().filter(Story::is_open).collect())

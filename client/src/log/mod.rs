@@ -23,6 +23,7 @@
 //! offset that the segment itself calls durable is a torn tail and is cut; below it, it is damage, which is reported
 //! and costs at most the saga it hits ([`scan`]).
 
+pub mod disk;
 pub mod history;
 pub mod owner;
 pub mod record;
@@ -36,16 +37,11 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use disk::{Disk, wall_ms};
 pub use owner::Owner;
 pub use record::SagaRecord;
 pub use scan::Damage;
 pub use slot::{Journal, JournalError, Slot, SlotLock};
 pub use story::Story;
-pub use takeover::{TakenOver, take_over};
+pub use takeover::{Keeping, TakenOver, take_over};
 pub use writer::{LogEnded, Position, SagaLog};
-
-/// Wall time in milliseconds since the Unix epoch: what records carry for people, and retention goes by.
-pub fn wall_ms() -> u64 {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
-}

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use super::slot::Slot;
 
@@ -33,7 +34,12 @@ impl fmt::Display for Owner {
 ///
 /// It may have changed by the time the caller looks at it, and a sandbox may hide it: nothing is decided by it.
 pub fn owner_of(slot: &Slot) -> Option<Owner> {
-    let inode = fs::metadata(slot.path()).ok()?.ino();
+    slot.disk().owner(slot.path())
+}
+
+/// As [`owner_of`], for a directory of this host.
+pub(super) fn holder_of(directory: &Path) -> Option<Owner> {
+    let inode = fs::metadata(directory).ok()?.ino();
     let pid = (0..LOOKS_MAX).find_map(|_| holder(&fs::read_to_string("/proc/locks").ok()?, inode))?;
     Some(Owner { pid, command: command_of(pid), stopped: is_stopped(pid) })
 }

@@ -1,34 +1,35 @@
 //! Segment files of a slot: their names, reading them, and writing a new one that stands for all older ones.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use like_protocol::failpoint::{Failpoint, reach};
 
+use super::disk::{Disk, LogFile};
 use super::record::{self, BadHeader, Entry, FIRST_TAG, HEADER_BYTES, Header, Place};
 use super::scan::{self, Scan};
 use super::slot::{JournalError, Slot, SlotLock};
 use super::story::Story;
 
-/// Segments are group-writable whatever the umask is: whoever may use the journal may finish what stands in it.
-const SEGMENT_MODE: u32 = 0o660;
-
 /// The numbers of the segments in a slot's directory, in order.
 ///
 /// # Errors
 /// The directory can't be read.
-pub fn list(slot: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(slot)? {
-        let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|n| n.parse().ok());
+pub fn list(disk: &dyn Disk, slot: &Path) -> io::Result<Vec<u64>> {
+    let number = |name: &String| -> Option<u64> {
         // What is not named as segments are named is none of ours.
-        numbers.extend(number.filter(|number| *name == *file_name(*number)));
-    }
+        let number = name.strip_suffix(".log")?.parse().ok()?;
+        (*name == file_name(number)).then_some(number)
+    };
+    let mut numbers: Vec<_> = disk.list(slot)?.iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// As [`list`], for a slot on its disk.
+pub(super) fn numbers(slot: &Slot) -> Result<Vec<u64>, JournalError> {
+    list(&**slot.disk(), slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))
 }
 
 /// The path of a segment.
@@ -58,9 +59,9 @@ pub struct Segment {
 ///
 /// # Errors
 /// The file can't be read, or a newer program wrote it.
-pub fn read(slot: &Path, place: Place, carried: bool) -> Result<Segment, JournalError> {
-    let path = path(slot, place.segment);
-    let bytes = fs::read(&path).map_err(|e| JournalError::io("read", &path, e))?;
+pub fn read(slot: &Slot, segment: u64, carried: bool) -> Result<Segment, JournalError> {
+    let (path, place) = (path(slot.path(), segment), Place { slot: slot.number(), segment });
+    let bytes = slot.disk().read(&path, None).map_err(|e| JournalError::io("read", &path, e))?;
     let header = match Header::decode(&bytes, place) {
         Ok(header) => Some(header),
         Err(BadHeader::Unreadable) => None,
@@ -74,12 +75,9 @@ pub fn read(slot: &Path, place: Place, carried: bool) -> Result<Segment, Journal
 /// # Errors
 /// It did, or the segment can't be read.
 pub fn refuse_newer(slot: &Slot) -> Result<(), JournalError> {
-    let numbers = list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
-    let Some(segment) = numbers.last().copied() else { return Ok(()) };
+    let Some(segment) = numbers(slot)?.last().copied() else { return Ok(()) };
     let path = path(slot.path(), segment);
-    let mut head = Vec::with_capacity(HEADER_BYTES);
-    let file = File::open(&path).map_err(|e| JournalError::io("open", &path, e))?;
-    file.take(HEADER_BYTES as u64).read_to_end(&mut head).map_err(|e| JournalError::io("read", &path, e))?;
+    let head = slot.disk().read(&path, Some(HEADER_BYTES)).map_err(|e| JournalError::io("read", &path, e))?;
     match Header::decode(&head, Place { slot: slot.number(), segment }) {
         Err(BadHeader::Newer(format)) => Err(JournalError::NewerFormat { path, format }),
         _ => Ok(()),
@@ -94,10 +92,10 @@ pub fn refuse_newer(slot: &Slot) -> Result<(), JournalError> {
 ///
 /// # Errors
 /// As for [`read`].
-pub fn head(slot_path: &Path, slot: u32, numbers: &[u64]) -> Result<Option<Segment>, JournalError> {
+pub fn head(slot: &Slot, numbers: &[u64]) -> Result<Option<Segment>, JournalError> {
     for (at, number) in numbers.iter().enumerate().rev() {
         let carried = at == 0 || numbers[at - 1] + 1 != *number;
-        let segment = read(slot_path, Place { slot, segment: *number }, carried)?;
+        let segment = read(slot, *number, carried)?;
         if segment.scan.complete || carried {
             return Ok(Some(segment));
         }
@@ -109,7 +107,7 @@ pub fn head(slot_path: &Path, slot: u32, numbers: &[u64]) -> Result<Option<Segme
 #[derive(Debug)]
 pub struct Fresh {
     /// The file, at its end.
-    pub file: File,
+    pub file: Arc<dyn LogFile>,
     /// Where it stands.
     pub place: Place,
     /// How many bytes it has.
@@ -136,7 +134,7 @@ pub fn create<'a>(
     let path = path(lock.slot().path(), segment);
     let written = write(lock, place, &path, lowest_live, stories);
     if written.is_err()
-        && let Err(e) = fs::remove_file(&path)
+        && let Err(e) = lock.slot().disk().remove(&path)
     {
         tracing::warn!("can't remove the unfinished {}: {e}", path.display());
     }
@@ -158,21 +156,26 @@ fn write<'a>(
             .map_err(|e| JournalError::io("write", path, io::Error::other(e)))?;
     }
     let io_error = |what| move |e| JournalError::io(what, path, e);
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create_new(true)
-        .mode(SEGMENT_MODE)
-        .open(path)
-        .map_err(io_error("create"))?;
-    file.set_permissions(fs::Permissions::from_mode(SEGMENT_MODE)).map_err(io_error("set the mode of"))?;
-    file.write_all(&bytes).map_err(io_error("write"))?;
+    let file = lock.slot().disk().create(path).map_err(io_error("create"))?;
+    write_all(&*file, &bytes).map_err(io_error("write"))?;
     reach(Failpoint::CarryWritten);
     let carried = bytes.len();
     tag = record::encode(place, carried as u64, tag, &Entry::CarriedOver, &mut bytes)
         .map_err(|e| JournalError::io("write", path, io::Error::other(e)))?;
-    file.write_all(&bytes[carried..]).map_err(io_error("write"))?;
+    write_all(&*file, &bytes[carried..]).map_err(io_error("write"))?;
     file.sync_all().map_err(io_error("sync"))?;
     lock.sync_directories()?;
     reach(Failpoint::CarrySynced);
     Ok(Fresh { file, place, bytes: bytes.len() as u64, tag })
+}
+
+/// As many writes as it takes.
+fn write_all(file: &dyn LogFile, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.append(bytes)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => bytes = &bytes[written..],
+        }
+    }
+    Ok(())
 }

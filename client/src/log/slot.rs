@@ -5,16 +5,13 @@
 //! Slots are never removed, so a lock is never held on something that others no longer see; the inode is compared all
 //! the same once the lock is held.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::Access;
-
-/// The journal and its slots are for their group, whatever the umask is. The set-group-id bit, which makes what is made
-/// in them the group's too, is inherited from the directory above (a sandbox may forbid to set it).
-const DIRECTORY_MODE: u32 = 0o770;
+use super::disk::{Directory, Disk, RealDisk};
 
 /// Why a journal or a part of it can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,13 +66,35 @@ impl JournalError {
 #[derive(Clone, Debug)]
 pub struct Journal {
     path: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 /// One slot of a journal.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone)]
 pub struct Slot {
     number: u32,
     path: PathBuf,
+    disk: Arc<dyn Disk>,
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        (self.number, &self.path) == (other.number, &other.path)
+    }
+}
+
+impl Eq for Slot {}
+
+impl Hash for Slot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.number, &self.path).hash(state);
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slot({})", self.path.display())
+    }
 }
 
 impl Slot {
@@ -88,13 +107,18 @@ impl Slot {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// The disk it is on.
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
 }
 
 /// A slot that is ours until this is dropped or the process ends.
 #[derive(Debug)]
 pub struct SlotLock {
     slot: Slot,
-    directory: File,
+    directory: Box<dyn Directory>,
     journal: PathBuf,
 }
 
@@ -109,34 +133,56 @@ impl SlotLock {
     /// # Errors
     /// A sync failed.
     pub(super) fn sync_directories(&self) -> Result<(), JournalError> {
-        self.directory.sync_all().map_err(|e| JournalError::io("sync", &self.slot.path, e))?;
-        let journal = File::open(&self.journal).map_err(|e| JournalError::io("open", &self.journal, e))?;
-        journal.sync_all().map_err(|e| JournalError::io("sync", &self.journal, e))
+        self.directory.sync().map_err(|e| JournalError::io("sync", &self.slot.path, e))?;
+        let synced = self.slot.disk.sync_directory(&self.journal);
+        synced.map_err(|e| JournalError::io("sync", &self.journal, e))
     }
 }
 
 impl Journal {
-    /// Opens a journal, making its directory if there is none.
+    /// Opens a journal on this host's disk, making its directory if there is none.
     ///
     /// # Errors
     /// The directory can't be made or read, or lies on a network file system.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        if !path.is_dir() {
-            let stands = path.ancestors().skip(1).find(|above| above.is_dir()).map(Path::to_owned);
-            make_directory(path, true).map_err(|e| JournalError::io("create the journal", path, e))?;
-            sync_names(path, stands.as_deref()).map_err(|e| JournalError::io("sync the name of", path, e))?;
-        }
-        Self::open_existing(path)
+        Self::open_on(Arc::new(RealDisk), path)
     }
 
-    /// Opens a journal for reading: it must exist.
+    /// Opens a journal on any disk, making its directory if there is none.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, JournalError> {
+        if !disk.is_directory(path) {
+            let stands = path.ancestors().skip(1).find(|above| disk.is_directory(above)).map(Path::to_owned);
+            disk.make_directory(path, true).map_err(|e| JournalError::io("create the journal", path, e))?;
+            sync_names(&*disk, path, stands.as_deref())
+                .map_err(|e| JournalError::io("sync the name of", path, e))?;
+        }
+        Self::open_existing_on(disk, path)
+    }
+
+    /// Opens a journal on this host's disk for reading: it must exist.
     ///
     /// # Errors
     /// The directory can't be read, or lies on a network file system.
     pub fn open_existing(path: &Path) -> Result<Self, JournalError> {
-        fs::read_dir(path).map_err(|e| JournalError::io("open the journal", path, e))?;
-        refuse_network(path)?;
-        Ok(Self { path: path.to_owned() })
+        Self::open_existing_on(Arc::new(RealDisk), path)
+    }
+
+    fn open_existing_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, JournalError> {
+        disk.list(path).map_err(|e| JournalError::io("open the journal", path, e))?;
+        disk.admit(path)?;
+        Ok(Self { path: path.to_owned(), disk })
+    }
+
+    /// The disk it is on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    fn slot(&self, number: u32) -> Slot {
+        Slot { number, path: self.path.join(number.to_string()), disk: Arc::clone(&self.disk) }
     }
 
     /// Its directory.
@@ -149,14 +195,9 @@ impl Journal {
     /// # Errors
     /// The directory can't be read.
     pub fn slots(&self) -> Result<Vec<Slot>, JournalError> {
-        let unreadable = |e| JournalError::io("read", &self.path, e);
-        let mut slots = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let number = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-            let number = number.filter(|number| *entry.file_name() == *number.to_string());
-            slots.extend(number.map(|number| Slot { number, path: entry.path() }));
-        }
+        let names = self.disk.list(&self.path).map_err(|e| JournalError::io("read", &self.path, e))?;
+        let number = |name: &String| name.parse::<u32>().ok().filter(|number| *name == number.to_string());
+        let mut slots: Vec<_> = names.iter().filter_map(number).map(|number| self.slot(number)).collect();
         slots.sort_unstable_by_key(|slot| slot.number);
         Ok(slots)
     }
@@ -177,8 +218,8 @@ impl Journal {
             }
         }
         loop {
-            let slot = Slot { number: next, path: self.path.join(next.to_string()) };
-            let ours = match make_directory(&slot.path, false) {
+            let slot = self.slot(next);
+            let ours = match self.disk.make_directory(&slot.path, false) {
                 Ok(()) => true,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
                 Err(e) => return Err(JournalError::io("create the slot", &slot.path, e)),
@@ -199,11 +240,11 @@ impl Journal {
     /// # Errors
     /// The slot can't be opened, written or locked, or was written by a newer program.
     pub fn claim(&self, slot: &Slot) -> Result<Option<SlotLock>, JournalError> {
-        let directory = open_directory(slot)?;
+        let directory = self.disk.open_directory(&slot.path)?;
         match directory.try_lock() {
-            Ok(()) => self.locked(slot, directory),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(e)) => Err(JournalError::io("lock", &slot.path, e)),
+            Ok(true) => self.locked(slot, directory),
+            Ok(false) => Ok(None),
+            Err(e) => Err(JournalError::io("lock", &slot.path, e)),
         }
     }
 
@@ -212,78 +253,26 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::claim`].
     pub fn claim_when_free(&self, slot: &Slot) -> Result<Option<SlotLock>, JournalError> {
-        let directory = open_directory(slot)?;
-        loop {
-            match directory.lock() {
-                Ok(()) => return self.locked(slot, directory),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(JournalError::io("lock", &slot.path, e)),
-            }
-        }
+        let directory = self.disk.open_directory(&slot.path)?;
+        directory.lock().map_err(|e| JournalError::io("lock", &slot.path, e))?;
+        self.locked(slot, directory)
     }
 
     /// What was locked may no longer be what stands under that name.
-    fn locked(&self, slot: &Slot, directory: File) -> Result<Option<SlotLock>, JournalError> {
-        let held = directory.metadata().map_err(|e| JournalError::io("look at", &slot.path, e))?;
-        let same =
-            fs::metadata(&slot.path).is_ok_and(|seen| (seen.dev(), seen.ino()) == (held.dev(), held.ino()));
+    fn locked(&self, slot: &Slot, directory: Box<dyn Directory>) -> Result<Option<SlotLock>, JournalError> {
+        let same = directory.is_at(&slot.path).map_err(|e| JournalError::io("look at", &slot.path, e))?;
         super::segment::refuse_newer(slot)?;
         Ok(same.then(|| SlotLock { slot: slot.clone(), directory, journal: self.path.clone() }))
     }
 }
 
-/// A slot that can be locked but not written would be taken in vain.
-fn open_directory(slot: &Slot) -> Result<File, JournalError> {
-    rustix::fs::access(&slot.path, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|e| JournalError::io("write in", &slot.path, e.into()))?;
-    File::open(&slot.path).map_err(|e| JournalError::io("open", &slot.path, e))
-}
-
-/// Makes a directory with [`DIRECTORY_MODE`], whatever the umask is.
-fn make_directory(path: &Path, with_parents: bool) -> io::Result<()> {
-    DirBuilder::new().recursive(with_parents).mode(DIRECTORY_MODE).create(path)?;
-    let mode = fs::metadata(path)?.mode();
-    if mode & DIRECTORY_MODE == DIRECTORY_MODE {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode | DIRECTORY_MODE))
-}
-
 /// Makes durable the names of a directory that was made just now and of those above it, up to the one that stood already.
 /// Without one, the path is relative, and the working directory holds its first name.
-fn sync_names(path: &Path, stands: Option<&Path>) -> io::Result<()> {
+fn sync_names(disk: &dyn Disk, path: &Path, stands: Option<&Path>) -> io::Result<()> {
     let made = path.ancestors().skip(1).take_while(|above| Some(*above) != stands);
     for directory in made.chain(stands) {
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        File::open(directory)?.sync_all()?;
+        disk.sync_directory(directory)?;
     }
     Ok(())
-}
-
-/// Network file systems that Linux mounts, by their magic numbers: there `flock` may be local, emulated or leased.
-const NETWORK_FILE_SYSTEMS: [(u64, &str); 10] = [
-    (0x6969, "nfs"),
-    (0x517b, "smb"),
-    (0xff53_4d42, "cifs"),
-    (0xfe53_4d42, "smb2"),
-    (0x0102_1997, "9p"),
-    (0x5346_414f, "afs"),
-    (0x6b41_4653, "kafs"),
-    (0x00c3_6400, "ceph"),
-    (0x0116_1970, "gfs2"),
-    (0x0bd0_0bd0, "lustre"),
-];
-
-fn refuse_network(path: &Path) -> Result<(), JournalError> {
-    let stat = rustix::fs::statfs(path).map_err(|e| JournalError::io("look at", path, e.into()))?;
-    let magic = stat.f_type as u64 & 0xffff_ffff;
-    match network_file_system(magic) {
-        Some(name) => Err(JournalError::NetworkFileSystem { path: path.to_owned(), name }),
-        None => Ok(()),
-    }
-}
-
-/// The name of the network file system with this magic number, if it is one.
-pub(super) fn network_file_system(magic: u64) -> Option<&'static str> {
-    NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
 }

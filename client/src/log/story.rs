@@ -29,9 +29,9 @@ impl Story {
         Self { saga: record.saga, records: vec![record], state }
     }
 
-    /// The story of a saga that has this beginning, written just now; `None` if the event is no `Begun`.
-    pub fn begin(saga: SagaId, begun: Event) -> Option<Self> {
-        let story = Self::open(SagaRecord { saga, seq: 0, at_ms: super::wall_ms(), event: begun });
+    /// The story of a saga that has this beginning, written at this wall time; `None` if the event is no `Begun`.
+    pub fn begin(saga: SagaId, at_ms: u64, begun: Event) -> Option<Self> {
+        let story = Self::open(SagaRecord { saga, seq: 0, at_ms, event: begun });
         story.state.is_some().then_some(story)
     }
 

@@ -4,8 +4,7 @@
 //! segment that ends with a mark; sync it and both directories; and only then send, cut or delete anything. A crash
 //! anywhere in between leaves the old head in force, and the procedure is simply run again.
 
-use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use like_protocol::failpoint::{Failpoint, reach};
 
@@ -13,13 +12,31 @@ use super::scan::Damage;
 use super::segment::{self, Fresh, Segment};
 use super::slot::{JournalError, SlotLock};
 use super::story::{Stories, Story, quarantine_hit, tell};
-use super::wall_ms;
 use super::writer::SagaLog;
 use crate::saga::Event;
 
-/// A head of at most this size is told again in the new segment as a whole, history included, and deleted: so a slot
-/// used by many short-lived runners does not fill with tiny segments. Syncing so much costs hardly more than a page.
-const MERGE_BYTES_MAX: u64 = 64 * 1024;
+/// How long what was recorded of ended sagas can be read, unless it is said otherwise.
+pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a log keeps, and in how large pieces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keeping {
+    /// How long what was recorded of ended sagas can be read.
+    pub retention: Duration,
+    /// A segment that grows by more than this behind its carry-over is followed by a new one: so a takeover reads no
+    /// more than this and what was open, and what is open is copied once for so many new bytes, however much it is.
+    pub segment_bytes_max: u64,
+    /// A head of at most this size is told again in the new segment as a whole, history included, and deleted: so a
+    /// slot used by many short-lived runners does not fill with tiny segments. Syncing so much costs hardly more than a
+    /// page.
+    pub merge_bytes_max: u64,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { retention: RETENTION, segment_bytes_max: 16 * 1024 * 1024, merge_bytes_max: 64 * 1024 }
+    }
+}
 
 /// A slot that was taken over.
 #[derive(Debug)]
@@ -38,30 +55,32 @@ pub struct TakenOver {
 ///
 /// # Errors
 /// Something can't be read, written or synced; the old head stays in force and the lock is let go.
-pub fn take_over(lock: SlotLock, retention: Duration) -> Result<TakenOver, JournalError> {
+pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalError> {
     reach(Failpoint::SlotLocked);
     let slot = lock.slot().clone();
-    let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
-    let head = segment::head(slot.path(), slot.number(), &numbers)?;
+    let disk = slot.disk();
+    let numbers = segment::numbers(&slot)?;
+    let head = segment::head(&slot, &numbers)?;
     let (mut stories, damage) = head.as_ref().map(stories_of).unwrap_or_default();
     for story in stories.values_mut() {
         let driven = story.state.as_ref().is_some_and(|s| s.ended().is_none() && s.quarantined.is_none());
         if driven {
-            story.add(wall_ms(), Event::TakenOver { by_pid: std::process::id() });
+            story.add(disk.wall_ms(), Event::TakenOver { by_pid: disk.pid() });
         }
     }
-    let merges = damage.is_empty() && head.as_ref().is_some_and(|head| head.bytes <= MERGE_BYTES_MAX);
-    let oldest_ms = wall_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+    let merges = damage.is_empty() && head.as_ref().is_some_and(|head| head.bytes <= keeping.merge_bytes_max);
+    let retention_ms = u64::try_from(keeping.retention.as_millis()).unwrap_or(u64::MAX);
+    let oldest_ms = disk.wall_ms().saturating_sub(retention_ms);
     stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));
     let carried: Vec<_> = stories.into_values().map(Story::condensed).collect();
 
-    let kept = Kept::of(&lock, &numbers, head.as_ref(), merges, retention);
+    let kept = Kept::of(&lock, &numbers, head.as_ref(), merges, keeping.retention);
     let fresh = segment::create(&lock, next_number(&numbers), kept.lowest_live(), carried.iter())?;
     kept.delete_rest(&lock, &numbers);
     reach(Failpoint::CarryDone);
 
     let open: Vec<_> = carried.into_iter().filter(Story::is_open).collect();
-    let log = SagaLog::start(lock, fresh, &open, retention)?;
+    let log = SagaLog::start(lock, fresh, &open, keeping)?;
     Ok(TakenOver { log, open, damage })
 }
 
@@ -70,8 +89,7 @@ pub fn take_over(lock: SlotLock, retention: Duration) -> Result<TakenOver, Journ
 /// # Errors
 /// As for [`take_over`].
 pub(super) fn rotate(lock: &SlotLock, open: &[Story], retention: Duration) -> Result<Fresh, JournalError> {
-    let slot = lock.slot();
-    let numbers = segment::list(slot.path()).map_err(|e| JournalError::io("read", slot.path(), e))?;
+    let numbers = segment::numbers(lock.slot())?;
     let kept = Kept::of(lock, &numbers, None, false, retention);
     let fresh = segment::create(lock, next_number(&numbers), kept.lowest_live(), open.iter())?;
     kept.delete_rest(lock, &numbers);
@@ -129,7 +147,7 @@ impl Kept {
     fn delete_rest(&self, lock: &SlotLock, numbers: &[u64]) {
         for number in numbers.iter().filter(|number| !self.stays.contains(number)) {
             let path = segment::path(lock.slot().path(), *number);
-            if let Err(e) = fs::remove_file(&path) {
+            if let Err(e) = lock.slot().disk().remove(&path) {
                 tracing::warn!("can't delete {}: {e}", path.display());
             }
         }
@@ -139,7 +157,5 @@ impl Kept {
 /// Whether a segment was last written longer ago than the retention time. What was open in it has been carried over.
 fn expired(lock: &SlotLock, number: u64, retention: Duration) -> bool {
     let path = segment::path(lock.slot().path(), number);
-    let written = fs::metadata(path).and_then(|meta| meta.modified());
-    let age = written.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    age.is_some_and(|age| age > retention)
+    lock.slot().disk().age(&path).is_ok_and(|age| age > retention)
 }

@@ -1,32 +1,27 @@
 //! The open log of a slot: appending, and group commit.
 //!
-//! An append is one `write(2)` by whoever appends: no thread is woken for it. A sync is done by the log's own thread,
-//! one for all who wait: while it runs, others append and wait for the next one.
+//! An append is one `write(2)` by whoever appends: no thread is woken for it. A sync is done beside, one for all who
+//! wait: while it runs, others append and wait for the next one. Who waits is woken once, when what it waits for is
+//! durable.
 //!
 //! A write or sync that fails or is short ends the log, and with it its runner: after a failed fsync nothing is known
 //! of what is on disk, so nothing more may be written, answered or sent.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, oneshot};
 
 use like_protocol::ids::SagaId;
 
+use super::disk::{Disk, LogFile};
 use super::record::{self, Entry, SagaRecord};
 use super::segment::Fresh;
 use super::slot::{JournalError, Slot, SlotLock};
 use super::story::Story;
-use super::takeover;
-use super::wall_ms;
+use super::takeover::{self, Keeping};
 use crate::saga::Event;
-
-/// A segment that grows by more than this behind its carry-over is followed by a new one: so a takeover reads no more
-/// than this and what was open, and what is open is copied once for so many new bytes, however much it is.
-const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// How far a log has been written, over all its segments. Positions of one log increase.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -46,7 +41,7 @@ pub struct SagaLog {
     shared: Arc<Handle>,
 }
 
-/// What all clones share, and the sync thread does not: when it is dropped, the thread ends.
+/// What all clones share, and the syncs do not: when it is dropped, they end.
 #[derive(Debug)]
 struct Handle(Arc<Shared>);
 
@@ -64,31 +59,43 @@ impl Drop for Handle {
     }
 }
 
-/// Lets go of the slot when the sync thread ends, by a panic too: without it, nobody who waits would ever be answered.
-struct EndsWithThread<'a>(&'a Shared);
+/// The syncs of a log: one for all who wait, then the next. However whoever runs them ends, the log ends with it:
+/// otherwise nobody who waits would ever be answered.
+#[derive(Debug)]
+pub struct Syncs(Arc<Shared>);
 
-impl Drop for EndsWithThread<'_> {
+impl Drop for Syncs {
     fn drop(&mut self) {
         self.0.let_go();
+    }
+}
+
+/// A sync that is under way.
+#[derive(Debug)]
+pub struct Syncing {
+    file: Arc<dyn LogFile>,
+    to: Position,
+    bytes: u64,
+}
+
+impl Syncing {
+    /// What is to be synced.
+    pub fn file(&self) -> &Arc<dyn LogFile> {
+        &self.file
     }
 }
 
 #[derive(Debug)]
 struct Shared {
     slot: Slot,
-    retention: Duration,
+    keeping: Keeping,
     open: Mutex<Open>,
-    /// Wakes the sync thread.
-    wanted: Condvar,
-    durable: watch::Sender<Durable>,
+    /// Wakes whoever runs the syncs.
+    sync_wanted: Notify,
 }
 
-/// What is published to those who wait.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Durable {
-    to: Position,
-    ended: bool,
-}
+/// Somebody who waits until a position is durable; dropped unanswered if the log ends before.
+type Waiting = (Position, oneshot::Sender<()>);
 
 #[derive(Debug)]
 struct Open {
@@ -98,12 +105,13 @@ struct Open {
     segment: Fresh,
     /// How large the segment may grow.
     segment_bytes_max: u64,
-    file: Arc<File>,
     /// The offset that is durable, and the one that the segment states to be.
     durable_bytes: u64,
     stated_bytes: u64,
     written: Position,
     wanted: Position,
+    durable: Position,
+    waiting: Vec<Waiting>,
     /// The records of sagas that are not settled: what a rotation carries over.
     live: BTreeMap<SagaId, Vec<SagaRecord>>,
 }
@@ -112,39 +120,33 @@ impl SagaLog {
     /// Starts appending to a fresh segment.
     ///
     /// # Errors
-    /// The file handle can't be shared with the sync thread, or the thread can't be started.
+    /// Its syncs can't be run.
     pub(super) fn start(
         lock: SlotLock,
         segment: Fresh,
         live: &[Story],
-        retention: Duration,
+        keeping: Keeping,
     ) -> Result<Self, JournalError> {
         let slot = lock.slot().clone();
-        let failed = |e| JournalError::io("start the log of", slot.path(), e);
-        let file = segment.file.try_clone().map_err(failed)?;
         let start = Position(0);
         let open = Open {
             lock: Some(lock),
             why_ended: String::new(),
             durable_bytes: segment.bytes,
             stated_bytes: 0,
-            segment_bytes_max: segment.bytes + SEGMENT_BYTES_MAX,
+            segment_bytes_max: segment.bytes + keeping.segment_bytes_max,
             segment,
-            file: Arc::new(file),
             written: start,
             wanted: start,
+            durable: start,
+            waiting: Vec::new(),
             live: live.iter().map(|story| (story.saga, story.records.clone())).collect(),
         };
-        let shared = Arc::new(Shared {
-            slot: slot.clone(),
-            retention,
-            open: Mutex::new(open),
-            wanted: Condvar::new(),
-            durable: watch::Sender::new(Durable { to: start, ended: false }),
-        });
-        let syncs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("saga-log-sync".to_owned());
-        thread.spawn(move || syncs.sync_until_ended()).map_err(failed)?;
+        let shared =
+            Shared { slot: slot.clone(), keeping, open: Mutex::new(open), sync_wanted: Notify::new() };
+        let shared = Arc::new(shared);
+        let running = slot.disk().run_syncs(Syncs(Arc::clone(&shared)));
+        running.map_err(|e| JournalError::io("start the log of", slot.path(), e))?;
         Ok(Self { shared: Arc::new(Handle(shared)) })
     }
 
@@ -165,7 +167,7 @@ impl SagaLog {
     ) -> Result<Position, LogEnded> {
         let mut open = self.shared.lock();
         open.refuse_ended()?;
-        let written = open.write(saga, events);
+        let written = open.write(&**self.shared.slot.disk(), saga, events);
         written.map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))
     }
 
@@ -179,22 +181,20 @@ impl SagaLog {
     /// # Errors
     /// The log has ended.
     pub async fn durable(&self, position: Position) -> Result<(), LogEnded> {
-        let mut published = self.shared.durable.subscribe();
-        if published.borrow_and_update().to < position {
+        let (hand_over, reached) = oneshot::channel();
+        {
             let mut open = self.shared.lock();
+            if open.durable >= position {
+                return Ok(());
+            }
             open.refuse_ended()?;
+            open.waiting.push((position, hand_over));
             if open.wanted < position {
                 open.wanted = position;
-                self.shared.wanted.notify_one();
+                self.shared.sync_wanted.notify_one();
             }
         }
-        let published = published.wait_for(|durable| durable.ended || durable.to >= position).await;
-        // What was published is copied: whoever looks at it holds up whoever publishes with the log locked.
-        let reached = published.map(|durable| durable.to >= position);
-        if reached.unwrap_or(false) {
-            return Ok(());
-        }
-        Err(LogEnded { why: self.shared.lock().why_ended.clone() })
+        reached.await.map_err(|_| LogEnded { why: self.shared.lock().why_ended.clone() })
     }
 
     /// Lets go of the slot: nothing is written any more, and whoever waits for the slot gets it.
@@ -214,7 +214,12 @@ impl Open {
     }
 
     /// One `write(2)` for all, with a word on what is durable in front if that has news.
-    fn write(&mut self, saga: SagaId, events: impl IntoIterator<Item = Event>) -> io::Result<Position> {
+    fn write(
+        &mut self,
+        disk: &dyn Disk,
+        saga: SagaId,
+        events: impl IntoIterator<Item = Event>,
+    ) -> io::Result<Position> {
         let mut bytes = Vec::with_capacity(256);
         let mut tag = self.segment.tag;
         let mut encode = |entry: &Entry, bytes: &mut Vec<u8>, at: u64| {
@@ -234,7 +239,7 @@ impl Open {
                 records.clear();
             }
             let seq = records.last().map_or(0, |last| last.seq + 1);
-            let entry = Entry::Saga(SagaRecord { saga, seq, at_ms: wall_ms(), event });
+            let entry = Entry::Saga(SagaRecord { saga, seq, at_ms: disk.wall_ms(), event });
             let at = start + bytes.len() as u64;
             encode(&entry, &mut bytes, at)?;
             if let Entry::Saga(record) = entry {
@@ -244,23 +249,31 @@ impl Open {
         if settled {
             self.live.remove(&saga);
         }
-        write_whole(&self.segment.file, &bytes)?;
+        write_whole(&*self.segment.file, &bytes)?;
         self.segment.tag = tag;
         self.segment.bytes += bytes.len() as u64;
         self.stated_bytes = self.durable_bytes;
         self.written = Position(self.written.0 + bytes.len() as u64);
         Ok(self.written)
     }
+
+    /// Everything up to a position is durable: takes out who waited for that.
+    fn durable_to(&mut self, position: Position) -> Vec<Waiting> {
+        self.durable = position;
+        self.waiting.extract_if(.., |(wanted, _)| *wanted <= position).collect()
+    }
+}
+
+fn answer(waiting: Vec<Waiting>) {
+    for (_, waiter) in waiting {
+        // Its future may have been dropped meanwhile.
+        let _ = waiter.send(());
+    }
 }
 
 /// A short write is a failure: what would follow it could not be told from damage.
-fn write_whole(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    let written = loop {
-        match file.write(bytes) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            other => break other?,
-        }
-    };
+fn write_whole(file: &dyn LogFile, bytes: &[u8]) -> io::Result<()> {
+    let written = file.append(bytes)?;
     if written == bytes.len() {
         Ok(())
     } else {
@@ -290,40 +303,9 @@ impl Shared {
     fn end(&self, open: &mut Open, why: &str) -> LogEnded {
         open.lock = None;
         why.clone_into(&mut open.why_ended);
-        self.durable.send_modify(|durable| durable.ended = true);
-        self.wanted.notify_one();
+        open.waiting.clear();
+        self.sync_wanted.notify_one();
         LogEnded { why: why.to_owned() }
-    }
-
-    /// The sync thread: one `fdatasync` for all who wait, then the next. However it ends, the log ends with it.
-    fn sync_until_ended(&self) {
-        let _ends = EndsWithThread(self);
-        let mut open = self.lock();
-        loop {
-            open = self
-                .wanted
-                .wait_while(open, |open| open.lock.is_some() && open.wanted <= self.durable.borrow().to)
-                .unwrap_or_else(PoisonError::into_inner);
-            if open.lock.is_none() {
-                return;
-            }
-            let (file, to, bytes) = (Arc::clone(&open.file), open.written, open.segment.bytes);
-            drop(open);
-            let synced = file.sync_data();
-            open = self.lock();
-            if open.lock.is_none() {
-                return;
-            }
-            if let Err(e) = synced {
-                self.end(&mut open, &format!("sync failed: {e}"));
-                return;
-            }
-            open.durable_bytes = bytes;
-            self.durable.send_modify(|durable| durable.to = to);
-            if bytes > open.segment_bytes_max {
-                self.rotate(&mut open);
-            }
-        }
     }
 
     /// Goes on in a new segment. Everything written so far is durable by then: what is open in the new segment, the
@@ -331,26 +313,68 @@ impl Shared {
     fn rotate(&self, open: &mut Open) {
         let stories = open.live.values().filter_map(|records| Story::of(records.clone()));
         let stories: Vec<_> = stories.map(Story::condensed).collect();
-        let rotated = open.file.sync_data().map_err(|e| e.to_string()).and_then(|()| {
+        let rotated = open.segment.file.sync_data().map_err(|e| e.to_string()).and_then(|()| {
             let Some(lock) = &open.lock else { return Err("no lock".to_owned()) };
-            let fresh = takeover::rotate(lock, &stories, self.retention).map_err(|e| e.to_string())?;
-            let file = fresh.file.try_clone().map_err(|e| e.to_string())?;
-            Ok((fresh, file))
+            takeover::rotate(lock, &stories, self.keeping.retention).map_err(|e| e.to_string())
         });
         match rotated {
-            Ok((fresh, file)) => {
+            Ok(fresh) => {
                 open.durable_bytes = fresh.bytes;
                 open.stated_bytes = 0;
-                open.segment_bytes_max = fresh.bytes + SEGMENT_BYTES_MAX;
+                open.segment_bytes_max = fresh.bytes + self.keeping.segment_bytes_max;
                 open.segment = fresh;
-                open.file = Arc::new(file);
                 open.live = stories.into_iter().map(|story| (story.saga, story.records)).collect();
-                let to = open.written;
-                self.durable.send_modify(|durable| durable.to = to);
+                answer(open.durable_to(open.written));
             }
             Err(why) => {
                 self.end(open, &format!("rotation failed: {why}"));
             }
+        }
+    }
+}
+
+impl Syncs {
+    /// Waits until somebody waits for a sync; false once the log has ended.
+    pub async fn wanted(&self) -> bool {
+        loop {
+            {
+                let open = self.0.lock();
+                if open.lock.is_none() {
+                    return false;
+                }
+                if open.wanted > open.durable {
+                    return true;
+                }
+            }
+            self.0.sync_wanted.notified().await;
+        }
+    }
+
+    /// Begins a sync of everything written so far; `None` if the log has ended.
+    pub fn begin(&self) -> Option<Syncing> {
+        let open = self.0.lock();
+        open.lock.as_ref()?;
+        Some(Syncing { file: Arc::clone(&open.segment.file), to: open.written, bytes: open.segment.bytes })
+    }
+
+    /// Tells what came of a sync to who waited for it, and goes on in a new segment if this one has grown large. A sync
+    /// that failed ends the log.
+    pub fn finish(&self, sync: Syncing, synced: io::Result<()>) {
+        let mut open = self.0.lock();
+        if open.lock.is_none() {
+            return;
+        }
+        if let Err(e) = synced {
+            self.0.end(&mut open, &format!("sync failed: {e}"));
+            return;
+        }
+        open.durable_bytes = sync.bytes;
+        let answered = open.durable_to(sync.to);
+        let is_large = sync.bytes > open.segment_bytes_max;
+        drop(open);
+        answer(answered);
+        if is_large {
+            self.0.rotate(&mut self.0.lock());
         }
     }
 }

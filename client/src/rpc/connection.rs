@@ -3,7 +3,7 @@
 //! One task owns the stream. It writes what callers hand over, everything that waits in one flush, and reads replies
 //! and hands them to the callers that wait. When the stream ends, either way, every waiting call fails at once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +44,7 @@ struct Shared {
 /// The calls that wait for a reply, for as long as the stream stands.
 #[derive(Default)]
 struct Calls {
-    waiting: HashMap<u64, oneshot::Sender<ReplyBody>>,
+    waiting: BTreeMap<u64, oneshot::Sender<ReplyBody>>,
     /// Why the stream has ended, once it has.
     ended: Option<String>,
 }
@@ -174,6 +174,7 @@ async fn first_of(
     b: impl Future<Output = io::Result<()>>,
 ) -> io::Result<()> {
     tokio::select! {
+        biased;
         ended = a => ended,
         ended = b => ended,
     }

@@ -2,11 +2,12 @@
 //!
 //! Every act takes the lock of the saga's slot: a saga is never driven from two logs. A live owner is named.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use like_protocol::ids::{SagaId, StepId};
 use like_protocol::message::{Ending, Settlement};
 use like_protocol::time::DEADLINE_AHEAD_MAX;
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::run::{Order, Runner};
@@ -139,11 +140,11 @@ pub async fn force(
     if story.as_ref().is_none_or(|story| story.state.is_none()) {
         let begun = Event::Begun(orphan(context));
         runner.log().append(saga, [begun.clone()])?;
-        story = Story::begin(saga, begun);
+        story = Story::begin(saga, context.journal.disk().wall_ms(), begun);
     }
     let Some(mut story) = story else { return Err(AdminError::NotFound(saga)) };
     let leaves_broken = story.state.as_ref().map(|state| broken_by(state, end)).unwrap_or_default();
-    let by_uid = rustix::process::getuid().as_raw();
+    let by_uid = context.origin.uid;
     let forced = Event::Forced { end, reason, by_uid, leaves_broken: leaves_broken.clone() };
     runner.force(&mut story, forced).await?;
     let settled = tokio::time::timeout(wait, runner.settled()).await.is_ok();
@@ -248,7 +249,7 @@ fn orphan(context: &Context) -> Begun {
             .collect(),
         // Its own deadline is not known, but lies no further ahead than this.
         deadline: context.clock.now().deadline_in(DEADLINE_AHEAD_MAX),
-        by_uid: rustix::process::getuid().as_raw(),
+        by_uid: context.origin.uid,
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a runner works with.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use like_protocol::ids::SagaId;
 use like_protocol::time::Clock;
 
-use crate::log::Journal;
+use crate::log::{Journal, Keeping};
 use crate::rpc::Remote;
 use crate::saga::Definitions;
 
@@ -16,9 +17,6 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After how many failures of a compensation in a row an operator is needed.
 pub const ATTENTION_AFTER: u32 = 5;
-
-/// How long what was recorded of ended sagas can be read.
-pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a runner works with. Clones share the participants' connections.
 #[derive(Clone)]
@@ -31,8 +29,26 @@ pub struct Context {
     pub participants: Participants,
     /// The clock by which deadlines pass: the same as the participants'.
     pub clock: Arc<dyn Clock>,
+    /// Who acts through it.
+    pub origin: Origin,
     /// How it behaves.
     pub options: Options,
+}
+
+/// On whose behalf sagas are begun and operators act, and how what is begun is named.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The user id that the log shows.
+    pub uid: u32,
+    /// Names a new saga: never the same name twice, in no process.
+    pub new_saga: fn() -> SagaId,
+}
+
+impl Origin {
+    /// This process: its user, and ids that carry the wall time.
+    pub fn of_this_process() -> Self {
+        Self { uid: rustix::process::getuid().as_raw(), new_saga: SagaId::generate }
+    }
 }
 
 /// How a runner behaves.
@@ -42,20 +58,24 @@ pub struct Options {
     pub attempt_timeout: Duration,
     /// See [`ATTENTION_AFTER`].
     pub attention_after: u32,
-    /// See [`RETENTION`].
-    pub retention: Duration,
+    /// What its log keeps.
+    pub keeping: Keeping,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { attempt_timeout: ATTEMPT_TIMEOUT, attention_after: ATTENTION_AFTER, retention: RETENTION }
+        Self {
+            attempt_timeout: ATTEMPT_TIMEOUT,
+            attention_after: ATTENTION_AFTER,
+            keeping: Keeping::default(),
+        }
     }
 }
 
 /// The services that sagas run against, by role.
 #[derive(Clone, Default)]
 pub struct Participants {
-    by_role: HashMap<&'static str, Arc<Remote>>,
+    by_role: BTreeMap<&'static str, Arc<Remote>>,
 }
 
 impl Participants {
@@ -75,7 +95,7 @@ impl Participants {
         self.by_role.get(role)
     }
 
-    /// All services.
+    /// All services, by their roles.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Remote>> {
         self.by_role.values()
     }

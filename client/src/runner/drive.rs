@@ -103,7 +103,7 @@ impl Driver {
 
     fn carry_out(&mut self, order: Order) -> Result<(), Stop> {
         let forward = lock(&self.state).phase == crate::saga::Phase::Forward;
-        let by_uid = rustix::process::getuid().as_raw();
+        let by_uid = self.runner.context.origin.uid;
         match order {
             Order::Resume { timeout } if forward => {
                 let deadline = self.runner.context.clock.now().deadline_in(timeout);

@@ -1,9 +1,11 @@
 //! Finishes what a dead runner holds, when somebody waits for it: so a lock outlives its holder only until it is wanted.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use like_protocol::ids::SagaId;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::run::{Inner, Order, Runner, lock};
 use crate::log::{JournalError, Owner, Slot, history, owner};
@@ -39,11 +41,12 @@ pub(super) async fn finish_dead(runner: &Arc<Inner>, by: SagaId) -> Option<Owner
     }
     let hunter = Arc::clone(runner);
     // Reading, locking and syncing files: not for a thread that serves connections.
-    let searched = tokio::task::spawn_blocking(move || search(&hunter, by)).await;
-    let (taken, owner) = searched.unwrap_or_else(|panicked| {
+    let (hand_over, found) = oneshot::channel();
+    let work = Box::new(move || drop(hand_over.send(search(&hunter, by))));
+    if let Err(panicked) = runner.context.journal.disk().in_background(work).await {
         tracing::error!("looking for dead runners' sagas failed: {panicked}");
-        (Vec::new(), None)
-    });
+    }
+    let (taken, owner) = found.await.unwrap_or_default();
     for (taken, open) in taken {
         tracing::info!(
             slot = taken.log().slot().number(),

@@ -24,7 +24,7 @@ pub mod run;
 mod settle;
 pub mod watch;
 
-pub use context::{Context, Options, Participants};
+pub use context::{Context, Options, Origin, Participants};
 pub use run::{Order, Outcome, RunError, Runner, StartError};
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 //! definitely; one that was turning back goes on turning back. An operator's [`Order`] can change that for all.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use like_protocol::ids::SagaId;
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::run::{Order, Runner};
@@ -96,7 +97,7 @@ impl Recovery {
                 self.runner.settled().await;
             }
         };
-        let _ = tokio::time::timeout_at(until.into(), done).await;
+        let _ = tokio::time::timeout_at(until, done).await;
     }
 
     /// Whether all that is still driven needs an operator.

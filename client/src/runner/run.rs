@@ -1,6 +1,6 @@
 //! The runner: one slot, its log, and the sagas it drives.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) struct Inner {
     pub log: SagaLog,
     pub settler: Settler,
     /// The sagas that are being driven, and where they stand.
-    active: watch::Sender<HashMap<SagaId, Arc<Mutex<SagaState>>>>,
+    active: watch::Sender<BTreeMap<SagaId, Arc<Mutex<SagaState>>>>,
     tasks: Mutex<JoinSet<()>>,
     pub hunt: Hunt,
 }
@@ -114,7 +114,7 @@ impl Runner {
 
     /// Takes a locked slot over. What is open in it is handed back and not yet driven.
     pub(super) fn over(context: Context, lock: SlotLock) -> Result<(Self, Vec<Story>), JournalError> {
-        let TakenOver { log, open, damage } = log::take_over(lock, context.options.retention)?;
+        let TakenOver { log, open, damage } = log::take_over(lock, context.options.keeping)?;
         for damage in damage {
             tracing::error!(slot = log.slot().number(), sagas = ?damage.sagas, "{damage}");
         }
@@ -156,7 +156,7 @@ impl Runner {
         }
         let participants = self.inner.participants_of(definition.steps(), timeout).await?;
         let begun = self.begun(&definition, params, participants, timeout);
-        let saga = SagaId::generate();
+        let saga = (self.inner.context.origin.new_saga)();
         let patience = timeout + self.inner.context.options.attempt_timeout;
         let (state, ended) = self.begin(saga, begun, definition);
         match tokio::time::timeout(patience, ended).await {
@@ -207,7 +207,7 @@ impl Runner {
     pub(super) async fn force(&self, story: &mut Story, event: Event) -> Result<(), LogEnded> {
         let position = self.inner.log.append(story.saga, [event.clone()])?;
         self.inner.log.durable(position).await?;
-        story.add(log::wall_ms(), event);
+        story.add(self.inner.context.journal.disk().wall_ms(), event);
         if let Some(state) = &story.state {
             self.inner.settle(story.saga, state);
         }
@@ -217,7 +217,7 @@ impl Runner {
     /// Waits until no saga is driven any more: each has ended and been handed to settlement, or can't be driven here.
     pub async fn idle(&self) {
         // The sender lives as long as this runner.
-        let _ = self.inner.active.subscribe().wait_for(HashMap::is_empty).await;
+        let _ = self.inner.active.subscribe().wait_for(BTreeMap::is_empty).await;
     }
 
     /// Waits until everything that has ended is settled.
@@ -304,7 +304,7 @@ impl Runner {
             steps: definition.steps().iter().enumerate().map(planned).collect(),
             participants,
             deadline: self.inner.context.clock.now().deadline_in(timeout),
-            by_uid: rustix::process::getuid().as_raw(),
+            by_uid: self.inner.context.origin.uid,
         }
     }
 }

@@ -9,11 +9,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use like_protocol::ids::SagaId;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::pace::SLOW;

@@ -1,6 +1,6 @@
 //! What a kind of saga is: its steps as a pure function of its parameters.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use like_protocol::message::Payload;
@@ -76,7 +76,7 @@ pub struct DefinitionError {
 /// The kinds of saga that a runner can drive.
 #[derive(Clone, Default)]
 pub struct Definitions {
-    by_kind: HashMap<&'static str, Arc<dyn Definition>>,
+    by_kind: BTreeMap<&'static str, Arc<dyn Definition>>,
 }
 
 impl Definitions {

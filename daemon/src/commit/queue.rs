@@ -49,6 +49,15 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    fn take(&mut self, most: usize) -> Vec<Job> {
+        let count = most.min(self.jobs.len());
+        let jobs: Vec<_> = self.jobs.drain(..count).collect();
+        self.bytes -= jobs.iter().map(|job| bytes_of(&job.request.body)).sum::<usize>();
+        jobs
+    }
+}
+
 /// What came out of the queue.
 #[derive(Debug)]
 pub enum Drained {
@@ -99,10 +108,12 @@ impl Queue {
         if state.jobs.is_empty() && state.closed {
             return Drained::Ended;
         }
-        let count = most.min(state.jobs.len());
-        let jobs: Vec<_> = state.jobs.drain(..count).collect();
-        state.bytes -= jobs.iter().map(|job| bytes_of(&job.request.body)).sum::<usize>();
-        Drained::Jobs(jobs)
+        Drained::Jobs(state.take(most))
+    }
+
+    /// Takes out up to `most` jobs that are there, and waits for none.
+    pub fn drain_now(&self, most: usize) -> Vec<Job> {
+        self.state().take(most)
     }
 
     /// Lets nothing more in. What is in it is still drained.

@@ -75,7 +75,7 @@ impl<D: Domain, S: Store> Writer<D, S> {
     /// # Errors
     /// The store failed. The group at hand is not answered, and nothing after it may be.
     pub fn run(&mut self) -> Result<(), StoreError> {
-        let mut work = Work::begin(self.clock.now());
+        let mut work = self.begin();
         loop {
             let wait = self.idle_wait(&work);
             match self.queue.drain(GROUP_REQUESTS_MAX, wait) {
@@ -84,6 +84,11 @@ impl<D: Domain, S: Store> Writer<D, S> {
             }
             self.beat(&mut work);
         }
+    }
+
+    /// What [`Writer::group`] goes on from.
+    pub fn begin(&self) -> Work {
+        Work::begin(self.clock.now())
     }
 
     /// How long the queue may be waited for: without end, unless a supervisor listens or a record will be due.
@@ -106,8 +111,11 @@ impl<D: Domain, S: Store> Writer<D, S> {
         }
     }
 
-    /// One group: evaluated, made durable, answered.
-    fn group(&mut self, work: &mut Work, jobs: Vec<Job>) -> Result<(), StoreError> {
+    /// One group: evaluated, made durable, answered. One of no requests does what has become due.
+    ///
+    /// # Errors
+    /// The store failed. Nobody of the group is answered, and nothing after it may be.
+    pub fn group(&mut self, work: &mut Work, jobs: Vec<Job>) -> Result<(), StoreError> {
         let now = self.clock.now();
         let storage_low = if jobs.iter().any(needs_space) { self.look_at_space(work) } else { false };
         let moment = Moment { now, storage_low };
@@ -210,7 +218,7 @@ fn needs_space(job: &Job) -> bool {
 }
 
 /// What the writer keeps from group to group.
-struct Work {
+pub struct Work {
     ready_at: Now,
     groups: u64,
     committed: u64,

@@ -79,6 +79,7 @@ where
 {
     let (mut requests, mut replies) = daemon_end(read, write);
     let hello = tokio::select! {
+        biased;
         hello = greet(&mut requests, &mut replies, &service) => hello?,
         () = closed(&mut closing) => return Ok(()),
     };

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use like_client::log::{Journal, history};
 use like_client::rpc::Remote;
-use like_client::runner::{Context, Options, Order, Outcome, Participants, RunError, Runner, recover};
+use like_client::runner::{
+    Context, Options, Order, Origin, Outcome, Participants, RunError, Runner, recover,
+};
 use like_client::saga::{Definition, Definitions, End, Phase, SagaState};
 use like_daemon::service::{Program, main_for};
 use like_protocol::codec;
@@ -92,6 +94,7 @@ pub fn context(socket: &Path, journal: Journal) -> Context {
         definitions: Definitions::new().with(Transfer),
         participants: Participants::new().with(Arc::new(wallet)),
         clock,
+        origin: Origin::of_this_process(),
         options: Options::default(),
     }
 }

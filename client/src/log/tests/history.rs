@@ -106,7 +106,7 @@ fn a_live_end_is_not_damage() {
     let path = slots.dir.path();
     let log = take(path).log;
     tell(&log, saga(9), open_events());
-    let head = *segment::list(&path.join("0")).unwrap().last().unwrap();
+    let head = *segment::list(&RealDisk, &path.join("0")).unwrap().last().unwrap();
     let file = segment::path(&path.join("0"), head);
     let bytes = fs::read(&file).unwrap();
     for cut in 1..200 {
@@ -123,7 +123,8 @@ fn a_live_end_is_not_damage() {
 fn sagas_of_all_slots_come_in_the_order_in_which_they_began() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path()).unwrap();
-    let logs: Vec<_> = (0..3).map(|_| take_over(journal.claim_free().unwrap(), WEEK).unwrap().log).collect();
+    let logs: Vec<_> =
+        (0..3).map(|_| take_over(journal.claim_free().unwrap(), Keeping::default()).unwrap().log).collect();
     for number in 0..9 {
         tell(&logs[number % 3], saga(9 - number as u8), open_events());
     }

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use like_protocol::ids::SagaId;
 use like_protocol::message::Payload;
 
+use super::disk::RealDisk;
 use super::record::{Entry, FIRST_TAG, Header, Place, SagaRecord, encode};
-use super::{Damage, Journal, Position, SagaLog, Story, TakenOver, take_over};
+use super::{Damage, Journal, Keeping, Position, SagaLog, Story, TakenOver, take_over};
 use crate::saga::tests::{begun, done, live, sent};
 use crate::saga::{Begun, End, Event};
 
@@ -131,7 +132,7 @@ fn take_keeping(path: &Path, retention: Duration) -> TakenOver {
         Some(slot) => journal.claim_when_free(slot).unwrap().unwrap(),
         None => journal.claim_free().unwrap(),
     };
-    take_over(lock, retention).unwrap()
+    take_over(lock, Keeping { retention, ..Keeping::default() }).unwrap()
 }
 
 /// Writes a saga's events, one by one.

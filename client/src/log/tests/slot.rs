@@ -10,9 +10,9 @@ use std::sync::{Arc, Barrier, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
+use crate::log::disk::network_file_system;
 use crate::log::owner::owner_of;
 use crate::log::record::{FORMAT_VERSION, HEADER_BYTES};
-use crate::log::slot::network_file_system;
 use crate::log::{JournalError, Slot};
 
 /// Tells a child process what it is to do.

@@ -42,7 +42,7 @@ fn open_at(path: &Path) -> Open {
 }
 
 fn numbers(path: &Path) -> Vec<u64> {
-    segment::list(&path.join("0")).unwrap()
+    segment::list(&RealDisk, &path.join("0")).unwrap()
 }
 
 fn segment_path(path: &Path, number: u64) -> std::path::PathBuf {

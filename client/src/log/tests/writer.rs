@@ -20,7 +20,7 @@ fn numbered(number: u32) -> SagaId {
 }
 
 fn segments(path: &Path) -> Vec<u64> {
-    segment::list(&path.join("0")).unwrap()
+    segment::list(&RealDisk, &path.join("0")).unwrap()
 }
 
 fn all_sagas(path: &Path) -> BTreeMap<SagaId, Story> {
@@ -288,7 +288,7 @@ fn child_whose_files_may_not_grow() {
     fs::write(segment::path(slot.path(), 2), b"unfinished").unwrap();
     let full = vec![0; after as usize];
     assert!(fs::write(path.join("full"), [full.clone(), full].concat()).is_err(), "files may grow");
-    let refused = take_over(lock, WEEK).map(|_| "taken over").unwrap_err();
+    let refused = take_over(lock, Keeping::default()).map(|_| "taken over").unwrap_err();
     assert!(refused.to_string().starts_with("can't write "), "{refused}");
     assert_eq!(segments(path), [1, 2]);
     assert_eq!(history::open_in(&slot).unwrap().len(), appended as usize);

@@ -201,6 +201,7 @@ impl Bench {
             definitions: Definitions::new().with(Pair),
             participants: Participants::new().with(remote(&self.left)).with(remote(&self.right)),
             clock: Arc::clone(&clock),
+            origin: Origin::of_this_process(),
             options: Options { attempt_timeout: SHORT, ..Options::default() },
         }
     }

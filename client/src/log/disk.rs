@@ -1,0 +1,326 @@
+//! What a saga log takes from its host: files and directories, locks that go with their process, wall time, and threads.
+//!
+//! Everything the log does to a disk goes through [`Disk`], so that it can be kept on another one: on one that records
+//! what it is told, or on one that loses power.
+
+use std::fmt::Debug;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rustix::fs::Access;
+
+use super::owner::{self, Owner};
+use super::slot::JournalError;
+use super::writer::Syncs;
+
+/// A host's disk, as a saga log uses it.
+pub trait Disk: Debug + Send + Sync {
+    /// The names in a directory, in any order. Names that are no text are left out.
+    ///
+    /// # Errors
+    /// The directory can't be read.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Whether there is a directory at this path.
+    fn is_directory(&self, path: &Path) -> bool;
+
+    /// Makes a directory for its group, and, if wanted, those above it. Its name is not durable yet.
+    ///
+    /// # Errors
+    /// It can't be made, or is there already and those above it were not wanted.
+    fn make_directory(&self, path: &Path, with_parents: bool) -> io::Result<()>;
+
+    /// Makes durable which names stand in a directory.
+    ///
+    /// # Errors
+    /// The sync failed.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Opens a slot's directory, so that it can be locked. One that could be locked but not written is refused.
+    ///
+    /// # Errors
+    /// It can't be opened or written.
+    fn open_directory(&self, directory: &Path) -> Result<Box<dyn Directory>, JournalError>;
+
+    /// Refuses a journal where locks don't go with their owner.
+    ///
+    /// # Errors
+    /// They don't, or that can't be found out.
+    fn admit(&self, journal: &Path) -> Result<(), JournalError>;
+
+    /// A file's bytes, the first `most` of them if there are more.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>>;
+
+    /// Makes a file that isn't there yet, for appending, and for its directory's group. Its name is not durable yet.
+    ///
+    /// # Errors
+    /// It can't be made.
+    fn create(&self, file: &Path) -> io::Result<Arc<dyn LogFile>>;
+
+    /// Removes a file. That is not durable yet.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    fn remove(&self, file: &Path) -> io::Result<()>;
+
+    /// How long ago a file was written last, by wall time.
+    ///
+    /// # Errors
+    /// That can't be told.
+    fn age(&self, file: &Path) -> io::Result<Duration>;
+
+    /// Wall time in milliseconds since the Unix epoch: what records carry for people, and retention goes by.
+    fn wall_ms(&self) -> u64;
+
+    /// This process, as [`Disk::owner`] names it to others.
+    fn pid(&self) -> u32;
+
+    /// Who holds the lock of a slot's directory, as far as that can be seen.
+    fn owner(&self, directory: &Path) -> Option<Owner>;
+
+    /// Does work that waits for the disk where it holds up nobody else; the future ends with it, or with an error if it
+    /// panicked. Must be called within a tokio runtime.
+    fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>>;
+
+    /// Runs the syncs of a log until it has ended, beside whatever its runner does.
+    ///
+    /// # Errors
+    /// They can't be run.
+    fn run_syncs(&self, syncs: Syncs) -> io::Result<()>;
+}
+
+/// A slot's directory that was opened. Dropping it, or the end of its process, gives its lock back.
+pub trait Directory: Debug + Send + Sync {
+    /// Takes its lock if that is free.
+    ///
+    /// # Errors
+    /// Locking failed.
+    fn try_lock(&self) -> io::Result<bool>;
+
+    /// Waits until its lock is free, and takes it.
+    ///
+    /// # Errors
+    /// Locking failed.
+    fn lock(&self) -> io::Result<()>;
+
+    /// Whether it is still what stands at this path.
+    ///
+    /// # Errors
+    /// The directory itself can't be looked at.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
+
+    /// Makes durable which names stand in it.
+    ///
+    /// # Errors
+    /// The sync failed.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A segment's file, open for appending.
+pub trait LogFile: Debug + Send + Sync {
+    /// Appends by one write, and says how many of the bytes were written.
+    ///
+    /// # Errors
+    /// Nothing was written.
+    fn append(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Makes everything durable that was appended before.
+    ///
+    /// # Errors
+    /// The sync failed. What of it is on disk can't be found out any more, by another sync neither.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes everything durable, the file's mode included.
+    ///
+    /// # Errors
+    /// As for [`LogFile::sync_data`].
+    fn sync_all(&self) -> io::Result<()>;
+}
+
+/// The journal and its slots are for their group, whatever the umask is. The set-group-id bit, which makes what is made
+/// in them the group's too, is inherited from the directory above (a sandbox may forbid to set it).
+const DIRECTORY_MODE: u32 = 0o770;
+
+/// Segments are group-writable whatever the umask is: whoever may use the journal may finish what stands in it.
+const SEGMENT_MODE: u32 = 0o660;
+
+/// This host's disk.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
+    fn make_directory(&self, path: &Path, with_parents: bool) -> io::Result<()> {
+        DirBuilder::new().recursive(with_parents).mode(DIRECTORY_MODE).create(path)?;
+        let mode = fs::metadata(path)?.mode();
+        if mode & DIRECTORY_MODE == DIRECTORY_MODE {
+            return Ok(());
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode | DIRECTORY_MODE))
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+
+    fn open_directory(&self, directory: &Path) -> Result<Box<dyn Directory>, JournalError> {
+        rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|e| JournalError::io("write in", directory, e.into()))?;
+        let opened = File::open(directory).map_err(|e| JournalError::io("open", directory, e))?;
+        Ok(Box::new(opened))
+    }
+
+    fn admit(&self, journal: &Path) -> Result<(), JournalError> {
+        let stat = rustix::fs::statfs(journal).map_err(|e| JournalError::io("look at", journal, e.into()))?;
+        let magic = stat.f_type as u64 & 0xffff_ffff;
+        match network_file_system(magic) {
+            Some(name) => Err(JournalError::NetworkFileSystem { path: journal.to_owned(), name }),
+            None => Ok(()),
+        }
+    }
+
+    fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>> {
+        let Some(most) = most else { return fs::read(file) };
+        let mut bytes = Vec::with_capacity(most);
+        File::open(file)?.take(most as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn create(&self, file: &Path) -> io::Result<Arc<dyn LogFile>> {
+        let created = OpenOptions::new().append(true).create_new(true).mode(SEGMENT_MODE).open(file)?;
+        created.set_permissions(fs::Permissions::from_mode(SEGMENT_MODE))?;
+        Ok(Arc::new(created))
+    }
+
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        fs::remove_file(file)
+    }
+
+    fn age(&self, file: &Path) -> io::Result<Duration> {
+        let written = fs::metadata(file)?.modified()?;
+        SystemTime::now().duration_since(written).map_err(io::Error::other)
+    }
+
+    fn wall_ms(&self) -> u64 {
+        wall_ms()
+    }
+
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn owner(&self, directory: &Path) -> Option<Owner> {
+        owner::holder_of(directory)
+    }
+
+    fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>> {
+        tokio::task::spawn_blocking(work).map(|done| done.map_err(|panicked| panicked.to_string())).boxed()
+    }
+
+    /// A sync holds its thread up, so it has one of its own.
+    fn run_syncs(&self, syncs: Syncs) -> io::Result<()> {
+        let thread = std::thread::Builder::new().name("saga-log-sync".to_owned());
+        thread.spawn(move || {
+            while futures::executor::block_on(syncs.wanted()) {
+                if let Some(sync) = syncs.begin() {
+                    let synced = sync.file().sync_data();
+                    syncs.finish(sync, synced);
+                }
+            }
+        })?;
+        Ok(())
+    }
+}
+
+impl Directory for File {
+    fn try_lock(&self) -> io::Result<bool> {
+        match File::try_lock(self) {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        loop {
+            match File::lock(self) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                locked => return locked,
+            }
+        }
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let held = self.metadata()?;
+        Ok(fs::metadata(path).is_ok_and(|seen| (seen.dev(), seen.ino()) == (held.dev(), held.ino())))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+impl LogFile for File {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut file = self;
+        loop {
+            match file.write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                written => return written,
+            }
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        File::sync_all(self)
+    }
+}
+
+/// This host's wall time in milliseconds since the Unix epoch.
+pub fn wall_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Network file systems that Linux mounts, by their magic numbers: there `flock` may be local, emulated or leased.
+const NETWORK_FILE_SYSTEMS: [(u64, &str); 10] = [
+    (0x6969, "nfs"),
+    (0x517b, "smb"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb2"),
+    (0x0102_1997, "9p"),
+    (0x5346_414f, "afs"),
+    (0x6b41_4653, "kafs"),
+    (0x00c3_6400, "ceph"),
+    (0x0116_1970, "gfs2"),
+    (0x0bd0_0bd0, "lustre"),
+];
+
+/// The name of the network file system with this magic number, if it is one.
+pub(super) fn network_file_system(magic: u64) -> Option<&'static str> {
+    NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
+}
