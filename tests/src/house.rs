@@ -104,6 +104,11 @@ impl House {
         self.path().join(format!("{}.sock", service.role()))
     }
 
+    /// Where a service keeps its store.
+    pub fn data(&self, service: Service) -> PathBuf {
+        self.path().join(format!("{}-data", service.role()))
+    }
+
     /// Where the journal is.
     pub fn journal(&self) -> PathBuf {
         self.path().join(format!("journal-{}", self.page))
@@ -127,10 +132,18 @@ impl House {
     /// # Panics
     /// It does not.
     pub fn start_with(&mut self, service: Service, faults: &[Fault]) -> Armed {
+        let marks = self.path().to_owned();
+        self.start_prepared(service, |command| Armed::arm(command, &marks, faults))
+    }
+
+    /// Starts a daemon whose command is prepared first, and waits until it serves.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn start_prepared<T>(&mut self, service: Service, prepare: impl FnOnce(&mut Command) -> T) -> T {
         let mut command = program(&self.program, service.program());
-        let data = self.path().join(format!("{}-data", service.role()));
-        command.arg("--socket").arg(self.socket(service)).arg("--data").arg(data);
-        let armed = Armed::arm(&mut command, self.path(), faults);
+        command.arg("--socket").arg(self.socket(service)).arg("--data").arg(self.data(service));
+        let prepared = prepare(&mut command);
         let log = self.path().join(format!("{}.log", service.role()));
         let mut daemon = Running::start_logged(&mut command, &log);
         let socket = self.socket(service);
@@ -139,7 +152,7 @@ impl House {
             UnixStream::connect(&socket).ok()
         });
         *self.slot(service) = Some(daemon);
-        armed
+        prepared
     }
 
     fn slot(&mut self, service: Service) -> &mut Option<Running> {

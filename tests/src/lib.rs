@@ -2,6 +2,7 @@
 //!
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
 //! * [`matrix`]: processes that die at every point they pass, in every scenario.
+//! * [`power`]: power loss on real bytes, and faults of the disk in real processes.
 //! * [`promises`]: what must hold after any crash, checked from outside by `likectl` alone.
 //! * [`random`]: random numbers that a seed repeats.
 //! * [`source`]: the source as architecture rules look at it.
@@ -12,6 +13,7 @@
 
 pub mod house;
 pub mod matrix;
+pub mod power;
 pub mod process;
 pub mod promises;
 pub mod random;
