@@ -7,6 +7,10 @@
 //! (the `fail` crate's syntax, so `2*off->1*return(kill)` dies at the third passage). Before a process dies or stops
 //! it appends the point's name to the file that `LIKE_FAILPOINT_MARK` names: the proof that the fault fired. One that
 //! only passes leaves its mark as well: so a test learns how often a process comes by.
+//!
+//! A process that runs for many tests is told later: armed with `return(ask)` it leaves its mark at every passage and looks
+//! into the file that `LIKE_FAILPOINT_ORDERS` names. A line `group-synced 7 kill` there (or `stop`) is meant for the
+//! seventh passage of that point in the life of the process.
 
 /// Every point between two durable actions of a runner or a daemon, in the order in which a saga's life passes them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -148,12 +152,25 @@ fn fired(point: Failpoint) -> Option<String> {
 #[cfg(feature = "failpoints")]
 mod armed {
     use std::io::Write;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use rustix::process::{Signal, getpid, kill_process};
 
     use super::Failpoint;
 
-    /// Leaves the mark, then dies (`return(kill)`) or stops (`return(stop)`) at once, or goes on (`return(pass)`).
+    /// How often each point has been passed by a process that asks.
+    static PASSED: [AtomicU32; Failpoint::ALL.len()] = [const { AtomicU32::new(0) }; Failpoint::ALL.len()];
+
+    /// What the file of orders says for the passage that is just being made, if anything.
+    fn ordered(point: Failpoint) -> Option<String> {
+        let passage = PASSED[point as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        let orders = std::fs::read_to_string(std::env::var_os("LIKE_FAILPOINT_ORDERS")?).ok()?;
+        let meant = format!("{} {passage} ", point.name());
+        orders.lines().find_map(|order| order.strip_prefix(&meant)).map(str::to_owned)
+    }
+
+    /// Leaves the mark, then dies (`return(kill)`) or stops (`return(stop)`) at once, or goes on (`return(pass)`), or
+    /// does what it is told for this passage (`return(ask)`).
     pub(super) fn strike(point: Failpoint, how: &str) {
         if let Some(path) = std::env::var_os("LIKE_FAILPOINT_MARK") {
             let marked = std::fs::OpenOptions::new().create(true).append(true).open(&path);
@@ -161,7 +178,8 @@ mod armed {
                 eprintln!("failpoint {}: can't leave a mark in {path:?}: {e}", point.name());
             }
         }
-        let signal = match how {
+        let told = (how == "ask").then(|| ordered(point).unwrap_or_else(|| "pass".to_owned()));
+        let signal = match told.as_deref().unwrap_or(how) {
             "pass" => return,
             "stop" => Signal::STOP,
             _ => Signal::KILL,

@@ -162,6 +162,14 @@ impl House {
         }
     }
 
+    /// A daemon's process.
+    ///
+    /// # Panics
+    /// It was not started.
+    pub fn process(&mut self, service: Service) -> &mut Running {
+        self.slot(service).as_mut().expect("the daemon was started")
+    }
+
     fn daemon(&self, service: Service) -> &Running {
         let daemon = match service {
             Service::Article => &self.article,

@@ -1,7 +1,7 @@
 //! What the tests of the whole share: real processes in a throwaway directory.
 //!
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
-//! * [`matrix`]: processes that die at every point they pass, in every scenario.
+//! * [`matrix`]: processes that are killed or stopped wherever they stand, in every scenario.
 //! * [`power`]: power loss on real bytes, and faults of the disk in real processes.
 //! * [`promises`]: what must hold after any crash, checked from outside by `likectl` alone.
 //! * [`random`]: random numbers that a seed repeats.

@@ -1,12 +1,13 @@
 //! Child processes that can't outlive their test, and faults that prove that they fired.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use like_protocol::failpoint::Failpoint;
@@ -40,6 +41,8 @@ pub enum Fault {
     Stop(Failpoint, u32),
     /// Leave a mark at every passage and go on.
     Pass(Failpoint),
+    /// Leave a mark at every passage, and do what [`Armed::order`] has said for it.
+    Ask(Failpoint),
 }
 
 impl Fault {
@@ -48,6 +51,7 @@ impl Fault {
             Self::Kill(point, passage) => (point, passage, "kill"),
             Self::Stop(point, passage) => (point, passage, "stop"),
             Self::Pass(point) => return format!("{}=return(pass)", point.name()),
+            Self::Ask(point) => return format!("{}=return(ask)", point.name()),
         };
         let skip = passage - 1;
         let before = if skip == 0 { String::new() } else { format!("{skip}*off->") };
@@ -56,7 +60,7 @@ impl Fault {
 
     fn point(self) -> Failpoint {
         match self {
-            Self::Kill(point, _) | Self::Stop(point, _) | Self::Pass(point) => point,
+            Self::Kill(point, _) | Self::Stop(point, _) | Self::Pass(point) | Self::Ask(point) => point,
         }
     }
 }
@@ -66,6 +70,39 @@ impl Fault {
 pub struct Armed {
     faults: Vec<Fault>,
     mark: PathBuf,
+    orders: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+/// The marks that were read so far.
+#[derive(Default, Debug)]
+struct Seen {
+    bytes: u64,
+    counts: HashMap<String, u32>,
+}
+
+impl Seen {
+    /// Reads what is new; of the last line nothing before it is whole.
+    fn read_on(&mut self, marks: &Path) -> std::io::Result<()> {
+        let mut file = fs::File::open(marks)?;
+        file.seek(SeekFrom::Start(self.bytes))?;
+        let mut news = String::new();
+        file.read_to_string(&mut news)?;
+        for mark in news.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            self.bytes += mark.len() as u64 + 1;
+            *self.counts.entry(mark.to_owned()).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+/// What a process that asks is told to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Die by SIGKILL.
+    Kill,
+    /// Stop by SIGSTOP.
+    Stop,
 }
 
 impl Armed {
@@ -75,8 +112,27 @@ impl Armed {
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mark = directory.join(format!("mark-{number}"));
         let specs: Vec<_> = faults.iter().map(|fault| fault.spec()).collect();
+        let orders = directory.join(format!("orders-{number}"));
         command.env("FAILPOINTS", specs.join(";")).env("LIKE_FAILPOINT_MARK", &mark);
-        Self { faults: faults.to_vec(), mark }
+        command.env("LIKE_FAILPOINT_ORDERS", &orders);
+        Self { faults: faults.to_vec(), mark, orders, seen: Mutex::default() }
+    }
+
+    /// Tells a process that asks at this point what to do at its n-th passage in all. Any earlier order is forgotten.
+    ///
+    /// # Panics
+    /// The order can't be written.
+    pub fn order(&self, point: Failpoint, passage: u32, order: Order) {
+        let what = if order == Order::Kill { "kill" } else { "stop" };
+        // By a rename, so that a process never reads half an order.
+        let draft = self.orders.with_extension("draft");
+        fs::write(&draft, format!("{} {passage} {what}\n", point.name())).expect("an order");
+        fs::rename(&draft, &self.orders).expect("an order");
+    }
+
+    /// Takes an order back.
+    pub fn forget_order(&self) {
+        let _none_was_given = fs::remove_file(&self.orders);
     }
 
     /// Whether a fault has fired.
@@ -86,8 +142,9 @@ impl Armed {
 
     /// How often a fault has left its mark.
     pub fn marks(&self, point: Failpoint) -> u32 {
-        let marks = fs::read_to_string(&self.mark).unwrap_or_default();
-        marks.lines().filter(|mark| *mark == point.name()).count() as u32
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let _nobody_has_left_one_yet = seen.read_on(&self.mark);
+        seen.counts.get(point.name()).copied().unwrap_or(0)
     }
 
     /// Whether all of them have.

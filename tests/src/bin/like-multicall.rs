@@ -1,11 +1,11 @@
 //! All programs in one: the first argument says which. For `cargo demo` and for tests, which so need no other
-//! package's binaries.
+//! package's binaries; and the long searches among them, as commands.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use like_tests::wallet;
+use like_tests::{matrix, wallet};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
@@ -15,6 +15,10 @@ fn main() -> ExitCode {
         "like-articled" => like_daemon::cli::article_main(),
         "like-userd" => like_daemon::cli::user_main(),
         "man" => man(arguments.nth(1)),
+        "crash-matrix" => {
+            let Ok(program) = std::env::current_exe() else { return ExitCode::FAILURE };
+            matrix::program::main(program, arguments.filter_map(|word| word.into_string().ok()))
+        }
         other => {
             let rest: Vec<_> = arguments.skip(1).filter_map(|word| word.into_string().ok()).collect();
             wallet::program::main(other, &rest).unwrap_or_else(usage)

@@ -1,26 +1,39 @@
 //! Likes as the crash matrix sees them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use like_client::likes::{self, ArticleService, Likes as Acts, UserService};
+use like_client::log::Story;
+use like_client::runner::{Context, Runner};
+use like_protocol::ids::SagaId;
+use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
-use super::{Mode, Whose, World};
+use super::case::Mode;
+use super::{Whose, World, daemon_faults};
 use crate::house::{House, Service};
-use crate::process::{Armed, Ended, Fault};
+use crate::process::{Armed, Ended, Running};
 use crate::promises;
 
 /// The users that come along later are another range of ids.
 const SUCCESSORS: u64 = 1_000_000;
 
+/// How long anything may take that this process asks of a daemon.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A house, and the article and user that a case is about.
 #[derive(Debug)]
 pub struct Likes {
     house: House,
+    armed: [Armed; 2],
     scenario: Scenario,
     /// The article's id and the user's.
     id: u64,
-    rival: Option<String>,
+    rival: Option<SagaId>,
+    runtime: Runtime,
 }
 
 /// What a user does.
@@ -36,37 +49,103 @@ pub enum Scenario {
     BeatenUnlike,
 }
 
+/// The two services, asked by this process.
+struct Asked {
+    articles: ArticleService,
+    users: UserService,
+    context: Context,
+}
+
 impl Likes {
     fn liked_before(&self) -> bool {
         matches!(self.scenario, Scenario::Unlike | Scenario::BeatenUnlike)
     }
 
     /// `like` or `unlike` with the stage's article.
-    fn act(&self, act: &str, user: u64) -> Command {
+    fn act(&self, act: &str, user: u64, timeout: Duration) -> Command {
         let (article, user) = (self.id.to_string(), user.to_string());
-        self.house.command(&["--json", "--timeout", "20s", act, &article, "--user", &user])
+        let timeout = format!("{}ms", timeout.as_millis());
+        self.house.command(&["--json", "--timeout", &timeout, act, &article, "--user", &user])
     }
 
-    #[track_caller]
-    fn acts(&self, act: &str, likes: u64) {
-        let answer = Ended::of(&mut self.act(act, self.id)).expect_code(0).json();
-        assert_eq!(answer["current_likes"], likes, "{answer}");
+    /// New connections every time: daemons come and go.
+    fn asked(&self) -> Asked {
+        let context = self.house.context();
+        let remote = |role| context.participants.find(role).expect("a service").clone();
+        let articles = ArticleService::new(remote(ARTICLE_ROLE), PATIENCE);
+        let users = UserService::new(remote(USER_ROLE), PATIENCE);
+        Asked { articles, users, context }
     }
+
+    /// Likes or unlikes in this process, one after the other: the sagas.
+    fn acts(&self, acts: &[(&str, u64)]) -> Vec<SagaId> {
+        let (user, article) = (UserId(self.id), ArticleId(self.id));
+        self.runtime.block_on(async {
+            let Asked { articles, users, context } = self.asked();
+            let runner = Runner::start(context).expect("a slot");
+            let service = Acts::new(runner.clone(), articles, users);
+            let mut sagas = Vec::new();
+            for (act, likes) in acts {
+                let (saga, current) = if *act == "like" {
+                    let answer = service.like(user, article, None, PATIENCE).await.expect("a like");
+                    (answer.saga, answer.current_likes)
+                } else {
+                    let answer = service.unlike(user, article, None, PATIENCE).await.expect("an unlike");
+                    (answer.saga, answer.current_likes)
+                };
+                assert_eq!(current, Some(*likes), "{act}");
+                sagas.push(saga);
+            }
+            runner.close(PATIENCE).await;
+            sagas
+        })
+    }
+
+    /// Whether the user likes the article, how many do by the count, and by the records.
+    fn rows(&self) -> (bool, u64, u64) {
+        let (user, article) = (UserId(self.id), ArticleId(self.id));
+        self.runtime.block_on(async {
+            let Asked { articles, users, .. } = self.asked();
+            let article_row = articles.show(article).await.expect("an article");
+            assert_eq!(article_row.unsettled, 0, "{article_row:?}");
+            let of_user = users.likes_of(user, None, 100).await.expect("a page");
+            let of_article = users.likers_of(article, None, 100).await.expect("a page");
+            assert!(
+                of_user.iter().chain(&of_article).all(|record| !record.pending),
+                "{of_user:?} {of_article:?}"
+            );
+            let liked = of_user.iter().filter(|record| record.article == article).count();
+            assert!(liked <= 1, "liked more than once: {of_user:?}");
+            (liked == 1, article_row.likes, of_article.len() as u64)
+        })
+    }
+}
+
+fn index(service: Service) -> usize {
+    usize::from(service == Service::User)
 }
 
 impl World for Likes {
     type Scenario = Scenario;
     type Service = Service;
+    const NAME: &'static str = "likes";
     const SCENARIOS: &'static [Scenario] =
         &[Scenario::Like, Scenario::BeatenLike, Scenario::Unlike, Scenario::BeatenUnlike];
     const SERVICES: &'static [Service] = &Service::BOTH;
 
     fn open(program: &Path) -> Self {
-        Self { house: House::open(program), scenario: Scenario::Like, id: 0, rival: None }
+        let mut house = House::closed(program);
+        let armed = Service::BOTH.map(|service| house.start_with(service, &daemon_faults()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        Self { house, armed, scenario: Scenario::Like, id: 0, rival: None, runtime }
     }
 
     fn path(&self) -> &Path {
         self.house.path()
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.house.journal()
     }
 
     fn turns_back(scenario: Scenario) -> bool {
@@ -81,59 +160,54 @@ impl World for Likes {
         self.scenario = scenario;
         self.id += 1;
         self.rival = None;
-        self.house.article(self.id);
+        let asked = self.asked();
+        let created = asked.articles.create(Some(ArticleId(self.id)), "A title".to_owned());
+        self.runtime.block_on(created).expect("an article");
         if self.liked_before() {
-            self.acts("like", 1);
+            self.acts(&[("like", 1)]);
         }
         self.house.turn_page();
     }
 
-    fn victim(&self) -> Command {
-        self.act(if self.liked_before() { "unlike" } else { "like" }, self.id)
+    fn victim(&self, timeout: Duration) -> Command {
+        self.act(if self.liked_before() { "unlike" } else { "like" }, self.id, timeout)
     }
 
     fn beat_victim(&mut self) {
-        let answer = Ended::of(&mut self.victim()).expect_code(0).json();
-        self.rival = Some(answer["saga_id"].as_str().expect("a saga").to_owned());
+        let act = if self.liked_before() { ("unlike", 0) } else { ("like", 1) };
+        self.rival = self.acts(&[act]).pop();
     }
 
     fn successor(&self) -> Command {
-        self.act("like", self.id + SUCCESSORS)
+        self.act("like", self.id + SUCCESSORS, PATIENCE)
     }
 
     fn recovery(&self, mode: Mode) -> Command {
         self.house.command(&[&["--json", "--timeout", "30s", "recover"], mode.flag()].concat())
     }
 
-    fn restart(&mut self, service: Service, faults: &[Fault]) -> Armed {
-        if self.house.runs(service) {
-            self.house.stop(service);
+    fn process(&mut self, service: Service) -> &mut Running {
+        self.house.process(service)
+    }
+
+    fn armed(&self, service: Service) -> &Armed {
+        &self.armed[index(service)]
+    }
+
+    fn start(&mut self, service: Service) {
+        self.armed[index(service)] = self.house.start_with(service, &daemon_faults());
+    }
+
+    fn whose(&self, story: &Story) -> Whose {
+        let begun = &story.state.as_ref().expect("nothing is damaged").begun;
+        let definitions = likes::definitions();
+        let definition = definitions.find(&begun.kind, begun.version).expect("a like or an unlike");
+        let subject = definition.subject(&begun.params).expect("its parameters");
+        match subject.iter().find(|(name, _)| *name == "user_id") {
+            _ if Some(story.saga) == self.rival => Whose::Rival,
+            Some((_, user)) if *user == self.id => Whose::Victim,
+            _ => Whose::Successor,
         }
-        self.house.start_with(service, faults)
-    }
-
-    fn has_died(&mut self, service: Service) -> bool {
-        self.house.has_died(service)
-    }
-
-    fn bury(&mut self, service: Service) -> Ended {
-        self.house.await_death(service)
-    }
-
-    fn sagas(&self) -> Vec<(Whose, String)> {
-        if !self.house.journal().exists() {
-            return Vec::new();
-        }
-        let sagas = self.house.json(&["saga", "list"]);
-        let told = |saga: &Value| {
-            let whose = match saga["saga_id"].as_str() {
-                id if id == self.rival.as_deref() => Whose::Rival,
-                _ if saga["user_id"] == self.id => Whose::Victim,
-                _ => Whose::Successor,
-            };
-            (whose, saga["state"].as_str().expect("a state").to_owned())
-        };
-        sagas.as_array().expect("a list").iter().map(told).collect()
     }
 
     fn acknowledged(victim: &Ended) -> bool {
@@ -141,27 +215,29 @@ impl World for Likes {
     }
 
     fn check(&self, victim_completed: bool, successor_completed: bool) {
-        let liked = match self.scenario {
+        let expected = match self.scenario {
             Scenario::Like => victim_completed,
             Scenario::BeatenLike => true,
             Scenario::Unlike => !victim_completed,
             Scenario::BeatenUnlike => false,
         };
-        assert_eq!(promises::likes_at_most_once(&self.house, self.id, self.id), liked);
+        let (liked, likes, records) = self.rows();
+        assert_eq!(liked, expected, "whether the user likes the article");
         let expected = u64::from(liked) + u64::from(successor_completed);
-        assert_eq!(self.house.likes(self.id), expected, "likes");
-        assert_eq!(self.house.records(self.id) as u64, expected, "like records");
-        promises::no_drift(&self.house);
+        assert_eq!((likes, records), (expected, expected), "likes and like records");
     }
 
     fn use_again(&self, _: bool) {
-        let likes = self.house.likes(self.id);
-        if promises::likes_at_most_once(&self.house, self.id, self.id) {
-            self.acts("unlike", likes - 1);
-            self.acts("like", likes);
+        let (liked, likes, _) = self.rows();
+        if liked {
+            self.acts(&[("unlike", likes - 1), ("like", likes)]);
         } else {
-            self.acts("like", likes + 1);
-            self.acts("unlike", likes);
+            self.acts(&[("like", likes + 1), ("unlike", likes)]);
         }
+    }
+
+    fn close(&self) {
+        promises::every_saga_has_ended(&self.house);
+        promises::no_drift(&self.house);
     }
 }

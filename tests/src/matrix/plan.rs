@@ -1,117 +1,127 @@
-//! Which cases there are: every passage of every point in every scenario, found by looking at a run in which nothing
-//! fails.
+//! Which cases there are: every passage of every point in every scenario, found by looking at runs in which nothing
+//! fails; and for second crashes, by looking at what whoever takes over passes.
 
-use like_protocol::failpoint::Failpoint;
+use std::collections::HashSet;
 
-use super::{At, Case, Mode, Taker, World, play};
-use crate::process::{Armed, Ended, Fault};
+use super::case::{Case, First, How, Passage, Process, Taker};
+use super::{World, first};
 
-/// Where a first runner dies before somebody takes over, unless the plan is full: when the log does not know yet what
-/// was done, or undone, and when nobody knows of the end.
-const FIRST_DEATHS: [Failpoint; 3] =
-    [Failpoint::ActionReplied, Failpoint::CompensationReplied, Failpoint::EndWritten];
+/// A scenario, and every passage that is made in it.
+#[derive(Debug)]
+pub struct Ground<W: World> {
+    scenario: W::Scenario,
+    passages: Vec<Passage<W::Service>>,
+}
 
-/// Who may take over besides recovery as it is commonly run.
-const TAKERS: [Taker; 3] =
-    [Taker::Successor, Taker::Recovery(Mode::Compensate), Taker::Recovery(Mode::Resume)];
+/// Looks at each scenario once.
+///
+/// # Panics
+/// A victim that nothing happens to does not end as it should.
+pub fn survey<W: World>(world: &mut W) -> Vec<Ground<W>> {
+    let look = |&scenario: &W::Scenario| {
+        world.set(scenario);
+        let (ended, passages) = first::watch(world, scenario);
+        let codes: &[i32] = if W::turns_back(scenario) { &[4, 5] } else { &[0] };
+        assert!(ended.code().is_some_and(|code| codes.contains(&code)), "{ended:?}");
+        Ground { scenario, passages }
+    };
+    W::SCENARIOS.iter().map(look).collect()
+}
 
-/// Who may finish what a daemon's death has interrupted: its runner itself, or recovery.
-const FINISHERS: [Option<Mode>; 4] = [None, Some(Mode::GoOn), Some(Mode::Compensate), Some(Mode::Resume)];
+/// Every process of a world, struck in every way.
+fn blows<W: World>() -> Vec<(Process<W::Service>, How)> {
+    let daemons = W::SERVICES.iter().map(|service| Process::Daemon(*service));
+    let all: Vec<_> = [Process::Runner].into_iter().chain(daemons).collect();
+    all.iter().flat_map(|whom| How::ALL.map(|how| (*whom, how))).collect()
+}
 
-/// All cases, or a covering part of them.
-pub fn cases<W: World>(world: &mut W, full: bool) -> Vec<Case<W>> {
-    let mut modes = InTurn { all: &Mode::ALL, full, turn: 0 };
-    let mut takers = InTurn { all: &TAKERS, full, turn: 0 };
-    let mut finishers = InTurn { all: &FINISHERS, full, turn: 0 };
+/// The whole product of first faults and who takes over: every passage in every scenario, whoever is struck however.
+pub fn product<W: World>(grounds: &[Ground<W>]) -> Vec<Case<W>> {
     let mut cases = Vec::new();
-    for &scenario in W::SCENARIOS {
-        let deaths = runner_deaths(world, scenario);
-        for &at in &deaths {
-            cases.extend(modes.next().iter().map(|&mode| Case::Runner { scenario, at, mode }));
-        }
-        for &at in deaths.iter().filter(|at| full || is_first_death(**at, &deaths)) {
-            // Recovery as it is commonly run is always among those who take over.
-            let others = takers.next().iter();
-            for &taker in [Taker::Recovery(Mode::GoOn)].iter().chain(others) {
-                for then in taker_deaths(world, scenario, at, taker) {
-                    let modes = modes.next().iter();
-                    cases.extend(modes.map(|&mode| Case::Takeover { scenario, at, taker, then, mode }));
-                }
-            }
-        }
-        for &service in W::SERVICES {
-            for at in daemon_deaths(world, scenario, service) {
-                let finishers = finishers.next().iter();
-                cases.extend(finishers.map(|&recovered| Case::Daemon { scenario, service, at, recovered }));
+    for Ground { scenario, passages } in grounds {
+        for at in passages {
+            for (whom, how) in blows::<W>() {
+                let first = First { at: *at, whom, how };
+                let takers = Taker::after(&whom, how).into_iter();
+                cases.extend(takers.map(|taker| Case { scenario: *scenario, first, taker, second: None }));
             }
         }
     }
     cases
 }
 
-/// All of something every time, or one after the other.
-struct InTurn<T: 'static> {
-    all: &'static [T],
-    full: bool,
-    turn: usize,
+/// A passage in its scenario.
+type Placed<W> = (<W as World>::Scenario, Passage<<W as World>::Service>);
+
+/// How much a covering part covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cover {
+    /// Every point, whoever is struck however, recovered in every mode.
+    Modes,
+    /// The same, but the modes take turns.
+    Kinds,
 }
 
-impl<T> InTurn<T> {
-    fn next(&mut self) -> &'static [T] {
-        if self.full {
-            return self.all;
+/// A covering part of the product. Scenarios and passages take turns, and so do those who finish besides recovery.
+pub fn covering<W: World>(grounds: &[Ground<W>], cover: Cover) -> Vec<Case<W>> {
+    let all: Vec<_> = grounds.iter().flat_map(|g| g.passages.iter().map(|at| (g.scenario, *at))).collect();
+    let mut points: Vec<Vec<Placed<W>>> = Vec::new();
+    for (scenario, at) in all {
+        match points.iter_mut().find(|point| (point[0].1.by, point[0].1.point) == (at.by, at.point)) {
+            Some(point) => point.push((scenario, at)),
+            None => points.push(vec![(scenario, at)]),
         }
-        let turn = self.turn % self.all.len();
-        self.turn += 1;
-        &self.all[turn..=turn]
+    }
+    let mut cases = Vec::new();
+    for (turn, point) in points.iter().enumerate() {
+        let mut places = point.iter().cycle().skip(turn % point.len());
+        for (number, (whom, how)) in blows::<W>().into_iter().enumerate() {
+            let takers = Taker::after(&whom, how);
+            let whose_turn = takers[(turn + number) % takers.len()];
+            let plays = |taker: &Taker| {
+                *taker == whose_turn || (cover == Cover::Modes && matches!(taker, Taker::Recovery(_)))
+            };
+            for taker in takers.into_iter().filter(plays) {
+                let Some((scenario, at)) = places.next().copied() else { break };
+                cases.push(Case { scenario, first: First { at, whom, how }, taker, second: None });
+            }
+        }
+    }
+    cases
+}
+
+/// A case, and what was passed after its first fault: where a second crash may come.
+pub type Looked<W> = (Case<W>, Vec<Passage<<W as World>::Service>>);
+
+/// Second crashes that cover, pairwise, the point of the second crash with: the kind of the first fault, who takes over,
+/// and, with every mode, the point of the first fault.
+pub fn pairwise<W: World>(looked: &[Looked<W>], cover: Cover) -> Vec<Case<W>> {
+    let mut covered = HashSet::new();
+    let mut cases: Vec<Case<W>> = Vec::new();
+    loop {
+        let before = cases.len();
+        for (case, passages) in looked {
+            let fresh = |second: &&Passage<W::Service>| {
+                let pairs = pairs(&case.then(**second), cover);
+                pairs.iter().filter(|pair| !covered.contains(*pair)).count()
+            };
+            let Some(best) = passages.iter().max_by_key(fresh).filter(|best| fresh(best) > 0) else {
+                continue;
+            };
+            let chosen = case.then(*best);
+            covered.extend(pairs(&chosen, cover));
+            cases.push(chosen);
+        }
+        if cases.len() == before {
+            return cases;
+        }
     }
 }
 
-/// Of several passages of a point the last one, where most has happened.
-fn is_first_death(at: At, deaths: &[At]) -> bool {
-    let last = deaths.iter().rev().find(|death| death.point == at.point);
-    FIRST_DEATHS.contains(&at.point) && last == Some(&at)
-}
-
-fn runner_deaths<W: World>(world: &mut W, scenario: W::Scenario) -> Vec<At> {
-    world.set(scenario);
-    // Up to the beginning a runner that will be beaten does just what any other does.
-    let from = if W::needs_rival(scenario) { Failpoint::ActionSentWritten } else { Failpoint::SlotLocked };
-    let watched = points(|point| !point.is_of_daemon() && point >= from);
-    let (ended, armed) = play::victim(world, scenario, &passes(&watched));
-    play::expect_end::<W>(scenario, &ended);
-    passages(&watched, &armed)
-}
-
-fn taker_deaths<W: World>(world: &mut W, scenario: W::Scenario, at: At, taker: Taker) -> Vec<At> {
-    world.set(scenario);
-    play::victim(world, scenario, &[Fault::Kill(at.point, at.passage)]);
-    let mut command = play::taker(world, taker);
-    let watched = points(|point| !point.is_of_daemon());
-    let armed = Armed::arm(&mut command, world.path(), &passes(&watched));
-    Ended::of(&mut command).expect_code(0);
-    passages(&watched, &armed)
-}
-
-fn daemon_deaths<W: World>(world: &mut W, scenario: W::Scenario, service: W::Service) -> Vec<At> {
-    world.set(scenario);
-    let watched = points(Failpoint::is_of_daemon);
-    let (victim, armed) = play::under(world, scenario, service, &passes(&watched));
-    play::expect_end::<W>(scenario, &victim.end());
-    // It has left its last mark when it has stopped.
-    world.restart(service, &[]);
-    passages(&watched, &armed)
-}
-
-fn points(which: impl Fn(Failpoint) -> bool) -> Vec<Failpoint> {
-    Failpoint::ALL.into_iter().filter(|point| which(*point)).collect()
-}
-
-fn passes(watched: &[Failpoint]) -> Vec<Fault> {
-    watched.iter().copied().map(Fault::Pass).collect()
-}
-
-fn passages(watched: &[Failpoint], armed: &Armed) -> Vec<At> {
-    let of = |point: Failpoint| (1..=armed.marks(point)).map(move |passage| At { point, passage });
-    watched.iter().copied().flat_map(of).collect()
+fn pairs<W: World>(case: &Case<W>, cover: Cover) -> Vec<[String; 2]> {
+    let Some(second) = case.second else { return Vec::new() };
+    let point = |at: &Passage<W::Service>| format!("{} {}", at.by, at.point.name());
+    let first = (cover == Cover::Modes).then(|| point(&case.first.at));
+    let others = [case.kind(), case.taker.to_string()].into_iter().chain(first);
+    others.map(|other| [point(&second), other]).collect()
 }

@@ -1,28 +1,51 @@
-//! What the saga log must say of a saga whose runner died at a point: the expectation, as a pure model.
+//! How the victim's saga stands in the log, and how it must: the expectation, as a pure model.
 //!
-//! `kill -9` loses nothing that was written, so the point alone says which way the saga goes.
+//! `kill -9` loses nothing that was written, so where a runner was killed says by itself how its saga must stand
+//! afterwards; and how it stands says, with the mode of recovery, how it must end.
 
-use like_client::saga::End;
+use like_client::saga::state::Action;
+use like_client::saga::{End, Phase, SagaState};
 use like_protocol::failpoint::Failpoint;
+use like_protocol::time::Now;
 
-use super::Mode;
+use super::case::Mode;
 
-/// How the victim's saga stands in the log.
+/// How a saga stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
-    /// It does not.
+    /// In no log.
     NotBegun,
     /// Going forward.
-    Forward,
+    Forward(Forward),
     /// Going back.
     Back,
     /// Ended.
     Ended(End),
-    /// Going forward or completed: several sagas were under way, and the point was passed by one of them.
-    ForwardOrCompleted,
 }
 
-/// How the victim's saga must end.
+/// How far a saga is that goes forward.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forward {
+    /// Whether its deadline has passed.
+    pub late: bool,
+    /// What is known of its actions.
+    pub actions: Actions,
+}
+
+/// What the log knows of a saga's actions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Actions {
+    /// One has been answered so that the saga must turn back.
+    Failed,
+    /// All have been done.
+    Done,
+    /// All have been sent, and not all were answered.
+    Sent,
+    /// One was certainly never sent.
+    Short,
+}
+
+/// How a saga must end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expected {
     /// Not at all: it stands in no log.
@@ -34,41 +57,97 @@ pub enum Expected {
 }
 
 impl Standing {
-    /// The end to which a runner that starts from here brings it. `turns_back`: a rule forbids what it wants.
-    pub fn end(self, turns_back: bool, mode: Mode) -> Expected {
-        let forward = if turns_back { End::Compensated } else { End::Completed };
-        match (self, mode) {
-            (Self::NotBegun, _) => Expected::NoSaga,
-            (Self::Ended(end), _) => Expected::Exactly(end),
-            (Self::Back, _) | (Self::Forward, Mode::Compensate) => Expected::Exactly(End::Compensated),
-            (Self::Forward, _) => Expected::Exactly(forward),
-            (Self::ForwardOrCompleted, Mode::Compensate) if !turns_back => Expected::Either,
-            (Self::ForwardOrCompleted, _) => Expected::Exactly(forward),
+    /// What a log says, if it knows the saga.
+    ///
+    /// # Panics
+    /// An operator has forced its end: nobody does that here.
+    pub fn of(state: Option<&SagaState>, now: &Now) -> Self {
+        let Some(state) = state else { return Self::NotBegun };
+        match state.phase {
+            Phase::Forward => Self::Forward(Forward::of(state, now)),
+            Phase::Back(_) => Self::Back,
+            Phase::Ended(end) => Self::Ended(end),
+            Phase::Forced(_) => unreachable!("nobody forces an end"),
         }
     }
 
-    /// How it stands after a process that drove it from here has died at `point`.
-    pub fn after_death(self, point: Failpoint, turns_back: bool, mode: Mode) -> Self {
+    /// The end to which recovery brings it. `turns_back`: a rule forbids what it wants.
+    pub fn end(self, turns_back: bool, mode: Mode) -> Expected {
+        let natural = Expected::Exactly(if turns_back { End::Compensated } else { End::Completed });
+        match (self, mode) {
+            (Self::NotBegun, _) => Expected::NoSaga,
+            (Self::Ended(end), _) => Expected::Exactly(end),
+            (Self::Back, _) | (Self::Forward(_), Mode::Compensate) => Expected::Exactly(End::Compensated),
+            (Self::Forward(forward), _) if forward.actions == Actions::Failed => {
+                Expected::Exactly(End::Compensated)
+            }
+            (Self::Forward(forward), Mode::GoOn) if forward.late && !turns_back => match forward.actions {
+                Actions::Sent => Expected::Either,
+                // The deadline has passed: it is refused.
+                Actions::Short => Expected::Exactly(End::Compensated),
+                Actions::Done | Actions::Failed => natural,
+            },
+            (Self::Forward(_), _) => natural,
+        }
+    }
+
+    /// Whether a saga that stood like `self` may stand like `later`: nothing that was written is taken back.
+    pub fn may_become(self, later: Self) -> bool {
+        match (self, later) {
+            (Self::NotBegun, later) => later == Self::NotBegun,
+            (Self::Ended(end), later) => later == Self::Ended(end),
+            (Self::Back, later) => matches!(later, Self::Back | Self::Ended(End::Compensated)),
+            (Self::Forward(_), later) => later != Self::NotBegun,
+        }
+    }
+
+    /// Whether this is how a saga stands whose runner was killed at `point`, having stood like `before` when the runner
+    /// set out ([`Standing::NotBegun`] for the victim, which begins it).
+    ///
+    /// # Panics
+    /// No runner passes that point.
+    pub fn fits_death(self, before: Self, point: Failpoint) -> bool {
         use Failpoint as P;
         match point {
-            P::SlotLocked | P::CarryWritten | P::CarrySynced | P::CarryDone => self,
+            P::SlotLocked | P::CarryWritten | P::CarrySynced | P::CarryDone => before.is_like(self),
             P::BeginWritten
             | P::BeginSynced
             | P::ActionSentWritten
             | P::ActionReplied
-            | P::ActionOutcomeWritten => Self::Forward,
+            | P::ActionOutcomeWritten => matches!(self, Self::Forward(_)),
             P::TurnBackWritten | P::TurnBackSynced | P::CompensationSentWritten | P::CompensationReplied => {
-                Self::Back
+                self == Self::Back
             }
             P::EndWritten | P::EndSynced | P::SettleReplied | P::SettledWritten => {
-                match self.end(turns_back, mode) {
-                    Expected::Exactly(end) => Self::Ended(end),
-                    other => unreachable!("a saga that ended is {other:?}"),
-                }
+                matches!(self, Self::Ended(_))
             }
             P::GroupEvaluated | P::GroupApplied | P::GroupSynced | P::GroupAnswered => {
                 unreachable!("no runner passes {}", point.name())
             }
         }
+    }
+
+    /// The same, whatever the time is.
+    pub fn is_like(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Forward(one), Self::Forward(other)) => one.actions == other.actions,
+            (one, other) => one == other,
+        }
+    }
+}
+
+impl Forward {
+    fn of(state: &SagaState, now: &Now) -> Self {
+        let actions =
+            if state.steps.iter().any(|s| matches!(s.action, Action::Rejected(_) | Action::Refused(_))) {
+                Actions::Failed
+            } else if state.steps.iter().all(|step| matches!(step.action, Action::Done(_))) {
+                Actions::Done
+            } else if state.steps.iter().all(|step| step.action_attempts > 0) {
+                Actions::Sent
+            } else {
+                Actions::Short
+            };
+        Self { late: state.deadline.passed(now), actions }
     }
 }

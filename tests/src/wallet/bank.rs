@@ -3,8 +3,8 @@
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::{Armed, Ended, Fault, Running, eventually, last_words, program};
@@ -19,15 +19,13 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// A bank whose service runs. `program` holds all programs.
+    /// A bank whose service does not run yet. `program` holds all programs.
     ///
     /// # Panics
-    /// The service does not come up.
-    pub fn open(program: impl Into<PathBuf>) -> Self {
+    /// No directory can be made.
+    pub fn closed(program: impl Into<PathBuf>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut bank = Self { program: program.into(), walletd: None, page: 0, directory };
-        bank.start_with(&[]);
-        bank
+        Self { program: program.into(), walletd: None, page: 0, directory }
     }
 
     /// Its directory.
@@ -35,11 +33,13 @@ impl Bank {
         self.directory.path()
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where the service listens.
+    pub fn socket(&self) -> PathBuf {
         self.path().join("wallet.sock")
     }
 
-    fn journal(&self) -> PathBuf {
+    /// Where the journal is.
+    pub fn journal(&self) -> PathBuf {
         self.path().join(format!("journal-{}", self.page))
     }
 
@@ -67,39 +67,20 @@ impl Bank {
         armed
     }
 
-    /// Stops the service by SIGTERM and waits for its end.
+    /// The service's process.
     ///
     /// # Panics
-    /// It does not run.
-    pub fn stop(&mut self) -> Ended {
-        let walletd = self.walletd.take().expect("the service was started");
-        walletd.signal(Signal::TERM);
-        walletd.end()
+    /// It was not started.
+    pub fn process(&mut self) -> &mut Running {
+        self.walletd.as_mut().expect("the service was started")
     }
 
-    /// Whether the service was started, and not stopped since.
-    pub fn runs(&self) -> bool {
-        self.walletd.is_some()
-    }
-
-    /// Whether the service has ended by itself.
-    pub fn has_died(&mut self) -> bool {
-        self.walletd.as_mut().is_some_and(Running::has_ended)
-    }
-
-    /// Waits for the end of a service that dies by itself.
-    ///
-    /// # Panics
-    /// It does not.
-    pub fn await_death(&mut self) -> Ended {
-        self.walletd.take().expect("the service was started").end()
-    }
-
-    /// A transfer, to be started.
-    pub fn transfer(&self, from: u64, to: u64, amount: u64) -> Command {
+    /// A transfer with this deadline, to be started.
+    pub fn transfer(&self, from: u64, to: u64, amount: u64, timeout: Duration) -> Command {
         let mut command = program(&self.program, "wallet-transfer");
+        let timeout = u64::try_from(timeout.as_millis()).expect("not for ever");
         command.arg(self.socket()).arg(self.journal());
-        command.args([from, to, amount].map(|number| number.to_string()));
+        command.args([from, to, amount, timeout].map(|number| number.to_string()));
         command
     }
 
@@ -108,17 +89,6 @@ impl Bank {
         let mut command = program(&self.program, "wallet-recover");
         command.arg(self.socket()).arg(self.journal()).args(mode);
         command
-    }
-
-    /// Opens an account.
-    ///
-    /// # Panics
-    /// It can't be opened.
-    #[track_caller]
-    pub fn account(&self, id: u64, balance: u64) {
-        let mut command = program(&self.program, "wallet-open");
-        command.arg(self.socket()).args([id, balance].map(|number| number.to_string()));
-        Ended::of(&mut command).expect_code(0);
     }
 
     /// All accounts: `[{"account":1,"balance":70,"arriving":0},...]`.

@@ -2,9 +2,8 @@
 //!
 //! ```text
 //! walletd --socket PATH --data DIR ...                   (the engine's own flags)
-//! wallet-open SOCKET ACCOUNT BALANCE
 //! wallet-balances SOCKET                                 prints [{"account":1,"balance":70,"arriving":0},...]
-//! wallet-transfer SOCKET JOURNAL FROM TO AMOUNT          prints {"saga_id":"...","state":"completed"}
+//! wallet-transfer SOCKET JOURNAL FROM TO AMOUNT MS       prints {"saga_id":"...","state":"completed"}
 //! wallet-recover SOCKET JOURNAL [--resume|--compensate]  prints {"recovered":1,"unfinished":0}
 //! wallet-sagas JOURNAL                                   prints [{"saga_id":"...","from":1,"state":"completed",...},...]
 //! ```
@@ -35,13 +34,14 @@ use super::transfer::{KIND, Transfer, TransferParams};
 
 const WALLETD: Program = Program { name: "walletd", about: "Keeps accounts, durably" };
 
-/// How long a transfer may try before it turns back.
+/// How long a resumed transfer may try before it turns back. What begins one says how long.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long recovery drives what it has found.
 const RECOVERY: Duration = Duration::from_secs(30);
 
-type Failed = Box<dyn std::error::Error>;
+/// Why a program failed, for people.
+pub type Failed = Box<dyn std::error::Error>;
 
 /// The main of one of the wallet's programs; `None` if there is none of this name.
 pub fn main(name: &str, arguments: &[String]) -> Option<ExitCode> {
@@ -51,10 +51,9 @@ pub fn main(name: &str, arguments: &[String]) -> Option<ExitCode> {
             let all = std::iter::once("walletd").chain(words.iter().copied()).map(Into::into);
             return Some(main_for(WALLETD, Wallet, all.collect::<Vec<_>>()));
         }
-        ("wallet-open", [socket, account, balance]) => run(open(socket, account, balance)),
         ("wallet-balances", [socket]) => run(balances(socket)),
-        ("wallet-transfer", [socket, journal, from, to, amount]) => {
-            run(transfer(socket, journal, [from, to, amount]))
+        ("wallet-transfer", [socket, journal, from, to, amount, ms]) => {
+            run(transfer(socket, journal, [from, to, amount, ms]))
         }
         ("wallet-recover", [socket, journal]) => run(recover_all(socket, journal, Order::GoOn)),
         ("wallet-recover", [socket, journal, "--resume"]) => {
@@ -99,11 +98,12 @@ pub fn context(socket: &Path, journal: Journal) -> Context {
     }
 }
 
-async fn transfer(socket: &str, journal: &str, numbers: [&str; 3]) -> Result<u8, Failed> {
-    let [from, to, amount] = numbers.map(str::parse);
+async fn transfer(socket: &str, journal: &str, numbers: [&str; 4]) -> Result<u8, Failed> {
+    let [from, to, amount, ms] = numbers.map(str::parse);
     let params = codec::encode(&TransferParams { from: from?, to: to?, amount: amount? })?;
+    let timeout = Duration::from_millis(ms?);
     let runner = Runner::start(context(Path::new(socket), Journal::open(Path::new(journal))?))?;
-    let (saga, state, code) = match runner.run(KIND, params, TIMEOUT).await {
+    let (saga, state, code) = match runner.run(KIND, params, timeout).await {
         Ok(Outcome { saga, state }) if state.ended() == Some(End::Completed) => (saga, state, 0),
         Ok(Outcome { saga, state }) => (saga, state, 5),
         Err(RunError::Unfinished { saga, state }) => (saga, *state, 6),
@@ -152,27 +152,37 @@ fn word(state: &SagaState) -> &'static str {
     }
 }
 
-async fn open(socket: &str, account: &str, balance: &str) -> Result<u8, Failed> {
-    let command = WalletCommand::Open { account: account.parse()?, balance: balance.parse()? };
+/// Opens an account.
+///
+/// # Errors
+/// The service does not answer.
+pub async fn open_account(socket: &str, account: u64, balance: u64) -> Result<(), Failed> {
+    let command = WalletCommand::Open { account, balance };
     ask(socket, RequestBody::Command(codec::encode(&command)?)).await?;
-    Ok(0)
+    Ok(())
 }
 
 async fn balances(socket: &str) -> Result<u8, Failed> {
-    let mut accounts: Vec<Account> = Vec::new();
-    loop {
-        let after = accounts.last().map(|last| last.id);
-        let query = RequestBody::Query(codec::encode(&WalletQuery::Accounts { after })?);
-        let page = ask(socket, query).await?;
-        if page.is_empty() {
-            break;
-        }
-        accounts.extend(page);
-    }
+    let accounts = accounts_after(socket, None).await?;
     let told =
         accounts.iter().map(|a| json!({ "account": a.id, "balance": a.balance, "arriving": a.arriving }));
     println!("{}", told.collect::<Value>());
     Ok(0)
+}
+
+/// All accounts, or those with greater ids than one.
+///
+/// # Errors
+/// The service does not answer.
+pub async fn accounts_after(socket: &str, mut after: Option<u64>) -> Result<Vec<Account>, Failed> {
+    let mut accounts: Vec<Account> = Vec::new();
+    loop {
+        let query = RequestBody::Query(codec::encode(&WalletQuery::Accounts { after })?);
+        let page = ask(socket, query).await?;
+        let Some(last) = page.last() else { return Ok(accounts) };
+        after = Some(last.id);
+        accounts.extend(page);
+    }
 }
 
 async fn ask(socket: &str, body: RequestBody) -> Result<Vec<Account>, Failed> {
