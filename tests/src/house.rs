@@ -114,6 +114,12 @@ impl House {
         self.path().join(format!("journal-{}", self.page))
     }
 
+    /// Ends, and leaves everything where it is.
+    pub fn keep(mut self) -> PathBuf {
+        self.directory.disable_cleanup(true);
+        self.path().to_owned()
+    }
+
     /// Goes on with a journal of its own: nothing of what was done so far stands in it.
     pub fn turn_page(&mut self) {
         self.page += 1;

@@ -28,6 +28,23 @@ pub fn every_saga_has_ended(house: &House) {
     }
 }
 
+/// No saga is unfinished or waits to be settled, and no daemon holds anything for one. For logs of any length.
+///
+/// # Panics
+/// Something is left.
+#[track_caller]
+pub fn nothing_is_left(house: &House) {
+    let status = house.json(&["status"]);
+    let log = &status["log"];
+    let left = ["unfinished", "unsettled", "needs_attention", "hanging"];
+    assert!(left.iter().all(|what| log[what] == 0), "{log}");
+    let states = log["by_state"].as_object().expect("sagas by state");
+    assert!(states.keys().all(|state| state == "completed" || state == "compensated"), "{log}");
+    for service in status["services"].as_array().expect("a list") {
+        assert_eq!(service["unsettled"], 0, "{service}");
+    }
+}
+
 /// Likes are like records, nothing is unfinished, and no daemon holds a lock for anybody.
 ///
 /// # Panics

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use like_tests::{matrix, wallet};
+use like_tests::{matrix, soak, wallet};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
@@ -15,13 +15,25 @@ fn main() -> ExitCode {
         "like-articled" => like_daemon::cli::article_main(),
         "like-userd" => like_daemon::cli::user_main(),
         "man" => man(arguments.nth(1)),
-        "crash-matrix" => {
-            let Ok(program) = std::env::current_exe() else { return ExitCode::FAILURE };
-            matrix::program::main(program, arguments.filter_map(|word| word.into_string().ok()))
-        }
+        "crash-matrix" => searches(matrix::program::main, arguments),
+        "soak" => searches(soak::program::main, arguments),
         other => {
             let rest: Vec<_> = arguments.skip(1).filter_map(|word| word.into_string().ok()).collect();
             wallet::program::main(other, &rest).unwrap_or_else(usage)
+        }
+    }
+}
+
+/// Runs a search that starts this program's other programs. Its name comes first among the arguments.
+fn searches<A: Iterator<Item = OsString>>(
+    search: impl FnOnce(PathBuf, Vec<String>) -> ExitCode,
+    arguments: A,
+) -> ExitCode {
+    match std::env::current_exe() {
+        Ok(program) => search(program, arguments.filter_map(|word| word.into_string().ok()).collect()),
+        Err(e) => {
+            eprintln!("can't find this program: {e}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -1,0 +1,188 @@
+//! The soak: random load on real processes, everything killed and stopped at random, and every promise checked again and
+//! again.
+//!
+//! It goes in rounds. In a round users like, unlike and read through `likectl`, an operator recovers, acts and audits,
+//! and [`chaos`] strikes all of them and both daemons. Then all is quiet: what was left is recovered, and everything
+//! that anybody was told must be so. Every third round spares the daemons, so that what they use can be compared.
+//!
+//! * [`actor`]: users. [`operator`]: the operator. [`pair`]: what is certain about a user and an article.
+//! * [`chaos`]: kills and stops. [`stage`]: where processes stand to be struck.
+//! * [`meter`]: memory, descriptors, disk. [`tally`]: what was done. [`report`]: what is told. [`program`]: the command.
+//!
+//! The seed repeats every choice that is made here. When a signal comes, the kernel decides.
+
+pub mod actor;
+pub mod chaos;
+pub mod meter;
+pub mod operator;
+pub mod pair;
+pub mod program;
+pub mod report;
+pub mod stage;
+pub mod tally;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::house::House;
+use crate::promises;
+use crate::random::Random;
+use actor::Actor;
+use meter::{Meter, Sample};
+use pair::Pair;
+use report::Report;
+use stage::Stage;
+use tally::Tally;
+
+/// How many articles are liked by all.
+const ARTICLES: u64 = 3;
+
+/// How many pairs of earlier rounds are looked at again after each.
+const LOOKED_AT_AGAIN: usize = 20;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The program that holds all programs.
+    pub program: PathBuf,
+    /// For how long there is load, without the checks.
+    pub time: Duration,
+    /// How long a round is.
+    pub round: Duration,
+    /// What all choices follow from.
+    pub seed: u64,
+    /// How many users act at once.
+    pub clients: u64,
+}
+
+/// What everybody in a round shares.
+pub struct Round<'a> {
+    /// When it is over.
+    pub until: Instant,
+    /// Whether daemons are left alone.
+    pub calm: bool,
+    /// Set once a promise is broken: everybody comes to an end.
+    pub broken: AtomicBool,
+    /// Where every user's process stands, and at last the operator's.
+    pub stages: &'a [Stage],
+    /// Where all is counted.
+    pub tally: &'a Tally,
+}
+
+impl Round<'_> {
+    /// Whether it is not over yet.
+    pub fn goes_on(&self) -> bool {
+        Instant::now() < self.until && !self.broken.load(Ordering::Relaxed)
+    }
+}
+
+/// Soaks. What is found is in the report, a broken promise too; the directory is kept then.
+///
+/// # Panics
+/// No house can be opened.
+pub fn soak(settings: &Settings, mut progress: impl FnMut(&Report)) -> Report {
+    let mut house = House::open(&settings.program);
+    (1..=ARTICLES).for_each(|article| house.article(article));
+    let mut report = Report::begin(settings, Sample::at_rest(&mut house, 0));
+    let mut random = Random::of(settings.seed);
+    let mut pairs = Vec::new();
+    let tally = Tally::default();
+    let mut rounds = 0;
+    while report.loaded < settings.time && report.verdict.is_ok() {
+        rounds += 1;
+        let length = settings.round.min(settings.time - report.loaded);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let calm = rounds % 3 == 0;
+            let fresh = round(&mut house, settings, length, calm, &mut random, &tally, &mut report);
+            check(&house, &fresh, &pairs, &mut random);
+            pairs.extend(fresh);
+            Sample::at_rest(&mut house, report::sagas(&tally))
+        }));
+        report.loaded += length;
+        report.rounds = rounds;
+        report.tally = tally.copy();
+        match outcome {
+            Ok(sample) => report.samples.push(sample),
+            Err(panic) => report.verdict = Err(said(&*panic)),
+        }
+        progress(&report);
+    }
+    let at_last = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        pair::all_stand(&house, &pairs);
+        report::ends(&house)
+    }));
+    match at_last {
+        Ok(ends) => report.ends = ends,
+        Err(panic) if report.verdict.is_ok() => report.verdict = Err(said(&*panic)),
+        Err(_) => {}
+    }
+    report.pairs = pairs.len();
+    report.certain = pairs.iter().filter(|pair| pair.is_certain()).count();
+    report.bound();
+    if report.verdict.is_err() {
+        report.kept = Some(house.keep());
+    }
+    report
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+/// One round; the pairs of users and articles that came up in it. Both daemons run afterwards.
+fn round(
+    house: &mut House,
+    settings: &Settings,
+    length: Duration,
+    calm: bool,
+    random: &mut Random,
+    tally: &Tally,
+    report: &mut Report,
+) -> Vec<Pair> {
+    let stages: Vec<_> = (0..=settings.clients).map(|_| Stage::default()).collect();
+    let until = Instant::now() + length;
+    let round = Round { until, calm, broken: AtomicBool::new(false), stages: &stages, tally };
+    let desk = house.desk();
+    let first_user = report.next_user;
+    report.next_user += (settings.clients + 1) * 1_000_000;
+    let meter = Meter::default();
+    let seeds: Vec<_> = (0..settings.clients + 2).map(|_| random.any()).collect();
+    let pairs = std::thread::scope(|scope| {
+        let seeds = &seeds;
+        let (round, desk, meter) = (&round, &desk, &meter);
+        let act = |client: u64| {
+            let users = first_user + client * 1_000_000;
+            Actor::new(round, desk, client as usize, users, seeds[client as usize]).act_on()
+        };
+        let actors: Vec<_> = (0..settings.clients).map(|client| scope.spawn(move || act(client))).collect();
+        let operator_seed = seeds[settings.clients as usize];
+        let operator = scope.spawn(move || operator::Operator::new(round, desk, operator_seed).operate());
+        let watch = scope.spawn(move || meter.watch(round));
+        chaos::strike_on(round, house, meter, &mut Random::of(seeds[settings.clients as usize + 1]));
+        let joined: Vec<_> = actors.into_iter().map(|actor| actor.join()).collect();
+        let operated = operator.join();
+        watch.join().expect("a meter");
+        operated.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked));
+        let pairs =
+            joined.into_iter().flat_map(|pairs| pairs.unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        pairs.collect()
+    });
+    report.peaks.merge(&meter.peaks());
+    pairs
+}
+
+/// What must hold when nobody acts any more and what was left is recovered.
+fn check(house: &House, fresh: &[Pair], older: &[Pair], random: &mut Random) {
+    house.likectl(&["--json", "--timeout", "60s", "recover"]).expect_code(0);
+    promises::nothing_is_left(house);
+    promises::no_drift(house);
+    pair::all_stand(house, fresh);
+    for _ in 0..LOOKED_AT_AGAIN.min(older.len()) {
+        older[random.below(older.len() as u64) as usize].check(house);
+    }
+    // Keys are asked for again by processes: a few of them.
+    fresh.iter().filter(|pair| pair.has_keys()).take(LOOKED_AT_AGAIN).for_each(|pair| pair.check(house));
+}

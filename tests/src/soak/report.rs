@@ -1,0 +1,248 @@
+//! What a soak tells.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::meter::{Peaks, Sample};
+use super::tally::{Counted, Tally};
+use super::{ARTICLES, Settings};
+use crate::house::House;
+
+/// A daemon that needs more memory than this under this load has a leak: its store's cache and the bounds on what waits
+/// for it allow for about half.
+const RSS_KIB_MAX: u64 = 256 * 1024;
+
+/// At rest a daemon may have so many descriptors more than at the beginning: connections that have not been noticed to
+/// be gone.
+const DESCRIPTORS_MORE: u64 = 16;
+
+/// What the journal may take per act: a saga's story is kept for days, twice while it is carried over.
+const JOURNAL_PER_ACT: u64 = 16 * 1024;
+
+/// What both stores may take per act: its rows, and what the store has not yet cleaned up.
+const STORES_PER_ACT: u64 = 16 * 1024;
+
+/// What files may take however little was done.
+const AT_LEAST: u64 = 64 * 1024 * 1024;
+
+/// Names of exit codes.
+const CODES: [(i32, &str); 9] = [
+    (-1, "killed"),
+    (0, "done"),
+    (3, "not found"),
+    (4, "refused"),
+    (5, "undone"),
+    (6, "unfinished"),
+    (7, "needs attention"),
+    (8, "unavailable"),
+    (130, "interrupted"),
+];
+
+/// A soak so far.
+#[derive(Clone, Debug)]
+pub struct Report {
+    settings: Settings,
+    started: Instant,
+    /// How long there was load.
+    pub loaded: Duration,
+    /// How many rounds there were.
+    pub rounds: u32,
+    /// Where the next round's users begin.
+    pub next_user: u64,
+    /// What was done.
+    pub tally: Counted,
+    /// What the daemons used at most under load.
+    pub peaks: Peaks,
+    /// What was used when nothing happened: at the beginning and after each round.
+    pub samples: Vec<Sample>,
+    /// How many users there were.
+    pub pairs: usize,
+    /// Of how many of them it is certain what they like.
+    pub certain: usize,
+    /// Sagas by their state at the end.
+    pub ends: BTreeMap<String, u64>,
+    /// A broken promise, if one was found.
+    pub verdict: Result<(), String>,
+    /// Where all of it still lies.
+    pub kept: Option<PathBuf>,
+}
+
+impl Report {
+    /// Nothing has been done yet.
+    pub fn begin(settings: &Settings, sample: Sample) -> Self {
+        Self {
+            settings: settings.clone(),
+            started: Instant::now(),
+            loaded: Duration::ZERO,
+            rounds: 0,
+            next_user: ARTICLES + 1,
+            tally: Counted::default(),
+            peaks: Peaks::default(),
+            samples: vec![sample],
+            pairs: 0,
+            certain: 0,
+            ends: BTreeMap::new(),
+            verdict: Ok(()),
+            kept: None,
+        }
+    }
+
+    /// Holds what was used against its bounds.
+    pub fn bound(&mut self) {
+        let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return };
+        let rss = self.peaks.rss_kib.into_iter().max().unwrap_or(0);
+        let most = first.daemons.descriptors.map(|at_first| at_first + DESCRIPTORS_MORE);
+        let stores: u64 = last.stores.iter().sum();
+        let bounds = [
+            (rss > RSS_KIB_MAX, format!("a daemon used {rss} KiB of memory")),
+            (
+                last.daemons.descriptors.iter().zip(most).any(|(now, most)| *now > most),
+                format!(
+                    "descriptors at rest: {:?}, at first {:?}",
+                    last.daemons.descriptors, first.daemons.descriptors
+                ),
+            ),
+            (
+                last.journal.0 > AT_LEAST + last.acts * JOURNAL_PER_ACT,
+                format!("the journal has {} bytes after {} acts", last.journal.0, last.acts),
+            ),
+            (
+                stores > AT_LEAST + last.acts * STORES_PER_ACT,
+                format!("the stores have {stores} bytes after {} acts", last.acts),
+            ),
+        ];
+        for (broken, what) in bounds {
+            if broken && self.verdict.is_ok() {
+                self.verdict = Err(what);
+            }
+        }
+    }
+
+    /// Whether everything has happened at least once that is to happen: a run in which nothing fails proves nothing.
+    pub fn everything_happened(&self) -> bool {
+        let happened = |what| self.tally.events.get(what).copied().unwrap_or(0) > 0;
+        ["like", "unlike"].iter().all(|act| self.tally.acts.get(act).is_some_and(|act| act.done() > 0))
+            && [
+                "killed a likectl",
+                "stopped a likectl",
+                "killed the article daemon",
+                "killed the user daemon",
+                "stopped a daemon",
+                "retry by key",
+            ]
+            .into_iter()
+            .all(happened)
+    }
+
+    /// One line about how far it is.
+    pub fn progress(&self) -> String {
+        let acts: u32 = self.tally.acts.values().map(|act| act.count()).sum();
+        let struck: u32 = self.struck().map(|(_, count)| count).sum();
+        let verdict = if self.verdict.is_ok() { "" } else { "; A PROMISE IS BROKEN" };
+        format!(
+            "round {}: {:.0} of {:.0} s of load, {acts} processes, {struck} strikes{verdict}",
+            self.rounds,
+            self.loaded.as_secs_f64(),
+            self.settings.time.as_secs_f64(),
+        )
+    }
+
+    fn struck(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        let strikes = self.tally.events.iter().map(|(what, count)| (*what, *count));
+        strikes
+            .filter(|(what, _)| ["killed", "stopped", "restarted"].iter().any(|kind| what.starts_with(kind)))
+    }
+}
+
+/// How many acts on likes were counted.
+pub fn sagas(tally: &Tally) -> u64 {
+    let counted = tally.copy();
+    let of = |kind: &str, times: u64| counted.acts.get(kind).map_or(0, |act| u64::from(act.count()) * times);
+    of("like", 1) + of("unlike", 1) + of("bench", 40)
+}
+
+/// Sagas by state, as the log tells them.
+///
+/// # Panics
+/// It does not.
+pub fn ends(house: &House) -> BTreeMap<String, u64> {
+    let status = house.json(&["status"]);
+    let by_state = status["log"]["by_state"].as_object().expect("sagas by state").clone();
+    by_state.into_iter().map(|(state, count)| (state, Value::as_u64(&count).unwrap_or(0))).collect()
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { seed, clients, time, .. } = &self.settings;
+        let took = self.started.elapsed().as_secs_f64();
+        writeln!(
+            f,
+            "soak: seed {seed}, {clients} users at once, {:.0} s of load in {} rounds, {took:.0} s in all",
+            time.as_secs_f64(),
+            self.rounds
+        )?;
+        writeln!(
+            f,
+            "\n{:22}{:>8}{:>10}{:>10}{:>10}{:>10}  ends",
+            "", "count", "p50 ms", "p90 ms", "p99 ms", "max ms"
+        )?;
+        for (kind, act) in &self.tally.acts {
+            write!(f, "{kind:22}{:>8}", act.count())?;
+            for permille in [500, 900, 990, 1000] {
+                write!(f, "{:>10.1}", act.permille(permille).as_secs_f64() * 1000.0)?;
+            }
+            let name =
+                |code: &i32| CODES.iter().find(|(known, _)| known == code).map_or("?", |(_, name)| name);
+            let ends: Vec<_> =
+                act.ends.iter().map(|(code, count)| format!("{} {count}", name(code))).collect();
+            writeln!(f, "  {}", ends.join(", "))?;
+        }
+        writeln!(f)?;
+        for (what, count) in &self.tally.events {
+            writeln!(f, "{what:42}{count:>8}")?;
+        }
+        let ends: Vec<_> = self.ends.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        writeln!(
+            f,
+            "\nsagas at the end: {}; {} users, {} of them certain",
+            ends.join(", "),
+            self.pairs,
+            self.certain
+        )?;
+        writeln!(
+            f,
+            "under load, article and user daemon: at most {:?} KiB of memory, {:?} descriptors",
+            self.peaks.rss_kib, self.peaks.descriptors
+        )?;
+        writeln!(
+            f,
+            "\nat rest{:>9}{:>18}{:>14}{:>22}{:>14}{:>8}",
+            "acts", "memory KiB", "descriptors", "stores bytes", "journal bytes", "files"
+        )?;
+        let every = self.samples.len().div_ceil(12);
+        let shown = |at: &usize| at.is_multiple_of(every) || at + 1 == self.samples.len();
+        for sample in (0..self.samples.len()).filter(shown).map(|at| &self.samples[at]) {
+            let Sample { acts, daemons, stores, journal } = sample;
+            let both = |of: &[u64; 2]| format!("{}, {}", of[0], of[1]);
+            writeln!(
+                f,
+                "{acts:>16}{:>18}{:>14}{:>22}{:>14}{:>8}",
+                both(&daemons.rss_kib),
+                both(&daemons.descriptors),
+                both(stores),
+                journal.0,
+                journal.1
+            )?;
+        }
+        match (&self.verdict, &self.kept) {
+            (Ok(()), _) => writeln!(f, "\nevery promise was kept"),
+            (Err(why), kept) => {
+                writeln!(f, "\nA PROMISE IS BROKEN: {why}\nkept in {kept:?}; again: --seed {seed}")
+            }
+        }
+    }
+}
