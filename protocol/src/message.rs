@@ -25,6 +25,9 @@ pub const SETTLEMENTS_MAX: usize = 256;
 /// How many rows one page of any list may have. Bounds how long one read may hold the writer (well under 1 ms).
 pub const PAGE_ROWS_MAX: u32 = 256;
 
+/// How many damaged rows a status names.
+pub const DAMAGED_SHOWN_MAX: usize = 16;
+
 /// How many bytes of a domain's data one message may carry in one place.
 pub const PAYLOAD_BYTES_MAX: usize = 4096;
 
@@ -123,7 +126,7 @@ pub enum RequestBody {
     /// Run or undo a saga step. Answered by [`ReplyBody::Step`].
     Step(StepRequest),
     /// Sagas have ended: their steps may be sealed and their locks go. At most [`SETTLEMENTS_MAX`].
-    /// Answered by [`ReplyBody::Settled`].
+    /// Answered by [`ReplyBody::Settled`] or [`ReplyBody::SettledBut`].
     Settle(Vec<Settlement>),
     /// Read domain data. Answered by [`ReplyBody::Answer`] or [`ReplyBody::Rejected`].
     Query(Payload),
@@ -218,6 +221,39 @@ pub enum ReplyBody {
     /// The request makes no sense (undecodable operation, deadline too far ahead, another operation under the same
     /// step id ...). The caller has a bug; nothing changed.
     Invalid(String),
+    /// A row that the request needs is damaged: nothing changed, and the same request is answered so until a person
+    /// has seen to the row. What the row said is not known: a step may have run before.
+    Damaged(DamagedRow),
+    /// To [`RequestBody::Settle`]: every one of them is settled here, but for these.
+    SettledBut(Vec<Unsettleable>),
+}
+
+/// A row of a store whose bytes are not those that were written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DamagedRow {
+    /// Its key, in hexadecimal digits.
+    pub row: String,
+    /// What stands in it, for people: `the operation record of saga ..., step 1`.
+    pub what: String,
+    /// The saga and step whose record it is, if it is an operation record.
+    pub step: Option<StepId>,
+    /// What is wrong with it, for people.
+    pub why: String,
+}
+
+impl fmt::Display for DamagedRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged: {} (row {})", self.what, self.why, self.row)
+    }
+}
+
+/// A settlement that a damaged row stands in the way of.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Unsettleable {
+    /// The saga and step that is not settled.
+    pub id: StepId,
+    /// The row.
+    pub damaged: DamagedRow,
 }
 
 /// What came of a saga step.
@@ -265,8 +301,8 @@ pub enum RetryReason {
 pub struct UnsettledStep {
     /// The saga and step.
     pub id: StepId,
-    /// The latest deadline that the record has seen.
-    pub deadline: Deadline,
+    /// The latest deadline that the record has seen; not known of a damaged one.
+    pub deadline: Option<Deadline>,
     /// What the record says.
     pub state: UnsettledState,
 }
@@ -280,6 +316,8 @@ pub enum UnsettledState {
     Undone,
     /// The compensation came first: a tombstone.
     Cancelled,
+    /// The record is damaged: what it said, and whether it was settled, is not known.
+    Damaged,
 }
 
 /// How a daemon is.
@@ -301,7 +339,7 @@ pub struct DaemonStatus {
     pub queued: u32,
     /// How many may wait there.
     pub queue_limit: u32,
-    /// Operation records that are not settled.
+    /// Operation records that are not settled, damaged ones included.
     pub unsettled: u64,
     /// Operation records that are settled and wait for their deadline.
     pub collectable: u64,
@@ -315,6 +353,10 @@ pub struct DaemonStatus {
     pub free_bytes: u64,
     /// Whether new actions are refused for want of disk space.
     pub storage_low: bool,
+    /// How many rows of the store the daemon has found damaged.
+    pub damaged: u64,
+    /// The first [`DAMAGED_SHOWN_MAX`] of them.
+    pub damaged_rows: Vec<DamagedRow>,
 }
 
 #[cfg(test)]

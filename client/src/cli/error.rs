@@ -43,6 +43,8 @@ pub enum CliError {
     NeedsAttention(String, Option<SagaId>),
     /// An audit found so many articles that drift.
     Drift(usize),
+    /// An audit met something damaged. What, in words.
+    Damaged(String),
     /// No daemon can be reached.
     NoDaemon(Vec<Unreachable>),
     /// Ctrl-C; the saga that had been begun.

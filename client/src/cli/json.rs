@@ -1,11 +1,11 @@
 //! The documents that `--json` prints. Their names are public: scripts rely on them.
 
-use like_protocol::likes::article::Article;
+use like_protocol::likes::article::{Article, ListedArticle};
 use like_protocol::likes::user::LikeRecord;
 use serde::Serialize;
 
 use super::moment;
-use crate::likes::audit::{Drift, Findings};
+use crate::likes::audit::{DamagedArticle, Drift, Findings};
 use crate::likes::{LikeAnswer, UnlikeAnswer};
 use crate::runner::recover::Report;
 
@@ -26,13 +26,38 @@ impl From<&Article> for ArticleDocument {
     }
 }
 
+/// An article in a list.
+#[derive(Serialize, Debug)]
+#[serde(untagged)]
+pub enum ListedArticleDocument {
+    /// As it stands on disk.
+    Whole(ArticleDocument),
+    /// A row of it is damaged.
+    Damaged {
+        /// Which article.
+        article_id: u64,
+        /// What is damaged.
+        damaged: String,
+    },
+}
+
+impl From<&ListedArticle> for ListedArticleDocument {
+    fn from(listed: &ListedArticle) -> Self {
+        match listed {
+            ListedArticle::Whole(article) => Self::Whole(article.into()),
+            ListedArticle::Damaged { id, why } => Self::Damaged { article_id: id.0, damaged: why.clone() },
+        }
+    }
+}
+
 /// A like record.
 #[derive(Serialize, Debug)]
 pub struct RecordDocument {
-    user_record_id: String,
+    /// `null`: a row of the record is damaged.
+    user_record_id: Option<String>,
     user_id: u64,
     article_id: u64,
-    created_at: String,
+    created_at: Option<String>,
     /// Whether an unsettled saga may still change it.
     pending: bool,
 }
@@ -40,10 +65,10 @@ pub struct RecordDocument {
 impl From<&LikeRecord> for RecordDocument {
     fn from(record: &LikeRecord) -> Self {
         Self {
-            user_record_id: record.record.to_string(),
+            user_record_id: record.record.map(|id| id.to_string()),
             user_id: record.user.0,
             article_id: record.article.0,
-            created_at: moment::show(record.record.began_at()),
+            created_at: record.record.map(|id| moment::show(id.began_at())),
             pending: record.pending,
         }
     }
@@ -114,6 +139,16 @@ pub struct AuditDocument {
     drift: Vec<DriftDocument>,
     /// Articles of which nothing is known, because sagas kept touching them.
     not_compared: Vec<u64>,
+    /// Articles of which nothing is known, because something of them is damaged.
+    damaged: Vec<DamagedDocument>,
+}
+
+/// An article that can't be compared for good.
+#[derive(Serialize, Debug)]
+pub struct DamagedDocument {
+    article_id: u64,
+    /// What is damaged.
+    damaged: String,
 }
 
 /// An article that drifts.
@@ -138,12 +173,17 @@ impl AuditDocument {
             article_exists: drift.count.is_some(),
             repaired: repaired.contains(&drift.article.0),
         };
+        let damaged = |damaged: &DamagedArticle| DamagedDocument {
+            article_id: damaged.article.0,
+            damaged: damaged.why.clone(),
+        };
         Self {
             articles_checked: findings.articles_checked,
             likes_checked: findings.likes_checked,
             unfinished_sagas,
             drift: findings.drift.iter().map(drift).collect(),
             not_compared: findings.not_compared.iter().map(|article| article.0).collect(),
+            damaged: findings.damaged.iter().map(damaged).collect(),
         }
     }
 }

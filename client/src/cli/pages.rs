@@ -8,7 +8,7 @@ use like_protocol::message::PAGE_ROWS_MAX;
 
 use super::error::CliError;
 use super::moment;
-use super::output::{Column, table};
+use super::output::{BAD, Column, paint, table};
 use super::tools::Tools;
 
 /// Which part of a list.
@@ -64,7 +64,10 @@ pub fn show_records(
     let columns = [column, Column::Left("SINCE"), Column::Left("RECORD")];
     let rows = records.iter().map(|record| {
         let open = if record.pending { " *" } else { "" };
-        vec![who(record), moment::show(record.record.began_at()), format!("{}{open}", record.record)]
+        match record.record {
+            Some(id) => vec![who(record), moment::show(id.began_at()), format!("{id}{open}")],
+            None => vec![who(record), "-".to_owned(), paint(BAD, "damaged")],
+        }
     });
     tools.output.text(table(&columns, rows))?;
     if records.iter().any(|record| record.pending) {

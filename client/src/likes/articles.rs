@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use like_protocol::likes::ArticleId;
 use like_protocol::likes::article::{
-    Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, TITLE_CHARS_MAX,
+    Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, ListedArticle, TITLE_CHARS_MAX,
 };
 use like_protocol::message::{DaemonStatus, PAGE_ROWS_MAX};
 
@@ -52,7 +52,11 @@ impl ArticleService {
     ///
     /// # Errors
     /// No answer.
-    pub async fn page(&self, after: Option<ArticleId>, limit: u32) -> Result<Vec<Article>, ArticleError> {
+    pub async fn page(
+        &self,
+        after: Option<ArticleId>,
+        limit: u32,
+    ) -> Result<Vec<ListedArticle>, ArticleError> {
         let limit = limit.min(PAGE_ROWS_MAX);
         match self.asker.query(&ArticleQuery::List { after, limit }).await? {
             ArticleAnswer::Page(articles) => Ok(articles),
@@ -100,5 +104,8 @@ pub fn explain(rejection: &ArticleRejection) -> String {
         ArticleRejection::NoLikes(id) => format!("article {id} has no likes to take away"),
         ArticleRejection::BadTitle => format!("a title has 1 to {TITLE_CHARS_MAX} characters"),
         ArticleRejection::Changed(id) => format!("article {id} has changed meanwhile"),
+        ArticleRejection::Unaccounted(id) => format!(
+            "the article service has a damaged operation record, which may touch article {id}: end its saga first"
+        ),
     }
 }

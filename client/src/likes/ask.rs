@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::BackoffBuilder;
 use like_protocol::codec;
-use like_protocol::message::{DaemonStatus, Payload, ReplyBody, RequestBody, RetryReason};
+use like_protocol::message::{DaemonStatus, DamagedRow, Payload, ReplyBody, RequestBody, RetryReason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -39,6 +39,14 @@ pub enum AskError<R: std::fmt::Debug> {
     /// A rule forbids it: nothing was done.
     #[error("refused by a rule: {0:?}")]
     Rejected(R),
+    /// A row that the answer needs is damaged: nothing was done, and trying again is in vain.
+    #[error("the {role} service can't tell: {row}")]
+    Damaged {
+        /// Which service.
+        role: &'static str,
+        /// The row.
+        row: DamagedRow,
+    },
     /// The two sides misunderstand each other: a bug, or versions that don't fit.
     #[error("the {role} service and this program misunderstand each other: {detail}")]
     Misunderstood {
@@ -131,6 +139,7 @@ impl Asker {
         match reply {
             ReplyBody::Answer(payload) => self.decode(&payload),
             ReplyBody::Rejected(payload) => Err(AskError::Rejected(self.decode(&payload)?)),
+            ReplyBody::Damaged(row) => Err(AskError::Damaged { role: self.remote.role(), row }),
             other => Err(self.unexpected(&other)),
         }
     }

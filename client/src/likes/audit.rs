@@ -6,6 +6,10 @@
 //! whatever could have falsified the count of records shows in one of the looks. What moves is looked at again a few
 //! times, and then reported as not compared.
 //!
+//! What is damaged is never compared either. An article is reported as damaged if a row of it or of one of its records
+//! is. While an operation record is damaged nobody knows which article its saga touches, so an article that differs then
+//! is reported as not compared; one that agrees has nothing in flight that matters.
+//!
 //! A repair sets an article's count to its records, and names the change number that was compared: if anything has
 //! happened to the article since, the service refuses it.
 
@@ -14,7 +18,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
-use like_protocol::likes::article::{Article, ArticleRejection};
+use like_protocol::likes::article::{Article, ArticleRejection, ListedArticle};
 use like_protocol::likes::user::LikerCount;
 use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::PAGE_ROWS_MAX;
@@ -38,10 +42,11 @@ pub trait Books {
     type Error;
 
     /// An article, if it exists.
-    fn article(&self, id: ArticleId) -> impl Future<Output = Result<Option<Article>, Self::Error>>;
+    fn article(&self, id: ArticleId) -> impl Future<Output = Result<Option<ListedArticle>, Self::Error>>;
 
-    /// One page of articles by id, those after `after`; an empty page is the end.
-    fn articles(&self, after: Option<ArticleId>) -> impl Future<Output = Result<Vec<Article>, Self::Error>>;
+    /// One page of the ids of articles, those after `after`; an empty page is the end.
+    fn articles(&self, after: Option<ArticleId>)
+    -> impl Future<Output = Result<Vec<ArticleId>, Self::Error>>;
 
     /// One page of a count of an article's like records.
     fn count(
@@ -74,8 +79,19 @@ pub struct Findings {
     pub likes_checked: u64,
     /// Articles whose likes are not their like records, by id.
     pub drift: Vec<Drift>,
-    /// Articles that kept moving or that unsettled sagas touch, by id: nothing is known of them.
+    /// Articles that kept moving or that unsettled sagas touch or may touch, by id: nothing is known of them.
     pub not_compared: Vec<ArticleId>,
+    /// Articles of which a row, or a row of one of their records, is damaged, by id: nothing is known of them.
+    pub damaged: Vec<DamagedArticle>,
+}
+
+/// An article that can't be compared for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DamagedArticle {
+    /// Which article.
+    pub article: ArticleId,
+    /// What is damaged, for people.
+    pub why: String,
 }
 
 /// An article whose likes are not its like records.
@@ -102,8 +118,10 @@ pub struct CountSeen {
 enum Look {
     /// Nothing moved: its count, if it exists, and its records.
     Still { count: Option<CountSeen>, records: u64 },
-    /// Something moved, or is unsettled.
+    /// Something moved, or is unsettled, or may be.
     Moving,
+    /// Something is damaged.
+    Damaged(String),
 }
 
 /// Compares every article's likes with its like records. `compared` is told of every article that is done with.
@@ -114,7 +132,7 @@ pub async fn audit<B: Books>(books: &B, mut compared: impl FnMut()) -> Result<Fi
     let mut findings = Findings::default();
     let mut after = None;
     loop {
-        let page: Vec<_> = books.articles(after).await?.into_iter().map(|article| article.id).collect();
+        let page = books.articles(after).await?;
         let Some(last) = page.last().copied() else { break };
         after = Some(last);
         for (article, look) in looks(books, page).await? {
@@ -125,6 +143,7 @@ pub async fn audit<B: Books>(books: &B, mut compared: impl FnMut()) -> Result<Fi
     find_orphans(books, &mut findings).await?;
     findings.drift.sort_by_key(|drift| drift.article);
     findings.not_compared.sort();
+    findings.damaged.sort_by_key(|damaged| damaged.article);
     Ok(findings)
 }
 
@@ -175,7 +194,7 @@ async fn look_again<B: Books>(books: &B, article: ArticleId) -> Result<Look, B::
     let mut pause = FIRST_PAUSE;
     for _ in 1..LOOKS_MAX {
         let look = look(books, article).await?;
-        if matches!(look, Look::Still { .. }) {
+        if !matches!(look, Look::Moving) {
             return Ok(look);
         }
         tokio::time::sleep(pause).await;
@@ -185,11 +204,11 @@ async fn look_again<B: Books>(books: &B, article: ArticleId) -> Result<Look, B::
 }
 
 async fn look<B: Books>(books: &B, article: ArticleId) -> Result<Look, B::Error> {
-    let before = books.article(article).await?;
-    if before.as_ref().is_some_and(|article| article.unsettled > 0) {
-        return Ok(Look::Moving);
-    }
-    let mut records = 0;
+    let before = match side(books, article).await? {
+        Ok(before) => before,
+        Err(look) => return Ok(look),
+    };
+    let (mut records, mut damaged, mut unaccounted) = (0, 0, before.unaccounted);
     let mut after = None;
     loop {
         let page = books.count(article, after).await?;
@@ -197,25 +216,50 @@ async fn look<B: Books>(books: &B, article: ArticleId) -> Result<Look, B::Error>
             return Ok(Look::Moving);
         }
         records += page.records;
+        damaged += page.damaged;
+        unaccounted |= page.unaccounted > 0;
         match page.more_after {
             Some(last) => after = Some(last),
             None => break,
         }
     }
-    let seen = |article: &Article| CountSeen { likes: article.likes, change: article.change };
-    let count = before.as_ref().map(seen);
-    let again = books.article(article).await?;
-    let unsettled = again.as_ref().is_some_and(|article| article.unsettled > 0);
-    if unsettled || again.as_ref().map(seen) != count {
-        return Ok(Look::Moving);
+    if damaged > 0 {
+        return Ok(Look::Damaged(format!("{damaged} of its like records")));
     }
-    Ok(Look::Still { count, records })
+    match side(books, article).await? {
+        Err(look) => Ok(look),
+        Ok(again) if again.count != before.count => Ok(Look::Moving),
+        Ok(again) => {
+            let differs = again.count.is_none_or(|seen| seen.likes != records);
+            let unknown = differs && (unaccounted || again.unaccounted);
+            Ok(if unknown { Look::Moving } else { Look::Still { count: again.count, records } })
+        }
+    }
+}
+
+/// What the article service says of an article in which nothing is in flight.
+struct Side {
+    count: Option<CountSeen>,
+    /// Whether an operation record is damaged, so that something may be in flight after all.
+    unaccounted: bool,
+}
+
+async fn side<B: Books>(books: &B, article: ArticleId) -> Result<Result<Side, Look>, B::Error> {
+    Ok(match books.article(article).await? {
+        None => Ok(Side { count: None, unaccounted: false }),
+        Some(ListedArticle::Damaged { why, .. }) => Err(Look::Damaged(why)),
+        Some(ListedArticle::Whole(article)) if article.unsettled > 0 => Err(Look::Moving),
+        Some(ListedArticle::Whole(Article { likes, change, unaccounted, .. })) => {
+            Ok(Side { count: Some(CountSeen { likes, change }), unaccounted: unaccounted > 0 })
+        }
+    })
 }
 
 impl Findings {
     fn add(&mut self, article: ArticleId, look: Look) {
         match look {
             Look::Moving => self.not_compared.push(article),
+            Look::Damaged(why) => self.damaged.push(DamagedArticle { article, why }),
             Look::Still { count, records } => {
                 self.articles_checked += 1;
                 self.likes_checked += records;
@@ -250,16 +294,19 @@ pub enum BooksError {
 impl Books for LiveBooks {
     type Error = BooksError;
 
-    async fn article(&self, id: ArticleId) -> Result<Option<Article>, BooksError> {
+    async fn article(&self, id: ArticleId) -> Result<Option<ListedArticle>, BooksError> {
         match self.articles.show(id).await {
-            Ok(article) => Ok(Some(article)),
+            Ok(article) => Ok(Some(ListedArticle::Whole(article))),
+            Err(AskError::Damaged { row, .. }) => {
+                Ok(Some(ListedArticle::Damaged { id, why: row.to_string() }))
+            }
             Err(AskError::Rejected(ArticleRejection::NotFound(_))) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn articles(&self, after: Option<ArticleId>) -> Result<Vec<Article>, BooksError> {
-        Ok(self.articles.page(after, PAGE_ROWS_MAX).await?)
+    async fn articles(&self, after: Option<ArticleId>) -> Result<Vec<ArticleId>, BooksError> {
+        Ok(self.articles.page(after, PAGE_ROWS_MAX).await?.iter().map(ListedArticle::id).collect())
     }
 
     async fn count(&self, article: ArticleId, after: Option<UserId>) -> Result<LikerCount, BooksError> {
@@ -273,9 +320,11 @@ impl Books for LiveBooks {
     async fn repair(&self, article: ArticleId, likes: u64, if_change: u64) -> Result<bool, BooksError> {
         match self.articles.repair(article, likes, if_change).await {
             Ok(_) => Ok(true),
-            Err(AskError::Rejected(ArticleRejection::Changed(_) | ArticleRejection::NotFound(_))) => {
-                Ok(false)
-            }
+            Err(AskError::Rejected(
+                ArticleRejection::Changed(_)
+                | ArticleRejection::NotFound(_)
+                | ArticleRejection::Unaccounted(_),
+            )) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

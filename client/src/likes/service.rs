@@ -1,7 +1,7 @@
 //! Likes as a caller means them: checks first, then the saga, then an answer.
 //!
 //! The checks only spare a saga that is bound to fail; the participants decide. A check that meets a locked row, or that
-//! gets no answer, decides nothing: the saga is started.
+//! gets no answer, decides nothing: the saga is started. One that meets a damaged row ends it there: the saga would.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use like_protocol::ids::SagaId;
 use like_protocol::likes::article::{ArticleRejection, ArticleReply};
 use like_protocol::likes::user::{CallerKey, FirstUse, KeyUse, LikeTarget, UserRejection, UserReply};
 use like_protocol::likes::{ArticleId, UserId};
-use like_protocol::message::Payload;
+use like_protocol::message::{DamagedRow, Payload};
 use serde::de::DeserializeOwned;
 
 use super::articles::ArticleService;
@@ -87,6 +87,14 @@ pub enum ActError {
         saga: SagaId,
         /// Where it stood.
         state: Box<SagaState>,
+    },
+    /// A row that it needs is damaged: no saga was started.
+    #[error("the {role} service can't do it: {row}")]
+    Damaged {
+        /// Which service.
+        role: &'static str,
+        /// The row.
+        row: DamagedRow,
     },
     /// A service can't be reached: no saga was started.
     #[error(transparent)]
@@ -216,12 +224,18 @@ impl Likes {
         let (article, standing) =
             futures::join!(self.articles.show(target.article), self.users.standing(*target));
         let forbidden = |rule| Err(ActError::Forbidden { rule, saga: None });
+        if let Err(AskError::Damaged { role, row }) = standing {
+            return Err(ActError::Damaged { role, row });
+        }
         let standing = standing.ok().filter(|standing| standing.locked_by.is_none());
         if let Some(first) = standing.and_then(|standing| standing.key) {
             return match_first_use(first, target, usage, None).map(Some);
         }
         if let Err(AskError::Rejected(ArticleRejection::NotFound(id))) = article {
             return forbidden(Rule::NoSuchArticle(id));
+        }
+        if let Err(AskError::Damaged { role, row }) = article {
+            return Err(ActError::Damaged { role, row });
         }
         let Some(standing) = standing else { return Ok(None) };
         let LikeTarget { user, article, .. } = *target;

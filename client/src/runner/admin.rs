@@ -285,7 +285,7 @@ async fn tell_again(
         settle::tell_once(context, ParticipantAt { role, store: None }, vec![settlement])
     });
     let told = tokio::time::timeout(wait, futures::future::join_all(told)).await;
-    let settled = told.is_ok_and(|told| told.iter().all(Result::is_ok));
+    let settled = told.is_ok_and(|told| told.iter().all(|told| told.as_ref().is_ok_and(Vec::is_empty)));
     if settled && story.is_open() {
         let lock = claim(context, slot, saga).await?;
         let (runner, open) = Runner::over(context.clone(), lock)?;

@@ -160,6 +160,7 @@ fn meaning(direction: Direction, reply: ReplyBody) -> Answer {
         (_, ReplyBody::Retry(RetryReason::Storage)) => {
             failed(FailureKind::Storage, "the daemon is short of disk space".into())
         }
+        (_, ReplyBody::Damaged(row)) => failed(FailureKind::Damaged, row.to_string()),
         (_, ReplyBody::Invalid(why)) => failed(FailureKind::Invalid, why),
         (_, other) => failed(FailureKind::Invalid, format!("an answer that makes no sense: {other:?}")),
     }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::{SagaId, StepId};
-use like_protocol::message::{Ending, ReplyBody, RequestBody, SETTLEMENTS_MAX, Settlement};
+use like_protocol::message::{Ending, ReplyBody, RequestBody, SETTLEMENTS_MAX, Settlement, Unsettleable};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::context::Context;
-use super::pace::Pace;
+use super::pace::{Pace, SLOW};
 use super::run::lock;
 use crate::log::{LogEnded, Position, SagaLog};
 use crate::saga::{Definition, Event, Next, ParticipantAt, SagaState};
@@ -137,13 +137,39 @@ async fn gather(
 async fn settle_batch(
     context: &Context,
     log: &SagaLog,
-    batch: Vec<Ended>,
+    mut batch: Vec<Ended>,
     unsettled: &watch::Sender<usize>,
 ) -> Result<(), LogEnded> {
     if let Some(last) = batch.iter().map(|ended| ended.position).max() {
         log.durable(last).await?;
     }
     reach(Failpoint::EndSynced);
+    loop {
+        let in_the_way = tell_all(context, log, &batch).await?;
+        reach(Failpoint::SettleReplied);
+        let is_left = |ended: &Ended| in_the_way.iter().any(|left| left.id.saga == ended.saga);
+        for ended in batch.iter().filter(|ended| !is_left(ended)) {
+            log.append(ended.saga, [Event::Settled])?;
+        }
+        reach(Failpoint::SettledWritten);
+        let many = batch.len();
+        batch.retain(is_left);
+        unsettled.send_modify(|unsettled| *unsettled -= many - batch.len());
+        if batch.is_empty() {
+            return Ok(());
+        }
+        for Unsettleable { id, damaged } in in_the_way {
+            tracing::error!(
+                saga_id = %id.saga, step = id.step, needs_attention = true,
+                "can't be settled: an operator is needed: {damaged}"
+            );
+        }
+        tokio::time::sleep(SLOW).await;
+    }
+}
+
+/// Tells every participant of a batch; what damage stands in the way of is left.
+async fn tell_all(context: &Context, log: &SagaLog, batch: &[Ended]) -> Result<Vec<Unsettleable>, LogEnded> {
     // By participant; the store belongs to its name, since sagas of different stores may meet in one batch.
     let mut parts: BTreeMap<_, Vec<Settlement>> = BTreeMap::new();
     for (participant, settlement) in batch.iter().flat_map(|ended| &ended.parts) {
@@ -154,27 +180,20 @@ async fn settle_batch(
         let chunks: Vec<_> = settlements.chunks(SETTLEMENTS_MAX).map(<[Settlement]>::to_vec).collect();
         chunks.into_iter().map(move |chunk| tell(context, log, participant.clone(), chunk))
     });
-    futures::future::try_join_all(told).await?;
-    reach(Failpoint::SettleReplied);
-    for ended in &batch {
-        log.append(ended.saga, [Event::Settled])?;
-    }
-    reach(Failpoint::SettledWritten);
-    unsettled.send_modify(|unsettled| *unsettled -= batch.len());
-    Ok(())
+    Ok(futures::future::try_join_all(told).await?.concat())
 }
 
-/// Tells one participant, again and again until it confirms.
+/// Tells one participant, again and again until it confirms all that it can; the rest is returned.
 async fn tell(
     context: &Context,
     log: &SagaLog,
     participant: ParticipantAt,
     settlements: Vec<Settlement>,
-) -> Result<(), LogEnded> {
+) -> Result<Vec<Unsettleable>, LogEnded> {
     let mut pace = Pace::of_compensation();
     loop {
         match tell_once(context, participant.clone(), settlements.clone()).await {
-            Ok(()) => return Ok(()),
+            Ok(left) => return Ok(left),
             Err(why) => tracing::debug!(role = participant.role, "settlement not confirmed: {why}"),
         }
         if let Some(ended) = log.ended() {
@@ -184,12 +203,12 @@ async fn tell(
     }
 }
 
-/// Tells one participant once.
+/// Tells one participant once. Everything is settled there then, but for what is returned.
 pub(super) async fn tell_once(
     context: &Context,
     participant: ParticipantAt,
     settlements: Vec<Settlement>,
-) -> Result<(), String> {
+) -> Result<Vec<Unsettleable>, String> {
     let role = participant.role;
     let remote =
         context.participants.find(&role).ok_or_else(|| format!("no {role} service is known here"))?;
@@ -200,7 +219,8 @@ pub(super) async fn tell_once(
         return Err(format!("the {role} service has another store now: {found}"));
     }
     match connection.call(RequestBody::Settle(settlements), within).await {
-        Ok(ReplyBody::Settled) => Ok(()),
+        Ok(ReplyBody::Settled) => Ok(Vec::new()),
+        Ok(ReplyBody::SettledBut(left)) => Ok(left),
         Ok(other) => Err(format!("answered {other:?}")),
         Err(lost) => Err(lost.to_string()),
     }

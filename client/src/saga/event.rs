@@ -228,4 +228,6 @@ pub enum FailureKind {
     Invalid,
     /// The daemon had settled the step as final.
     Final,
+    /// A row that the daemon needs for it is damaged: whether it has run is not known.
+    Damaged,
 }

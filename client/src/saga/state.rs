@@ -198,16 +198,15 @@ impl SagaState {
         self.forced() || self.quarantined.is_some() || self.steps.get(step).is_some_and(may_hold)
     }
 
-    /// Whether an operator is needed: a compensation has failed so often in a row, or going on is in vain because a
-    /// participant has another store than the saga began with, or the saga is quarantined.
+    /// Whether an operator is needed: a compensation has failed so often in a row; or going on is in vain, because a
+    /// participant has another store than the saga began with, or a damaged row in the saga's way; or the saga is
+    /// quarantined.
     pub fn needs_attention(&self, failures_in_a_row: u32) -> bool {
         let stuck = match self.phase {
             Phase::Back(_) => {
                 self.steps.iter().any(|s| !s.compensated && s.compensation_failures >= failures_in_a_row)
             }
-            Phase::Forward => self.steps.iter().any(|s| {
-                s.last_failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::OtherStore)
-            }),
+            Phase::Forward => self.steps.iter().any(|s| s.last_failure.as_ref().is_some_and(is_in_vain)),
             Phase::Ended(_) | Phase::Forced(_) => false,
         };
         stuck || self.quarantined_now()
@@ -382,4 +381,9 @@ impl SagaState {
 /// Whether a saga that goes forward may still be given up at `now`: its deadline has passed and no runner has died on it.
 pub(super) fn may_give_up(state: &SagaState, now: &Now) -> bool {
     !state.taken_over_forward && state.deadline.passed(now)
+}
+
+/// Whether trying again is in vain until a person has seen to something.
+fn is_in_vain(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::OtherStore | FailureKind::Damaged)
 }

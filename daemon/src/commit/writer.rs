@@ -171,6 +171,7 @@ impl<D: Domain, S: Store> Writer<D, S> {
 
     fn status(&self, work: &Work, now: &Now) -> DaemonStatus {
         let room = (self.space)().unwrap_or(Room { free_bytes: 0, total_bytes: 0 });
+        let (damaged, damaged_rows) = self.participant.damaged();
         DaemonStatus {
             role: self.identity.role.to_owned(),
             store: self.identity.store,
@@ -187,6 +188,8 @@ impl<D: Domain, S: Store> Writer<D, S> {
             store_bytes: self.store.bytes(),
             free_bytes: room.free_bytes,
             storage_low: room.is_low(),
+            damaged,
+            damaged_rows,
         }
     }
 

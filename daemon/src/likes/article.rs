@@ -3,7 +3,7 @@
 //! Rows, with ids in eight bytes, highest first:
 //!
 //! ```text
-//! 10 article   -> title (UTF-8)
+//! 10 article   -> title (text)
 //! 11 article   -> likes(number) change(number)
 //! ```
 //!
@@ -13,15 +13,15 @@
 use like_protocol::ids::SagaId;
 use like_protocol::likes::article::{
     Article, ArticleAnswer, ArticleCommand, ArticleOperation, ArticleQuery, ArticleRejection, ArticleReply,
-    TITLE_CHARS_MAX,
+    ListedArticle, TITLE_CHARS_MAX,
 };
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId};
 use tracing::error;
 
 use crate::participant::domain::{Context, Domain, Stop};
 use crate::participant::holds::{Hold, Mode, Resource};
-use crate::store::fields::{Fields, Malformed, Stored, put_number};
-use crate::store::{KeyRange, StoreError};
+use crate::store::fields::{Fields, Malformed, Stored, put_number, put_text};
+use crate::store::{Found, KeyRange, StoreError};
 
 const TITLE: u8 = 0x10;
 const COUNT: u8 = 0x11;
@@ -31,6 +31,9 @@ type Stopped = Stop<ArticleRejection>;
 /// The article service's domain.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Articles;
+
+/// An article's title.
+struct Title(String);
 
 /// An article's likes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -50,6 +53,15 @@ impl Domain for Articles {
     type Query = ArticleQuery;
     type Command = ArticleCommand;
     type Answer = ArticleAnswer;
+
+    fn name_of(&self, key: &[u8]) -> Option<String> {
+        let row = match *key.first()? {
+            TITLE => "title",
+            COUNT => "count",
+            _ => return None,
+        };
+        id_of(key).ok().map(|id| format!("the {row} of article {id}"))
+    }
 
     fn holds(&self, operation: &ArticleOperation) -> Vec<Hold> {
         vec![Hold { resource: touched(article_of(operation)), mode: Mode::Shared }]
@@ -123,8 +135,8 @@ impl Domain for Articles {
                     None => all,
                 };
                 let rows = context.page(&range, limit)?;
-                let articles = rows.iter().map(|(key, _)| read(context, id_of(key)?));
-                Ok(ArticleAnswer::Page(articles.collect::<Result<_, _>>()?))
+                let listed = rows.iter().filter_map(|row| list(context, row).transpose());
+                Ok(ArticleAnswer::Page(listed.collect::<Result<_, _>>()?))
             }
         }
     }
@@ -155,7 +167,7 @@ fn create(context: &mut Context<'_, '_>, id: Option<ArticleId>, title: &str) -> 
         Some(id) => id,
         None => next_free(context)?,
     };
-    context.put(key(TITLE, article), title.as_bytes().to_vec());
+    context.put(key(TITLE, article), Title(title.to_owned()).stored());
     context.put(key(COUNT, article), Count::default().stored());
     Ok(article)
 }
@@ -163,14 +175,14 @@ fn create(context: &mut Context<'_, '_>, id: Option<ArticleId>, title: &str) -> 
 /// The id after the highest one, counted from 1; should the highest one have no next, the highest free one.
 fn next_free(context: &Context<'_, '_>) -> Result<ArticleId, Stopped> {
     let mut range = KeyRange::prefix(&[TITLE]);
-    let Some((last, _)) = context.last(&range)? else { return Ok(ArticleId(1)) };
+    let Some(last) = context.last_key(&range)? else { return Ok(ArticleId(1)) };
     let mut id = id_of(&last)?;
     if let Some(next) = id.0.checked_add(1) {
         return Ok(ArticleId(next));
     }
     loop {
         range = range.before(&key(TITLE, id));
-        let below = context.last(&range)?.map(|(key, _)| id_of(&key)).transpose()?;
+        let below = context.last_key(&range)?.map(|key| id_of(&key)).transpose()?;
         match (id.0.checked_sub(1), below) {
             (Some(free), below) if below != Some(ArticleId(free)) => return Ok(ArticleId(free)),
             (Some(taken), _) => id = ArticleId(taken),
@@ -189,6 +201,9 @@ fn repair(
     let Some(count) = context.load::<Count>(&key(COUNT, article))? else {
         return Err(Stop::Rejected(ArticleRejection::NotFound(article)));
     };
+    if context.unaccounted() > 0 {
+        return Err(Stop::Rejected(ArticleRejection::Unaccounted(article)));
+    }
     if count.change != if_change || context.touching(&touched(article)) > 0 {
         return Err(Stop::Rejected(ArticleRejection::Changed(article)));
     }
@@ -197,19 +212,33 @@ fn repair(
 }
 
 fn set_likes(context: &mut Context<'_, '_>, article: ArticleId, count: Count, likes: u64) {
-    context.put(key(COUNT, article), Count { likes, change: count.change + 1 }.stored());
+    let change = count.change.saturating_add(1);
+    context.put(key(COUNT, article), Count { likes, change }.stored());
 }
 
 fn read(context: &Context<'_, '_>, id: ArticleId) -> Result<Article, Stopped> {
-    let Some(title) = context.get(&key(TITLE, id))? else {
+    let Some(Title(title)) = context.load(&key(TITLE, id))? else {
         return Err(Stop::Rejected(ArticleRejection::NotFound(id)));
     };
-    let damaged = |why| StoreError::damaged(&key(TITLE, id), Malformed(why));
-    let title = String::from_utf8(title).map_err(|_| damaged("the title is not UTF-8"))?;
     let Some(Count { likes, change }) = context.load(&key(COUNT, id))? else {
-        return Err(damaged("the article has no count").into());
+        return Err(StoreError::damaged(&key(COUNT, id), Malformed("it is missing")).into());
     };
-    Ok(Article { id, title, likes, change, unsettled: context.touching(&touched(id)) })
+    let (unsettled, unaccounted) = (context.touching(&touched(id)), context.unaccounted());
+    Ok(Article { id, title, likes, change, unsettled, unaccounted })
+}
+
+/// The article of a row, as far as it can be read. Nothing if the key is no article's.
+fn list(context: &Context<'_, '_>, row: &Found) -> Result<Option<ListedArticle>, Stopped> {
+    let (id, damage) = match id_of(&row.key).map(|id| (id, read(context, id))) {
+        Ok((_, Ok(article))) => return Ok(Some(ListedArticle::Whole(article))),
+        Ok((id, Err(Stop::Failed(StoreError::Damaged(damage))))) => (Some(id), damage),
+        Ok((_, Err(other))) => return Err(other),
+        Err(StoreError::Damaged(damage)) => (None, damage),
+        Err(failed) => return Err(failed.into()),
+    };
+    let why = damage.to_string();
+    context.note_damage(damage);
+    Ok(id.map(|id| ListedArticle::Damaged { id, why }))
 }
 
 fn article_of(operation: &ArticleOperation) -> ArticleId {
@@ -237,6 +266,17 @@ fn id_of(key: &[u8]) -> Result<ArticleId, StoreError> {
         Ok(id)
     };
     parse().map_err(|e| StoreError::damaged(key, e))
+}
+
+/// A text.
+impl Stored for Title {
+    fn store(&self, out: &mut Vec<u8>) {
+        put_text(out, &self.0);
+    }
+
+    fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Ok(Self(fields.text()?.to_owned()))
+    }
 }
 
 impl Stored for Count {

@@ -2,45 +2,62 @@
 //!
 //! A stored deadline names its boot by number: two bytes instead of sixteen in every operation record. Rows:
 //! `02 number(4, big endian)` -> boot id (16).
+//!
+//! Nobody needs to know what an earlier boot was called, only that it is not the present one. So a damaged row costs
+//! nothing that matters: one that another follows was certainly of an earlier boot. The last one may have been of the
+//! present boot, and is taken for it: what counts by it is kept for longer then, never for less.
 
 use like_protocol::ids::BootId;
 
-use crate::store::fields::{Fields, Malformed};
-use crate::store::{KeyRange, Store, StoreError, Tx};
+use crate::store::fields::{Fields, Malformed, Stored};
+use crate::store::{Damage, KeyRange, StoreError, Tx};
 
-const TAG: u8 = 0x02;
+pub(super) const TAG: u8 = 0x02;
 const PAGE_ROWS: usize = 256;
+
+/// Stands for a boot whose row is damaged. No kernel draws it: a boot id is a random UUID, which is never all zero.
+const LOST: BootId = BootId::from_bytes([0; 16]);
 
 /// The boots a store has seen; the last one is the present one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Boots(Vec<BootId>);
 
 impl Boots {
-    /// Reads the boots a store knows.
+    /// Reads the boots a store knows, and says which of their rows are damaged.
     ///
     /// # Errors
-    /// The store can't be read, or what it says makes no sense.
-    pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let mut known = Vec::new();
+    /// The store can't be read; or there is a row that is none of these, or one is missing: what the others mean is
+    /// not certain then.
+    pub fn load(tx: &Tx<'_>) -> Result<(Self, Vec<Damage>), StoreError> {
+        let (mut known, mut damaged) = (Vec::new(), Vec::new());
         let mut range = KeyRange::prefix(&[TAG]);
         loop {
-            let rows = store.scan(&range, PAGE_ROWS)?;
-            let Some((last, _)) = rows.last() else { return Ok(Self(known)) };
-            range = range.after(last);
-            for (key, value) in rows {
-                let boot = boot(&value).map_err(|e| StoreError::damaged(&key, e))?;
-                if key != key_of(known.len()) {
-                    return Err(StoreError::damaged(&key, Malformed("a boot before it is missing")));
+            let rows = tx.scan(&range, PAGE_ROWS)?;
+            let Some(last) = rows.last() else { return Ok((Self(known), damaged)) };
+            range = range.after(&last.key);
+            for row in rows {
+                if row.key != key_of(known.len()) {
+                    return Err(StoreError::damaged(&row.key, Malformed("a boot before it is missing")));
                 }
-                known.push(boot);
+                known.push(match row.load::<Boot>() {
+                    Ok(Boot(boot)) => boot,
+                    Err(StoreError::Damaged(damage)) => {
+                        damaged.push(damage);
+                        LOST
+                    }
+                    Err(failed) => return Err(failed),
+                });
             }
         }
     }
 
-    /// Makes `boot` the present one.
+    /// Makes `boot` the present one. If the row of the last boot is damaged, that boot is taken for this one.
     pub fn enter(&mut self, boot: BootId, tx: &mut Tx<'_>) {
+        if self.0.last() == Some(&LOST) {
+            self.0.pop();
+        }
         if self.0.last() != Some(&boot) {
-            tx.put(key_of(self.0.len()), boot.as_bytes().to_vec());
+            tx.put(key_of(self.0.len()), Boot(boot).stored());
             self.0.push(boot);
         }
     }
@@ -56,11 +73,17 @@ impl Boots {
     }
 }
 
-fn boot(value: &[u8]) -> Result<BootId, Malformed> {
-    let mut fields = Fields::of(value);
-    let boot = BootId::from_bytes(fields.array()?);
-    fields.end()?;
-    Ok(boot)
+/// Sixteen bytes.
+struct Boot(BootId);
+
+impl Stored for Boot {
+    fn store(&self, out: &mut Vec<u8>) {
+        out.extend(self.0.as_bytes());
+    }
+
+    fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Ok(Self(BootId::from_bytes(fields.array()?)))
+    }
 }
 
 fn key_of(number: usize) -> Vec<u8> {
@@ -73,14 +96,20 @@ fn key_of(number: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, Store};
 
     const FIRST: BootId = BootId::from_bytes([1; 16]);
     const SECOND: BootId = BootId::from_bytes([2; 16]);
+    const THIRD: BootId = BootId::from_bytes([3; 16]);
+
+    fn load(store: &MemoryStore) -> (Boots, usize) {
+        let (boots, damaged) = Boots::load(&Tx::new(store)).unwrap();
+        (boots, damaged.len())
+    }
 
     fn entered(store: &mut MemoryStore, boot: BootId) -> Boots {
-        let mut boots = Boots::load(store).unwrap();
         let mut tx = Tx::new(store);
+        let (mut boots, _) = Boots::load(&tx).unwrap();
         boots.enter(boot, &mut tx);
         tx.keep();
         for batch in tx.into_batches() {
@@ -89,13 +118,20 @@ mod tests {
         boots
     }
 
+    fn damage(store: &mut MemoryStore, number: usize) {
+        let key = key_of(number);
+        let mut value = store.get(&key).unwrap().unwrap();
+        value[9] ^= 1;
+        store.apply([(key, Some(value))].into()).unwrap();
+    }
+
     #[test]
     fn boots_keep_their_numbers() {
         let mut store = MemoryStore::default();
         for boot in [FIRST, FIRST, SECOND] {
             entered(&mut store, boot);
         }
-        let boots = Boots::load(&store).unwrap();
+        let (boots, _) = load(&store);
         assert_eq!(boots, Boots(vec![FIRST, SECOND]));
         assert_eq!((boots.number_of(FIRST), boots.number_of(SECOND)), (Some(0), Some(1)));
         assert_eq!((boots.numbered(1), boots.numbered(2)), (Some(SECOND), None));
@@ -105,7 +141,43 @@ mod tests {
     fn rows_are_pinned() {
         let mut store = MemoryStore::default();
         entered(&mut store, FIRST);
-        let rows: Vec<_> = store.rows().collect();
-        assert_eq!(rows, [(&[2, 0, 0, 0, 0][..], &[1; 16][..])]);
+        let rows = Tx::new(&store).scan(&KeyRange::prefix(&[TAG]), 9).unwrap();
+        assert_eq!((&rows[0].key[..], rows[0].value.clone()), (&[2, 0, 0, 0, 0][..], Ok(vec![1; 16])));
+    }
+
+    #[test]
+    fn a_damaged_boot_that_another_follows_is_an_earlier_one() {
+        let mut store = MemoryStore::default();
+        for boot in [FIRST, SECOND] {
+            entered(&mut store, boot);
+        }
+        damage(&mut store, 0);
+        assert_eq!(load(&store), (Boots(vec![LOST, SECOND]), 1));
+        assert_eq!(entered(&mut store, SECOND), Boots(vec![LOST, SECOND]));
+        assert_eq!(entered(&mut store, THIRD), Boots(vec![LOST, SECOND, THIRD]));
+    }
+
+    #[test]
+    fn a_damaged_last_boot_is_taken_for_the_present_one() {
+        for present in [SECOND, THIRD] {
+            let mut store = MemoryStore::default();
+            for boot in [FIRST, SECOND] {
+                entered(&mut store, boot);
+            }
+            damage(&mut store, 1);
+            assert_eq!(load(&store), (Boots(vec![FIRST, LOST]), 1));
+            assert_eq!(entered(&mut store, present), Boots(vec![FIRST, present]));
+            assert_eq!(load(&store), (Boots(vec![FIRST, present]), 0));
+        }
+    }
+
+    #[test]
+    fn a_boot_that_is_missing_is_noticed() {
+        let mut store = MemoryStore::default();
+        for boot in [FIRST, SECOND] {
+            entered(&mut store, boot);
+        }
+        store.apply([(key_of(0), None)].into()).unwrap();
+        assert!(matches!(Boots::load(&Tx::new(&store)), Err(StoreError::Damaged(_))));
     }
 }

@@ -36,6 +36,11 @@ impl Due {
         Some(id)
     }
 
+    /// Forgets a record's entry, if it has one. Looks at all entries.
+    pub fn forget(&mut self, id: &StepId) {
+        self.steps.retain(|Reverse((_, noted))| noted != id);
+    }
+
     /// When the next record becomes due, in milliseconds of this boot's clock.
     pub fn next_ms(&self) -> Option<u64> {
         self.steps.peek().map(|Reverse((due_ms, _))| *due_ms)

@@ -12,12 +12,16 @@ use serde::de::DeserializeOwned;
 
 use super::holds::{Hold, Holds};
 use crate::store::fields::{Malformed, Stored};
-use crate::store::{DOMAIN_TAG_FIRST, KeyRange, Row, StoreError, Tx};
+use crate::store::{DOMAIN_TAG_FIRST, Damage, Found, KeyRange, StoreError, Tx};
 
 /// One service's data and the rules for it.
 ///
 /// The engine calls it from one thread, one request after the other. What a call writes becomes part of the same
 /// atomic batch as the operation record, and is forgotten if the call comes to nothing.
+///
+/// A row that turns out to be damaged is an error like a store that fails ([`StoreError::Damaged`]), and is passed on
+/// like one: the engine answers the request with it. Where a call reads many rows, one of them must not keep the others
+/// from being served: it says of that one what can be said, and tells [`Context::note_damage`].
 pub trait Domain: Send + 'static {
     /// Which service this is. A store is made under a role and never opened under another.
     const ROLE: &'static str;
@@ -36,6 +40,9 @@ pub trait Domain: Send + 'static {
     type Command: DeserializeOwned;
     /// What queries and commands answer.
     type Answer: Serialize;
+
+    /// What stands in a row of the domain, for people: `the count of article 7`. `None` if the key is none of its own.
+    fn name_of(&self, key: &[u8]) -> Option<String>;
 
     /// What `operation` holds from the moment it has run until its saga is settled. A pure function of the operation:
     /// it is asked again after every restart.
@@ -103,7 +110,7 @@ pub trait Domain: Send + 'static {
 pub enum Stop<R> {
     /// A rule forbids it; nothing changes.
     Rejected(R),
-    /// The store failed; the daemon ends.
+    /// The store failed, and the daemon ends; or a row is damaged, and the request is answered so.
     Failed(StoreError),
 }
 
@@ -118,17 +125,18 @@ pub struct Context<'t, 's> {
     tx: &'t mut Tx<'s>,
     holds: &'t Holds,
     running_ms: u64,
+    unaccounted: usize,
 }
 
 impl<'t, 's> Context<'t, 's> {
-    pub(super) fn new(tx: &'t mut Tx<'s>, holds: &'t Holds, running_ms: u64) -> Self {
-        Self { tx, holds, running_ms }
+    pub(super) fn new(tx: &'t mut Tx<'s>, holds: &'t Holds, running_ms: u64, unaccounted: usize) -> Self {
+        Self { tx, holds, running_ms, unaccounted }
     }
 
     /// The value under `key`, with what this group has written so far.
     ///
     /// # Errors
-    /// The store can't be read.
+    /// The store can't be read, or the row is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         own(key);
         self.tx.get(key)
@@ -137,28 +145,28 @@ impl<'t, 's> Context<'t, 's> {
     /// The value under `key`, read as a `T`.
     ///
     /// # Errors
-    /// The store can't be read, or the row is no `T`.
+    /// The store can't be read, or the row is damaged or no `T`.
     pub fn load<T: Stored>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let value = self.get(key)?;
-        value.map(|value| T::load_all(&value).map_err(|e| StoreError::damaged(key, e))).transpose()
+        own(key);
+        self.tx.load(key)
     }
 
-    /// The first `limit` rows of a range, and never more than [`PAGE_ROWS_MAX`].
+    /// The first `limit` rows of a range, and never more than [`PAGE_ROWS_MAX`]. Damaged ones are among them.
     ///
     /// # Errors
     /// The store can't be read.
-    pub fn page(&self, range: &KeyRange, limit: u32) -> Result<Vec<Row>, StoreError> {
+    pub fn page(&self, range: &KeyRange, limit: u32) -> Result<Vec<Found>, StoreError> {
         own(&range.from);
         self.tx.scan(range, limit.min(PAGE_ROWS_MAX) as usize)
     }
 
-    /// The last row of a range.
+    /// The last key of a range, damaged or not.
     ///
     /// # Errors
     /// The store can't be read.
-    pub fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
+    pub fn last_key(&self, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
         own(&range.from);
-        self.tx.last(range)
+        self.tx.last_key(range)
     }
 
     /// Puts a value.
@@ -181,6 +189,16 @@ impl<'t, 's> Context<'t, 's> {
     /// How many unsettled steps hold `resource` in shared mode.
     pub fn touching(&self, resource: &[u8]) -> u32 {
         self.holds.touching(resource)
+    }
+
+    /// How many operation records are damaged: each may be that of one more unsettled step, which touches anything.
+    pub fn unaccounted(&self) -> u32 {
+        u32::try_from(self.unaccounted).unwrap_or(u32::MAX)
+    }
+
+    /// Tells the engine of a damaged row that the request at hand is answered without.
+    pub fn note_damage(&self, damage: Damage) {
+        self.tx.note_damage(damage);
     }
 
     /// How long the daemon has been running, all its lives added up, in milliseconds. See [`super::running`].

@@ -8,12 +8,14 @@
 //! * [`record`]: what is remembered of a step, and how it is stored.
 //! * [`holds`]: what unsettled steps lock.
 //! * [`collect`]: when a record may be forgotten.
+//! * [`damage`]: rows that are not what was written, and what follows from it.
 //! * [`domain`]: what a domain brings.
 //! * [`boots`], [`running`]: the two clocks of a store: boots for deadlines, running time for things kept for a while.
 
 pub mod barrier;
 pub mod boots;
 pub mod collect;
+mod damage;
 pub mod domain;
 pub mod holds;
 pub mod record;
@@ -37,10 +39,12 @@ use serde::de::DeserializeOwned;
 use self::barrier::State;
 use self::boots::Boots;
 use self::collect::Due;
+use self::damage::Damaged;
 use self::domain::{Context, Domain, Stop};
 use self::holds::Holds;
 use self::record::OperationRecord;
 use self::running::RunningTime;
+use crate::store::fields::Malformed;
 use crate::store::{Store, StoreError, Tx};
 
 /// How many records one group forgets at most: more than it can settle by single requests, so that forgetting keeps
@@ -65,52 +69,71 @@ pub struct Participant<D: Domain> {
     boots: Boots,
     running: RunningTime,
     holds: Holds,
-    /// The steps whose records are not settled.
+    /// The steps whose records are not settled, or not known to be.
     unsettled: BTreeSet<StepId>,
     /// The steps whose records are, by when they may be forgotten.
     due: Due,
+    /// What was found damaged.
+    damaged: Damaged,
 }
 
 type Record<D> = OperationRecord<<D as Domain>::Operation, <D as Domain>::Reply>;
 
 impl<D: Domain> Participant<D> {
     /// Takes up a store: reads all operation records, rebuilds what is derived from them, and makes this boot known
-    /// to the store, durably. A store that opens but can't be written or synced is found out here.
+    /// to the store, durably. A store that opens but can't be written or synced is found out here. What is damaged is
+    /// named in the log and served around.
     ///
     /// # Errors
-    /// The store can't be read, written or synced, or a record is damaged.
+    /// The store can't be read, written or synced, or something is damaged that stands for the whole store.
     pub fn open(domain: D, store: &mut dyn Store, now: &Now) -> Result<Self, StoreError> {
-        let mut boots = Boots::load(store)?;
-        let mut running = RunningTime::load(store, now)?;
         let mut tx = Tx::new(store);
+        let (mut boots, damaged_boots) = Boots::load(&tx)?;
+        let (mut running, damaged_running) = RunningTime::load(&tx, now)?;
         boots.enter(now.boot, &mut tx);
         running.save(now, &mut tx);
         tx.keep();
+        let (holds, unsettled, due, damaged) = Default::default();
+        let mut participant = Self { domain, boots, running, holds, unsettled, due, damaged };
+        for damage in damaged_boots.into_iter().chain(damaged_running) {
+            participant.note_damage(&damage);
+        }
+        participant.forget_replaced(&tx);
         for batch in tx.into_batches() {
             store.apply(batch)?;
         }
         store.sync()?;
-
-        let (holds, unsettled, due) = (Holds::default(), BTreeSet::new(), Due::default());
-        let mut participant = Self { domain, boots, running, holds, unsettled, due };
-        participant.rebuild(store, now)?;
+        participant.rebuild(&Tx::new(store), now)?;
         Ok(participant)
     }
 
-    fn rebuild(&mut self, store: &dyn Store, now: &Now) -> Result<(), StoreError> {
-        let tx = Tx::new(store);
+    fn rebuild(&mut self, tx: &Tx<'_>, now: &Now) -> Result<(), StoreError> {
         let mut range = record::all();
         loop {
             let rows = tx.scan(&range, PAGE_ROWS)?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
-            range = range.after(last);
-            for (key, _) in rows {
-                let id = record::id_of(&key)?;
-                if let Some(record) = Record::<D>::read(&id, &tx, &self.boots)? {
-                    self.index(id, &record, now);
+            let Some(last) = rows.last() else { return Ok(()) };
+            range = range.after(&last.key);
+            for row in rows {
+                let read =
+                    record::id_of(&row.key).and_then(|id| Ok((id, Record::<D>::of(&row, &self.boots)?)));
+                match read.and_then(|(id, record)| self.index_once(id, &record, now)) {
+                    Ok(()) => {}
+                    Err(StoreError::Damaged(damage)) => drop(self.note_damage(&damage)),
+                    Err(failed) => return Err(failed),
                 }
             }
         }
+    }
+
+    /// Notes a record that was read. Two that hold the same can't both be what was written.
+    fn index_once(&mut self, id: StepId, record: &Record<D>, now: &Now) -> Result<(), StoreError> {
+        let held = record.operation().filter(|_| !record.settled).map(|held| self.domain.holds(held));
+        if self.holds.conflict(id.saga, &held.unwrap_or_default()).is_some() {
+            let why = Malformed("it holds what another saga holds");
+            return Err(StoreError::damaged(&record::key_of(&id), why));
+        }
+        self.index(id, record, now);
+        Ok(())
     }
 
     /// Notes a record that was not there before.
@@ -131,7 +154,7 @@ impl<D: Domain> Participant<D> {
     /// [`RequestBody::Status`] is for the caller to answer, who alone knows most of it; here it is `Invalid`.
     ///
     /// # Errors
-    /// The store failed or is damaged. Neither the participant nor the group can be used any further.
+    /// The store failed. Neither the participant nor the group can be used any further.
     pub fn evaluate(
         &mut self,
         tx: &mut Tx<'_>,
@@ -149,7 +172,13 @@ impl<D: Domain> Participant<D> {
         };
         // Whatever was not kept on the way belongs to a request that came to nothing.
         tx.forget();
-        reply
+        for damage in tx.take_noticed() {
+            self.note_damage(&damage);
+        }
+        match reply {
+            Err(StoreError::Damaged(damage)) => Ok(ReplyBody::Damaged(self.note_damage(&damage))),
+            other => other,
+        }
     }
 
     /// Ends a group: forgets what may be forgotten, up to a bound.
@@ -159,7 +188,15 @@ impl<D: Domain> Participant<D> {
     pub fn end_group(&mut self, tx: &mut Tx<'_>, moment: &Moment) -> Result<(), StoreError> {
         for _ in 0..COLLECTED_PER_GROUP_MAX {
             let Some(id) = self.due.pop(&moment.now) else { break };
-            let Some(record) = Record::<D>::read(&id, tx, &self.boots)? else { continue };
+            let record = match self.read(&id, tx) {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(StoreError::Damaged(damage)) => {
+                    self.note_damage(&damage);
+                    continue;
+                }
+                Err(failed) => return Err(failed),
+            };
             if record.settled && record.deadline.passed(&moment.now) {
                 tx.delete(record::key_of(&id));
                 tx.keep();
@@ -171,6 +208,7 @@ impl<D: Domain> Participant<D> {
             self.running.save(&moment.now, tx);
             tx.keep();
         }
+        self.forget_replaced(tx);
         Ok(())
     }
 
@@ -179,7 +217,7 @@ impl<D: Domain> Participant<D> {
         self.due.next_ms()
     }
 
-    /// How many operation records are not settled.
+    /// How many operation records are not settled, damaged ones included.
     pub fn unsettled(&self) -> usize {
         self.unsettled.len()
     }
@@ -189,12 +227,17 @@ impl<D: Domain> Participant<D> {
         self.due.len()
     }
 
+    /// What a domain sees.
+    fn context<'t, 's>(&'t self, tx: &'t mut Tx<'s>, moment: &Moment) -> Context<'t, 's> {
+        Context::new(tx, &self.holds, self.running.at_ms(&moment.now), self.damaged.steps.len())
+    }
+
     fn query(&mut self, tx: &mut Tx<'_>, moment: &Moment, query: &Payload) -> Result<ReplyBody, StoreError> {
         let query = match decode(query, "query") {
             Ok(query) => query,
             Err(invalid) => return Ok(invalid.into()),
         };
-        let context = Context::new(tx, &self.holds, self.running.at_ms(&moment.now));
+        let context = self.context(tx, moment);
         answer::<D>(self.domain.query(&context, query))
     }
 
@@ -208,7 +251,7 @@ impl<D: Domain> Participant<D> {
             Ok(command) => command,
             Err(invalid) => return Ok(invalid.into()),
         };
-        let mut context = Context::new(tx, &self.holds, self.running.at_ms(&moment.now));
+        let mut context = self.context(tx, moment);
         let reply = answer::<D>(self.domain.command(&mut context, command))?;
         if matches!(reply, ReplyBody::Answer(_)) {
             tx.keep();
@@ -225,13 +268,20 @@ impl<D: Domain> Participant<D> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut list = Vec::new();
         for id in self.unsettled.range((from, Bound::Unbounded)).take(limit.min(PAGE_ROWS_MAX) as usize) {
-            let Some(record) = Record::<D>::read(id, tx, &self.boots)? else { continue };
-            let state = match record.standing().state {
-                State::Applied => UnsettledState::Applied,
-                State::Undone => UnsettledState::Undone,
-                State::Cancelled => UnsettledState::Cancelled,
+            let (deadline, state) = match self.read(id, tx) {
+                Ok(None) => continue,
+                Ok(Some(record)) => {
+                    let state = match record.standing().state {
+                        State::Applied => UnsettledState::Applied,
+                        State::Undone => UnsettledState::Undone,
+                        State::Cancelled => UnsettledState::Cancelled,
+                    };
+                    (Some(record.deadline), state)
+                }
+                Err(StoreError::Damaged(_)) => (None, UnsettledState::Damaged),
+                Err(failed) => return Err(failed),
             };
-            list.push(UnsettledStep { id: *id, deadline: record.deadline, state });
+            list.push(UnsettledStep { id: *id, deadline, state });
         }
         Ok(ReplyBody::Unsettled(list))
     }

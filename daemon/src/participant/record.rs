@@ -11,9 +11,9 @@ use like_protocol::time::Deadline;
 use super::barrier::{Standing, State};
 use super::boots::Boots;
 use crate::store::fields::{Fields, Malformed, Stored, put_number};
-use crate::store::{KeyRange, StoreError, Tx};
+use crate::store::{Found, KeyRange, StoreError, Tx};
 
-const TAG: u8 = 0x01;
+pub(super) const TAG: u8 = 0x01;
 const SETTLED: u8 = 0x80;
 const APPLIED: u8 = 0;
 const UNDONE: u8 = 1;
@@ -34,7 +34,8 @@ pub enum History<O, R> {
         /// What was run and undone.
         operation: O,
     },
-    /// It never ran and never will; or it was undone and the step is settled, which comes to the same.
+    /// It never ran and never will; or it was undone and the step is settled, which comes to the same; or an operator
+    /// has ended the saga while the record was damaged: then nobody knows what happened, and nothing will any more.
     Cancelled,
 }
 
@@ -80,15 +81,23 @@ impl<O: Stored, R: Stored> OperationRecord<O, R> {
         Self::decode(&value, boots).map(Some).map_err(|e| StoreError::damaged(&key, e))
     }
 
+    /// Reads a record that was found.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn of(row: &Found, boots: &Boots) -> Result<Self, StoreError> {
+        let value = row.value.as_ref().map_err(|e| *e);
+        value.and_then(|value| Self::decode(value, boots)).map_err(|e| StoreError::damaged(&row.key, e))
+    }
+
     /// Writes it.
     ///
     /// # Errors
     /// Its deadline counts by a boot that the store has not seen, which no request can bring about: only deadlines
     /// of the present boot are ever taken over.
     pub fn write(&self, id: &StepId, tx: &mut Tx<'_>, boots: &Boots) -> Result<(), StoreError> {
-        let key = key_of(id);
-        let value = self.encode(boots).map_err(|e| StoreError::damaged(&key, e))?;
-        tx.put(key, value);
+        let value = self.encode(boots).map_err(|e| StoreError::failed("write an operation record", e))?;
+        tx.put(key_of(id), value);
         Ok(())
     }
 
@@ -166,23 +175,19 @@ mod tests {
     use like_protocol::likes::{ArticleId, UserId};
 
     use super::*;
-    use crate::store::{MemoryStore, Store};
+    use crate::store::MemoryStore;
 
     type Record = OperationRecord<UserOperation, UserReply>;
 
     const BOOT: BootId = BootId::from_bytes([9; 16]);
 
     fn boots() -> Boots {
-        let mut store = MemoryStore::default();
-        let mut boots = Boots::load(&store).unwrap();
+        let store = MemoryStore::default();
         let mut tx = Tx::new(&store);
+        let (mut boots, _) = Boots::load(&tx).unwrap();
         boots.enter(BootId::from_bytes([8; 16]), &mut tx);
         boots.enter(BOOT, &mut tx);
-        tx.keep();
-        for batch in tx.into_batches() {
-            store.apply(batch).unwrap();
-        }
-        Boots::load(&store).unwrap()
+        boots
     }
 
     fn record(history: History<UserOperation, UserReply>, settled: bool) -> Record {

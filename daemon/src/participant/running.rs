@@ -1,14 +1,16 @@
 //! How long the daemon has been running, all its lives added up: the clock by which a domain keeps things for a time.
 //!
 //! It needs no wall clock and survives restarts. What a crash may take from it is the time since it was last saved,
-//! so things are kept longer then, never shorter. Row: `03` -> milliseconds(number).
+//! so things are kept longer then, never shorter. Rows: `03` and `04` -> milliseconds(number), always written together:
+//! if one of them is damaged, the other still says it. Nothing else does, so a store with neither is not served.
 
 use like_protocol::time::Now;
 
-use crate::store::fields::{Fields, Malformed, put_number};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::fields::{Fields, Malformed, Stored, put_number};
+use crate::store::{Damage, StoreError, Tx};
 
-const KEY: [u8; 1] = [0x03];
+pub(super) const TAG: u8 = 0x03;
+pub(super) const COPY_TAG: u8 = 0x04;
 
 /// How old the saved value may be before a group that writes anyway saves it again.
 const SAVED_EVERY_MS: u64 = 1000;
@@ -22,22 +24,20 @@ pub struct RunningTime {
 }
 
 impl RunningTime {
-    /// Goes on from what is saved.
+    /// Goes on from what is saved, and says which of the two rows is damaged.
     ///
     /// # Errors
-    /// The store can't be read, or the row is damaged.
-    pub fn load(store: &dyn Store, now: &Now) -> Result<Self, StoreError> {
-        let parse = |value: &[u8]| -> Result<u64, Malformed> {
-            let mut fields = Fields::of(value);
-            let saved_ms = fields.number()?;
-            fields.end()?;
-            Ok(saved_ms)
+    /// The store can't be read, or both rows are damaged.
+    pub fn load(tx: &Tx<'_>, now: &Now) -> Result<(Self, Option<Damage>), StoreError> {
+        let (saved_ms, damaged) = match (tx.load::<Saved>(&[TAG]), tx.load::<Saved>(&[COPY_TAG])) {
+            (Err(StoreError::Damaged(damage)), Ok(Some(saved)))
+            | (Ok(Some(saved)), Err(StoreError::Damaged(damage))) => (saved.0, Some(damage)),
+            (first, copy) => {
+                let saved = first?.into_iter().chain(copy?).map(|saved| saved.0);
+                (saved.max().unwrap_or(0), None)
+            }
         };
-        let saved_ms = match store.get(&KEY)? {
-            Some(value) => parse(&value).map_err(|e| StoreError::damaged(&KEY, e))?,
-            None => 0,
-        };
-        Ok(Self { at_start_ms: saved_ms, started: *now, saved_ms })
+        Ok((Self { at_start_ms: saved_ms, started: *now, saved_ms }, damaged))
     }
 
     /// The running time at `now`, in milliseconds.
@@ -48,9 +48,9 @@ impl RunningTime {
     /// Saves it.
     pub fn save(&mut self, now: &Now, tx: &mut Tx<'_>) {
         self.saved_ms = self.at_ms(now);
-        let mut value = Vec::new();
-        put_number(&mut value, self.saved_ms);
-        tx.put(KEY.to_vec(), value);
+        for tag in [TAG, COPY_TAG] {
+            tx.put(vec![tag], Saved(self.saved_ms).stored());
+        }
     }
 
     /// Whether it should be saved with a group that writes.
@@ -59,22 +59,39 @@ impl RunningTime {
     }
 }
 
+/// `milliseconds(number)`.
+struct Saved(u64);
+
+impl Stored for Saved {
+    fn store(&self, out: &mut Vec<u8>) {
+        put_number(out, self.0);
+    }
+
+    fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        fields.number().map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use like_protocol::ids::BootId;
 
     use super::*;
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, Store};
 
     fn at(boot: u8, at_ms: u64) -> Now {
         Now { boot: BootId::from_bytes([boot; 16]), at_ms }
     }
 
-    #[test]
-    fn it_adds_up_over_restarts_and_boots() {
+    fn load(store: &MemoryStore, now: &Now) -> Result<(RunningTime, Option<Damage>), StoreError> {
+        RunningTime::load(&Tx::new(store), now)
+    }
+
+    /// A store that was served for a second.
+    fn served() -> MemoryStore {
         let mut store = MemoryStore::default();
-        let mut running = RunningTime::load(&store, &at(1, 5000)).unwrap();
-        assert_eq!(running.at_ms(&at(1, 5300)), 300);
+        let (mut running, damaged) = load(&store, &at(1, 5000)).unwrap();
+        assert_eq!((running.at_ms(&at(1, 5300)), damaged), (300, None));
         assert!(!running.is_stale(&at(1, 5999)) && running.is_stale(&at(1, 6000)));
         let mut tx = Tx::new(&store);
         running.save(&at(1, 6000), &mut tx);
@@ -83,8 +100,31 @@ mod tests {
         for batch in tx.into_batches() {
             store.apply(batch).unwrap();
         }
-        assert_eq!(store.rows().collect::<Vec<_>>(), [(&[3][..], &[232, 7][..])], "pinned");
-        let running = RunningTime::load(&store, &at(2, 10)).unwrap();
+        store
+    }
+
+    #[test]
+    fn it_adds_up_over_restarts_and_boots() {
+        let store = served();
+        let tx = Tx::new(&store);
+        assert_eq!([tx.get(&[3]).unwrap(), tx.get(&[4]).unwrap()], [Some(vec![232, 7]), Some(vec![232, 7])]);
+        let (running, _) = load(&store, &at(2, 10)).unwrap();
         assert_eq!(running.at_ms(&at(2, 30)), 1020);
+    }
+
+    #[test]
+    fn one_damaged_row_is_made_up_for_by_the_other_and_two_are_not() {
+        let whole = served();
+        let mut worst = whole.clone();
+        for tag in [TAG, COPY_TAG] {
+            let (mut store, key) = (whole.clone(), vec![tag]);
+            let mut value = store.get(&key).unwrap().unwrap();
+            value[4] ^= 0x10;
+            store.apply([(key.clone(), Some(value.clone()))].into()).unwrap();
+            worst.apply([(key.clone(), Some(value))].into()).unwrap();
+            let (running, damaged) = load(&store, &at(2, 10)).unwrap();
+            assert_eq!((running.at_ms(&at(2, 10)), damaged.unwrap().key), (1000, key));
+        }
+        assert!(matches!(load(&worst, &at(2, 10)), Err(StoreError::Damaged(_))));
     }
 }

@@ -2,17 +2,22 @@
 //!
 //! Only now what a step held goes, and only now its record may be forgotten one day. Settling is idempotent, since
 //! whoever can't prove that a settlement arrived sends it again; and it is never refused for its deadline's sake.
+//!
+//! Each settlement stands for itself: one that damage stands in the way of is named in the reply, the others are settled.
 
-use like_protocol::message::{Ending, ReplyBody, SETTLEMENTS_MAX, Settlement};
-use tracing::debug;
+use like_protocol::ids::StepId;
+use like_protocol::message::{Ending, ReplyBody, SETTLEMENTS_MAX, Settlement, Unsettleable};
+use like_protocol::time::DEADLINE_AHEAD_MAX;
+use tracing::{debug, warn};
 
-use super::domain::{Context, Domain};
+use super::domain::Domain;
+use super::holds::Holds;
 use super::record::{History, OperationRecord};
 use super::{Invalid, Moment, Participant, Record, check_deadline, decode};
 use crate::store::{StoreError, Tx};
 
 impl<D: Domain> Participant<D> {
-    /// Settles all of them, or finds one that makes no sense and settles none.
+    /// Settles all of them that no damage stands in the way of; or finds one that makes no sense and settles none.
     pub(super) fn settle(
         &mut self,
         tx: &mut Tx<'_>,
@@ -23,11 +28,19 @@ impl<D: Domain> Participant<D> {
             Ok(notes) => notes,
             Err(invalid) => return Ok(invalid.into()),
         };
+        let mut unsettleable = Vec::new();
         for (settlement, note) in settlements.iter().zip(notes) {
-            self.settle_one(tx, moment, settlement, note)?;
+            match self.settle_one(tx, moment, settlement, note) {
+                Ok(()) => tx.keep(),
+                Err(StoreError::Damaged(damage)) => {
+                    tx.forget();
+                    let damaged = self.note_damage(&damage);
+                    unsettleable.push(Unsettleable { id: settlement.id, damaged });
+                }
+                Err(failed) => return Err(failed),
+            }
         }
-        tx.keep();
-        Ok(ReplyBody::Settled)
+        Ok(if unsettleable.is_empty() { ReplyBody::Settled } else { ReplyBody::SettledBut(unsettleable) })
     }
 
     fn settle_one(
@@ -39,7 +52,11 @@ impl<D: Domain> Participant<D> {
     ) -> Result<(), StoreError> {
         let Settlement { id, deadline, ending, .. } = *settlement;
         debug!(saga_id = %id.saga, step = id.step, ?ending, "settle");
-        let settled = match Record::<D>::read(&id, tx, &self.boots)? {
+        let record = match self.read(&id, tx) {
+            Err(StoreError::Damaged(_)) if ending == Ending::Forced => return self.replace(tx, moment, id),
+            read => read?,
+        };
+        let settled = match record {
             Some(record) => {
                 let later = record.deadline.later(deadline, &moment.now);
                 if record.settled && later == record.deadline {
@@ -58,6 +75,28 @@ impl<D: Domain> Participant<D> {
         settled.write(&id, tx, &self.boots)
     }
 
+    /// Puts a tombstone in the place of a damaged record whose saga an operator has ended. Nobody knows the latest
+    /// deadline that it had seen, but none lies further ahead than any may.
+    fn replace(&mut self, tx: &mut Tx<'_>, moment: &Moment, id: StepId) -> Result<(), StoreError> {
+        warn!(saga_id = %id.saga, step = id.step, "an operator has ended the saga: its damaged record is replaced");
+        let deadline = moment.now.deadline_in(DEADLINE_AHEAD_MAX);
+        let sealed = Record::<D> { history: History::Cancelled, settled: true, deadline };
+        sealed.write(&id, tx, &self.boots)?;
+        self.damaged.steps.remove(&id);
+        self.unsettled.remove(&id);
+        self.due.forget(&id);
+        self.due.note(id, &deadline, &moment.now);
+        // What it held, if that was known before it was damaged, goes; what all others hold follows from their records.
+        self.holds = Holds::default();
+        for other in self.unsettled.difference(&self.damaged.steps) {
+            let record = Record::<D>::read(other, tx, &self.boots)?;
+            if let Some(operation) = record.as_ref().and_then(OperationRecord::operation) {
+                self.holds.take(other.saga, self.domain.holds(operation));
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a record that may not be settled yet a settled one, and lets go what its step held.
     fn end(
         &mut self,
@@ -72,8 +111,15 @@ impl<D: Domain> Participant<D> {
         }
         let id = settlement.id;
         if let History::Applied { operation, .. } = &record.history {
-            let mut context = Context::new(tx, &self.holds, self.running.at_ms(&moment.now));
-            self.domain.settle(&mut context, id.saga, operation, note)?;
+            let mut context = self.context(tx, moment);
+            match self.domain.settle(&mut context, id.saga, operation, note) {
+                // An operator's word ends the saga all the same.
+                Err(StoreError::Damaged(damage)) if settlement.ending == Ending::Forced => {
+                    tx.forget();
+                    self.note_damage(&damage);
+                }
+                settled => settled?,
+            }
         }
         if let Some(operation) = record.operation() {
             self.holds.release(id.saga, &self.domain.holds(operation));

@@ -4,7 +4,7 @@ use like_protocol::message::{Direction, ReplyBody, RetryReason, StepReply, StepR
 use tracing::debug;
 
 use super::barrier::{Verdict, verdict};
-use super::domain::{Context, Domain, Stop};
+use super::domain::{Domain, Stop};
 use super::record::{History, OperationRecord};
 use super::{Moment, Participant, Record, check_deadline, decode, encode};
 use crate::store::{StoreError, Tx};
@@ -19,7 +19,7 @@ impl<D: Domain> Participant<D> {
         if let Err(invalid) = check_deadline(&request.deadline, &moment.now) {
             return Ok(invalid.into());
         }
-        let record = Record::<D>::read(&request.id, tx, &self.boots)?;
+        let record = self.read(&request.id, tx)?;
         // A compensation is carried out from the record. One whose operation this version can't read, because a newer
         // client sent it, must still be able to end a step that never ran here.
         let operation = match (decode::<D::Operation>(&request.operation, "operation"), request.direction) {
@@ -87,7 +87,7 @@ impl<D: Domain> Participant<D> {
             debug!(saga_id = %id.saga, step = id.step, %by, "locked");
             return Ok(ReplyBody::Step(StepReply::Locked { by }));
         }
-        let mut context = Context::new(tx, &self.holds, self.running.at_ms(&moment.now));
+        let mut context = self.context(tx, moment);
         let reply = match self.domain.act(&mut context, id.saga, &operation) {
             Ok(reply) => reply,
             Err(Stop::Failed(failed)) => return Err(failed),
@@ -120,7 +120,7 @@ impl<D: Domain> Participant<D> {
         let History::Applied { operation, reply } = record.history else {
             unreachable!("only an applied step is undone");
         };
-        let mut context = Context::new(tx, &self.holds, self.running.at_ms(&moment.now));
+        let mut context = self.context(tx, moment);
         self.domain.undo(&mut context, request.id.saga, &operation, &reply)?;
         let deadline = record.deadline.later(request.deadline, &moment.now);
         let undone = Record::<D> { history: History::Undone { operation }, settled: false, deadline };

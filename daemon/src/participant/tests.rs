@@ -350,7 +350,7 @@ fn a_record_keeps_the_latest_deadline_that_any_request_named() {
     let mut articles = articles();
     let first = articles.within(10);
     articles.act_by(1, &ADD, first);
-    let deadline = |articles: &mut Harness<Articles>| articles.unsettled()[0].deadline;
+    let deadline = |articles: &mut Harness<Articles>| articles.unsettled()[0].deadline.unwrap();
     articles.act_by(1, &ADD, articles.within(20));
     assert_eq!(deadline(&mut articles), articles.within(20));
     articles.undo_by(1, &ADD, articles.within(30));
@@ -468,7 +468,7 @@ fn unsettled_steps_are_listed_in_pages() {
     articles.undo(3, &ADD);
     articles.act(4, &ADD);
     articles.settle(4);
-    let row = |number, state| UnsettledStep { id: step(number), deadline, state };
+    let row = |number, state| UnsettledStep { id: step(number), deadline: Some(deadline), state };
     let all =
         [row(1, UnsettledState::Applied), row(2, UnsettledState::Undone), row(3, UnsettledState::Cancelled)];
     assert_eq!(articles.unsettled(), all);
@@ -478,5 +478,7 @@ fn unsettled_steps_are_listed_in_pages() {
     assert_eq!(end, ReplyBody::Unsettled(Vec::new()));
 }
 
+mod damage;
+mod damaged_cases;
 mod random;
 mod writes;

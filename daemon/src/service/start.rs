@@ -18,16 +18,15 @@ use crate::participant::Participant;
 use crate::participant::domain::Domain;
 use crate::store::data_dir::DataDir;
 use crate::store::sled_store::OpenError;
-use crate::store::{KeyRange, SledStore, Store, StoreError};
+use crate::store::{SledStore, StoreError, Tx};
 
 /// How long opening and checking may take. Stores of many gigabytes open in less; a supervisor must wait longer
 /// (systemd's `TimeoutStartSec=` is 90 s by default).
 pub const START_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// How many rows of the domain the check looks at, besides every operation record.
+/// How many rows of the domain the check looks at, besides every operation record: what can't be read, or is damaged,
+/// is better found now than in the middle of a saga.
 pub const CHECKED_ROWS_MAX: usize = 100_000;
-
-const PAGE_ROWS: usize = 1024;
 
 /// How late a timed wait of a thread of sled's may end: an hour, in nanoseconds.
 const SLED_TIMER_SLACK: NonZeroU64 = NonZeroU64::new(3600 * 1_000_000_000).unwrap();
@@ -73,8 +72,10 @@ pub fn take_up<D: Domain>(
     within(START_WAIT_MAX, path.clone(), move || {
         let_sled_sleep();
         let mut store = SledStore::open(data)?;
-        let checked = Participant::open(domain, &mut store, &now)
-            .and_then(|participant| check(&store).map(|()| participant));
+        let checked = Participant::open(domain, &mut store, &now).and_then(|mut participant| {
+            participant.look_through(&Tx::new(&store), CHECKED_ROWS_MAX)?;
+            Ok(participant)
+        });
         match checked {
             Ok(participant) => Ok((store, participant)),
             Err(source) => Err(StartError::Check { path, source }),
@@ -108,19 +109,6 @@ fn within<T: Send + 'static>(
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(StartError::Hangs { path }),
     }
-}
-
-/// Reads through the store, up to a bound: what can't be read is better found now than in the middle of a saga.
-fn check(store: &dyn Store) -> Result<(), StoreError> {
-    let mut range = KeyRange { from: vec![0], to: vec![u8::MAX] };
-    let mut checked = 0;
-    while checked < CHECKED_ROWS_MAX {
-        let rows = store.scan(&range, PAGE_ROWS)?;
-        let Some((last, _)) = rows.last() else { break };
-        range = range.after(last);
-        checked += rows.len();
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ pub struct Malformed(pub &'static str);
 
 /// A value with a stored form of its own, apart from the form in which it travels.
 ///
-/// What `store` writes, `load` of this and every later version reads. Golden-bytes tests pin each one.
+/// What `store` writes, `load` of this and every later version reads. Golden-bytes tests pin each one. A stored form
+/// says itself where it ends: none is the beginning of another one of its type, so none can be cut short unnoticed.
 pub trait Stored: Sized {
     /// Appends the stored form.
     fn store(&self, out: &mut Vec<u8>);
@@ -56,6 +57,12 @@ pub fn put_number(out: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     out.push(number as u8);
+}
+
+/// Appends a text: its length in bytes, then its UTF-8.
+pub fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_number(out, text.len() as u64);
+    out.extend(text.as_bytes());
 }
 
 /// Reads fields from the front of a row.
@@ -117,6 +124,17 @@ impl<'a> Fields<'a> {
     /// Fewer are left.
     pub fn key_number(&mut self) -> Result<u64, Malformed> {
         Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    /// A text as [`put_text`] writes it.
+    ///
+    /// # Errors
+    /// It is cut short, or not UTF-8.
+    pub fn text(&mut self) -> Result<&'a str, Malformed> {
+        let length = usize::try_from(self.number()?).map_err(|_| Malformed("a text is too long"))?;
+        let (text, rest) = self.rest.split_at_checked(length).ok_or(Malformed("it is cut short"))?;
+        self.rest = rest;
+        str::from_utf8(text).map_err(|_| Malformed("a text is not UTF-8"))
     }
 
     /// Everything that is left.

@@ -4,6 +4,7 @@
 //! * [`sled_store`]: the real one, and the one file that names sled; [`data_dir`] guards the directory it lives in.
 //! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
 //! * [`fields`]: how rows are put together from numbers and bytes, so that stored bytes depend on no library.
+//! * [`seal`]: the checksum that every value carries, put on and checked by [`tx`] alone.
 //!
 //! The first byte of every key says whose row it is: the engine's rows begin with a byte below
 //! [`DOMAIN_TAG_FIRST`], a domain's with one from there on.
@@ -11,15 +12,17 @@
 pub mod data_dir;
 pub mod fields;
 pub mod memory;
+pub mod seal;
 pub mod sled_store;
 pub mod tx;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
+use fields::Malformed;
 pub use memory::MemoryStore;
 pub use sled_store::SledStore;
-pub use tx::Tx;
+pub use tx::{Found, Tx};
 
 /// The lowest first byte of a domain's keys. What is below is the engine's.
 pub const DOMAIN_TAG_FIRST: u8 = 0x10;
@@ -32,8 +35,8 @@ pub type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Ordered rows of bytes.
 ///
-/// One writer owns a store. Every error is final: what a store does after one is unknown, so the process that sees
-/// one answers nothing more and ends.
+/// One writer owns a store. What is stored is what [`Tx::into_batches`] made: values with their checksums. Every error
+/// is final: what a store does after one is unknown, so the process that sees one answers nothing more and ends.
 pub trait Store: Send {
     /// The value under `key`, as of the last [`Store::apply`].
     ///
@@ -117,10 +120,10 @@ impl KeyRange {
     }
 }
 
-/// Why a store can't be used any further.
+/// Why the store gives nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Reading, writing or syncing failed.
+    /// Reading, writing or syncing failed: the store can't be used any further.
     #[error("can't {what}: {source}")]
     Failed {
         /// What was tried.
@@ -128,14 +131,30 @@ pub enum StoreError {
         /// What came of it.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A row says what no version of this program writes.
-    #[error("the row {key} is damaged: {why}")]
-    Damaged {
-        /// The row's key in hexadecimal digits.
-        key: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    /// One row is not what was written. The store itself works: whatever does not need that row can go on.
+    #[error("{0}")]
+    Damaged(#[from] Damage),
+}
+
+/// A row that is not what was written.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the row {} is damaged: {why}", hex(.key))]
+pub struct Damage {
+    /// The row's key.
+    pub key: Vec<u8>,
+    /// What is wrong with it.
+    pub why: Malformed,
+}
+
+impl Damage {
+    /// The row's key in hexadecimal digits.
+    pub fn row(&self) -> String {
+        hex(&self.key)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl StoreError {
@@ -143,8 +162,8 @@ impl StoreError {
         Self::Failed { what, source: source.into() }
     }
 
-    pub(crate) fn damaged(key: &[u8], why: fields::Malformed) -> Self {
-        Self::Damaged { key: key.iter().map(|byte| format!("{byte:02x}")).collect(), why: why.0 }
+    pub(crate) fn damaged(key: &[u8], why: Malformed) -> Self {
+        Self::Damaged(Damage { key: key.to_vec(), why })
     }
 }
 

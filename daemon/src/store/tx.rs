@@ -2,14 +2,40 @@
 //!
 //! Requests of a group are evaluated one after the other; each reads what those before it wrote, and nothing of it is
 //! applied before all are evaluated. A request that comes to nothing leaves nothing.
+//!
+//! This is the one place where values get their checksums and where those are checked: above it nobody sees them, below
+//! it nobody knows them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::{Batch, KeyRange, Row, Store, StoreError};
+use super::fields::{Malformed, Stored};
+use super::seal::{open, seal};
+use super::{Batch, Damage, KeyRange, Store, StoreError};
 
 /// How many writes one batch gathers before the next request begins a new one. Far larger batches make sled's
 /// memory grow tenfold. Requests are never split, so a group is whole requests whatever survives a crash.
 pub const BATCH_WRITES_MAX: usize = 128;
+
+/// A row as it was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value, or what is wrong with it.
+    pub value: Result<Vec<u8>, Malformed>,
+}
+
+impl Found {
+    /// The value, read as a `T`.
+    ///
+    /// # Errors
+    /// The row is damaged, or no `T`.
+    pub fn load<T: Stored>(&self) -> Result<T, StoreError> {
+        let value = self.value.as_ref().map_err(|e| *e);
+        value.and_then(|value| T::load_all(value)).map_err(|e| StoreError::damaged(&self.key, e))
+    }
+}
 
 /// A store and the writes of a group that are not applied yet.
 pub struct Tx<'a> {
@@ -18,63 +44,89 @@ pub struct Tx<'a> {
     kept: Vec<Batch>,
     /// Writes of the request that is being evaluated.
     request: Batch,
+    /// Damaged rows that the request goes on without.
+    noticed: RefCell<Vec<Damage>>,
 }
 
 impl<'a> Tx<'a> {
     /// A group that has written nothing.
     pub fn new(store: &'a dyn Store) -> Self {
-        Self { store, kept: Vec::new(), request: Batch::new() }
+        Self { store, kept: Vec::new(), request: Batch::new(), noticed: RefCell::default() }
     }
 
     /// The value under `key`.
     ///
     /// # Errors
-    /// The store can't be read.
+    /// The store can't be read, or the row is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.layers_newest_first().find_map(|batch| batch.get(key)) {
-            Some(written) => Ok(written.clone()),
-            None => self.store.get(key),
+        if let Some(written) = self.layers_newest_first().find_map(|batch| batch.get(key)) {
+            return Ok(written.clone());
         }
+        let stored = self.store.get(key)?;
+        stored.map(|sealed| open(key, sealed).map_err(|e| StoreError::damaged(key, e))).transpose()
     }
 
-    /// The first `limit` rows of `range`.
+    /// The value under `key`, read as a `T`.
+    ///
+    /// # Errors
+    /// The store can't be read, or the row is damaged or no `T`.
+    pub fn load<T: Stored>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let value = self.get(key)?;
+        value.map(|value| T::load_all(&value).map_err(|e| StoreError::damaged(key, e))).transpose()
+    }
+
+    /// The first `limit` rows of `range`. A damaged row is found like any other and says so itself.
     ///
     /// # Errors
     /// The store can't be read.
-    pub fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
+    pub fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Found>, StoreError> {
+        let opened = |(key, sealed): (Vec<u8>, Vec<u8>)| {
+            let value = open(&key, sealed);
+            Found { key, value }
+        };
         let written = self.written_in(range);
         if written.is_empty() {
-            return self.store.scan(range, limit);
+            return Ok(self.store.scan(range, limit)?.into_iter().map(opened).collect());
         }
         // As many rows more than asked for as may turn out to be deleted: the first `limit` of what remains are
         // then certainly the first of the range.
         let deleted = written.values().filter(|value| value.is_none()).count();
-        let mut rows: BTreeMap<_, _> =
-            self.store.scan(range, limit.saturating_add(deleted))?.into_iter().collect();
+        let stored = self.store.scan(range, limit.saturating_add(deleted))?.into_iter().map(opened);
+        let mut rows: BTreeMap<_, _> = stored.map(|Found { key, value }| (key, value)).collect();
         for (key, value) in written {
             match value {
-                Some(value) => rows.insert(key.to_vec(), value.clone()),
+                Some(value) => rows.insert(key.to_vec(), Ok(value.clone())),
                 None => rows.remove(key),
             };
         }
-        Ok(rows.into_iter().take(limit).collect())
+        Ok(rows.into_iter().take(limit).map(|(key, value)| Found { key, value }).collect())
     }
 
-    /// The last row of `range`.
+    /// The last key of `range`, whatever its value is.
     ///
     /// # Errors
     /// The store can't be read.
-    pub fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
+    pub fn last_key(&self, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
         let written = self.written_in(range);
-        let mut stored = self.store.last(range)?;
-        while let Some((key, _)) = &stored {
+        let mut stored = self.store.last(range)?.map(|(key, _)| key);
+        while let Some(key) = &stored {
             if !written.contains_key(key.as_slice()) {
                 break;
             }
-            stored = self.store.last(&range.clone().before(key))?;
+            stored = self.store.last(&range.clone().before(key))?.map(|(key, _)| key);
         }
-        let written = written.into_iter().rev().find_map(|(key, value)| Some((key.to_vec(), value.clone()?)));
-        Ok(stored.max(written))
+        let written = written.into_iter().rev().find(|(_, value)| value.is_some());
+        Ok(stored.max(written.map(|(key, _)| key.to_vec())))
+    }
+
+    /// Notes a damaged row that the request goes on without.
+    pub fn note_damage(&self, damage: Damage) {
+        self.noticed.borrow_mut().push(damage);
+    }
+
+    /// What was noted since it was asked for last.
+    pub fn take_noticed(&mut self) -> Vec<Damage> {
+        std::mem::take(self.noticed.get_mut())
     }
 
     /// Puts a value.
@@ -109,9 +161,19 @@ impl<'a> Tx<'a> {
         self.kept.is_empty()
     }
 
-    /// What is to be applied, in this order.
-    pub fn into_batches(self) -> Vec<Batch> {
+    /// Whether a finished request of the group has put or deleted `key`.
+    pub fn has_written(&self, key: &[u8]) -> bool {
+        self.kept.iter().any(|batch| batch.contains_key(key))
+    }
+
+    /// What is to be applied, in this order: every value with its checksum.
+    pub fn into_batches(mut self) -> Vec<Batch> {
         debug_assert!(self.request.is_empty(), "every request is kept or forgotten");
+        for (key, value) in self.kept.iter_mut().flatten() {
+            if let Some(value) = value {
+                *value = seal(key, value);
+            }
+        }
         self.kept
     }
 
@@ -186,7 +248,7 @@ mod tests {
             writes in writes(), from in 0..12u8, to in 0..13u8, limit in 0..14usize,
         ) {
             let mut store = MemoryStore::default();
-            store.apply(before.iter().map(|(k, v)| (vec![*k], Some(vec![*v]))).collect()).unwrap();
+            store.apply(before.iter().map(|(k, v)| (vec![*k], Some(seal(&[*k], &[*v])))).collect()).unwrap();
             let mut tx = Tx::new(&store);
             for (key, value, end) in writes {
                 match value {
@@ -203,14 +265,29 @@ mod tests {
 
             let range = KeyRange { from: vec![from], to: vec![to] };
             let gets: Vec<_> = (0..12u8).map(|key| tx.get(&[key]).unwrap()).collect();
-            let (rows, last) = (tx.scan(&range, limit).unwrap(), tx.last(&range).unwrap());
+            let (rows, last) = (tx.scan(&range, limit).unwrap(), tx.last_key(&range).unwrap());
             let mut after = store.clone();
             for batch in tx.into_batches() {
                 after.apply(batch).unwrap();
             }
+            let (stored, after) = (after.clone(), Tx::new(&after));
             prop_assert_eq!(gets, (0..12u8).map(|key| after.get(&[key]).unwrap()).collect::<Vec<_>>());
             prop_assert_eq!(rows, after.scan(&range, limit).unwrap());
-            prop_assert_eq!(last, after.last(&range).unwrap());
+            prop_assert_eq!(&last, &after.last_key(&range).unwrap());
+            prop_assert_eq!(last, stored.last(&range).unwrap().map(|(key, _)| key));
         }
+    }
+
+    #[test]
+    fn damage_is_told_by_whoever_reads_the_row_and_spoils_no_other() {
+        let mut store = MemoryStore::default();
+        let mut rows: Batch = (1..=3u8).map(|key| (vec![key], Some(seal(&[key], &[key])))).collect();
+        rows.insert(vec![2], Some(seal(&[1], &[1])));
+        store.apply(rows).unwrap();
+        let tx = Tx::new(&store);
+        assert!(matches!(tx.get(&[2]), Err(StoreError::Damaged(damage)) if damage.key == [2]));
+        let found = tx.scan(&KeyRange { from: vec![0], to: vec![9] }, 9).unwrap();
+        assert_eq!(found.iter().map(|row| row.value.is_ok()).collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(tx.last_key(&KeyRange { from: vec![0], to: vec![3] }).unwrap(), Some(vec![2]));
     }
 }

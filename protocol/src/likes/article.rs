@@ -36,6 +36,9 @@ pub enum ArticleRejection {
     BadTitle,
     /// The article changed since its count was compared, or has an unsettled step: look again before repairing it.
     Changed(ArticleId),
+    /// An operation record is damaged, and may be that of an unsettled step of the article: a repair could spoil what
+    /// its saga still does.
+    Unaccounted(ArticleId),
 }
 
 /// What can be read at the article service.
@@ -79,7 +82,31 @@ pub enum ArticleAnswer {
     /// One article.
     Article(Article),
     /// Articles in order of their ids.
-    Page(Vec<Article>),
+    Page(Vec<ListedArticle>),
+}
+
+/// An article in a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ListedArticle {
+    /// As it stands on disk.
+    Whole(Article),
+    /// A row of it is damaged: of the article only this can be told.
+    Damaged {
+        /// Its id.
+        id: ArticleId,
+        /// What is damaged, for people.
+        why: String,
+    },
+}
+
+impl ListedArticle {
+    /// The article's id.
+    pub fn id(&self) -> ArticleId {
+        match self {
+            Self::Whole(article) => article.id,
+            Self::Damaged { id, .. } => *id,
+        }
+    }
 }
 
 /// An article as it stands on disk.
@@ -95,4 +122,6 @@ pub struct Article {
     pub change: u64,
     /// How many sagas that have not settled here touch it.
     pub unsettled: u32,
+    /// How many operation records are damaged here: each may be that of one more such saga.
+    pub unaccounted: u32,
 }

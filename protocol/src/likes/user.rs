@@ -160,8 +160,9 @@ pub struct Standing {
 /// A like record as it stands on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LikeRecord {
-    /// Its id: the saga that made it, which carries the time it began.
-    pub record: SagaId,
+    /// Its id: the saga that made it, which carries the time it began. `None`: a row of it is damaged, and only user
+    /// and article are known.
+    pub record: Option<SagaId>,
     /// Who likes.
     pub user: UserId,
     /// What is liked.
@@ -173,10 +174,14 @@ pub struct LikeRecord {
 /// One page of a count of like records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LikerCount {
-    /// How many records the page had.
+    /// How many records the page had, without the damaged ones.
     pub records: u64,
+    /// How many of the page's records are damaged.
+    pub damaged: u64,
     /// The last user of the page if there may be more after it.
     pub more_after: Option<UserId>,
     /// How many sagas that have not settled here touch likes of the article.
     pub unsettled: u32,
+    /// How many operation records are damaged here: each may be that of one more such saga.
+    pub unaccounted: u32,
 }

@@ -98,15 +98,26 @@ fn replies_are_pinned() {
     pinned(&reply(ReplyBody::Settled), "01_06_01");
     pinned(&reply(ReplyBody::Answer(Payload(vec![2]))), "01_06_02_0102");
     pinned(&reply(ReplyBody::Rejected(Payload(vec![2]))), "01_06_03_0102");
-    let unsettled = UnsettledStep { id: step_id(), deadline: deadline(), state: UnsettledState::Cancelled };
+    let cancelled =
+        UnsettledStep { id: step_id(), deadline: Some(deadline()), state: UnsettledState::Cancelled };
+    let damaged = UnsettledStep { id: step_id(), deadline: None, state: UnsettledState::Damaged };
     pinned(
-        &reply(ReplyBody::Unsettled(vec![unsettled])),
-        &format!("01_06_04_01_{saga}01_{}fb2c01_02", "22".repeat(16)),
+        &reply(ReplyBody::Unsettled(vec![cancelled, damaged])),
+        &format!("01_06_04_02_{saga}01_01{}fb2c01_02_{saga}01_00_03", "22".repeat(16)),
     );
     pinned(&reply(ReplyBody::Retry(RetryReason::Busy)), "01_06_06_00");
     pinned(&reply(ReplyBody::Retry(RetryReason::Storage)), "01_06_06_01");
     pinned(&reply(ReplyBody::Retry(RetryReason::Draining)), "01_06_06_02");
     pinned(&reply(ReplyBody::Invalid("no".to_owned())), "01_06_07_026e6f");
+    pinned(&reply(ReplyBody::Damaged(damaged_row())), &format!("01_06_08_{DAMAGED_ROW}"));
+    let unsettleable = Unsettleable { id: step_id(), damaged: damaged_row() };
+    pinned(&reply(ReplyBody::SettledBut(vec![unsettleable])), &format!("01_06_09_01_{saga}01_{DAMAGED_ROW}"));
+}
+
+const DAMAGED_ROW: &str = "023031_0161_00_0162";
+
+fn damaged_row() -> DamagedRow {
+    DamagedRow { row: "01".to_owned(), what: "a".to_owned(), step: None, why: "b".to_owned() }
 }
 
 #[test]
@@ -127,10 +138,12 @@ fn a_status_is_pinned() {
         store_bytes: 10,
         free_bytes: 11,
         storage_low: true,
+        damaged: 12,
+        damaged_rows: vec![damaged_row()],
     };
     pinned(
         &FromDaemon::Reply(Reply { id: 6, body: ReplyBody::Status(status) }),
-        &format!("01_06_05_0475736572_{}_0131_0102030405060708090a0b01", "33".repeat(16)),
+        &format!("01_06_05_0475736572_{}_0131_0102030405060708090a0b01_0c_01_{DAMAGED_ROW}", "33".repeat(16)),
     );
 }
 

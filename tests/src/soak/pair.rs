@@ -92,8 +92,9 @@ pub fn all_stand(house: &House, pairs: &[Pair]) {
         for pair in pairs {
             let likes = users.likes_of(UserId(pair.user), None, 10).await.expect("a page");
             assert!(likes.iter().all(|like| !like.pending && like.article.0 == pair.article), "{likes:?}");
-            let told =
-                likes.iter().map(|like| serde_json::json!({ "user_record_id": like.record.to_string() }));
+            let told = likes
+                .iter()
+                .map(|like| serde_json::json!({ "user_record_id": like.record.map(|id| id.to_string()) }));
             pair.agrees(&told.collect());
         }
     });

@@ -12,7 +12,7 @@
 use like_daemon::participant::domain::{Context, Domain, Stop, damaged_key};
 use like_daemon::participant::holds::{Hold, Mode, Resource};
 use like_daemon::store::fields::{Fields, Malformed, Stored, put_number};
-use like_daemon::store::{KeyRange, StoreError};
+use like_daemon::store::{Found, KeyRange, StoreError};
 use like_protocol::ids::SagaId;
 use like_protocol::message::PAGE_ROWS_MAX;
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,10 @@ impl Domain for Wallet {
     type Command = WalletCommand;
     type Answer = Vec<Account>;
 
+    fn name_of(&self, key: &[u8]) -> Option<String> {
+        id_of(key).ok().map(|account| format!("account {account}"))
+    }
+
     fn holds(&self, operation: &WalletOperation) -> Vec<Hold> {
         let (account, mode) = match operation {
             WalletOperation::Withdraw { account, .. } => (account, Mode::Exclusive),
@@ -186,12 +190,9 @@ impl Domain for Wallet {
             None => all,
         };
         let rows = context.page(&range, PAGE_ROWS_MAX)?;
-        let account = |(key, value): &(Vec<u8>, Vec<u8>)| {
-            let damaged = |why| damaged_key(key, why);
-            let mut fields = Fields::of(key.get(1..).unwrap_or_default());
-            let id = fields.key_number().map_err(damaged)?;
-            let Money { balance, arriving } = Money::load_all(value).map_err(damaged)?;
-            Ok(Account { id, balance, arriving })
+        let account = |row: &Found| {
+            let Money { balance, arriving } = row.load()?;
+            Ok(Account { id: id_of(&row.key)?, balance, arriving })
         };
         rows.iter().map(account).collect()
     }
@@ -231,6 +232,11 @@ fn key(account: u64) -> Vec<u8> {
     let mut key = vec![ACCOUNT];
     key.extend(account.to_be_bytes());
     key
+}
+
+fn id_of(key: &[u8]) -> Result<u64, StoreError> {
+    let mut fields = Fields::of(key.get(1..).unwrap_or_default());
+    fields.key_number().map_err(|why| damaged_key(key, why))
 }
 
 impl Stored for Money {

@@ -1,12 +1,12 @@
 //! `likectl article`: create, show, list, likers.
 
 use clap::{Args, Subcommand};
-use like_protocol::likes::article::Article;
+use like_protocol::likes::article::{Article, ListedArticle};
 use like_protocol::likes::{ArticleId, UserId};
 
 use crate::cli::error::CliError;
-use crate::cli::json::{ArticleDocument, RecordDocument};
-use crate::cli::output::{Column, DIM, STRONG, count, paint, printable, table};
+use crate::cli::json::{ArticleDocument, ListedArticleDocument, RecordDocument};
+use crate::cli::output::{BAD, Column, DIM, STRONG, count, paint, printable, table};
 use crate::cli::pages::{self, PageArgs};
 use crate::cli::tools::Tools;
 
@@ -105,21 +105,26 @@ fn pending(unsettled: u32) -> String {
 async fn list(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
     let service = tools.articles();
     let articles =
-        pages::fetch(&args.page, |after, limit| service.page(after, limit), |article| article.id).await?;
+        pages::fetch(&args.page, |after, limit| service.page(after, limit), ListedArticle::id).await?;
     if tools.output.json {
-        return tools.output.document(&articles.iter().map(ArticleDocument::from).collect::<Vec<_>>());
+        return tools.output.document(&articles.iter().map(ListedArticleDocument::from).collect::<Vec<_>>());
     }
     if articles.is_empty() {
         tools.output.note("no articles");
         return Ok(());
     }
     let columns = [Column::Right("ARTICLE"), Column::Right("LIKES"), Column::Left("TITLE")];
-    let rows = articles.iter().map(|article| {
-        let open = if article.unsettled > 0 { "*" } else { "" };
-        vec![article.id.to_string(), format!("{}{open}", article.likes), article.title.clone()]
+    let rows = articles.iter().map(|listed| match listed {
+        ListedArticle::Whole(Article { id, likes, title, unsettled, .. }) => {
+            let open = if *unsettled > 0 { "*" } else { "" };
+            vec![id.to_string(), format!("{likes}{open}"), title.clone()]
+        }
+        ListedArticle::Damaged { id, .. } => vec![id.to_string(), "-".to_owned(), paint(BAD, "damaged")],
     });
     tools.output.text(table(&columns, rows))?;
-    if articles.iter().any(|article| article.unsettled > 0) {
+    let in_flight =
+        |listed: &ListedArticle| matches!(listed, ListedArticle::Whole(article) if article.unsettled > 0);
+    if articles.iter().any(in_flight) {
         tools.output.note("* sagas are in flight: the number may still change");
     }
     Ok(())

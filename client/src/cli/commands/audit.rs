@@ -6,9 +6,9 @@ use indicatif::ProgressBar;
 use crate::cli::commands::saga::find_open;
 use crate::cli::error::CliError;
 use crate::cli::json::AuditDocument;
-use crate::cli::output::{Column, count, table};
+use crate::cli::output::{BAD, Column, count, paint, table};
 use crate::cli::tools::Tools;
-use crate::likes::audit::{self, Drift, Findings};
+use crate::likes::audit::{self, DamagedArticle, Drift, Findings};
 
 /// Whether to repair.
 #[derive(Args, Debug)]
@@ -50,14 +50,23 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
     }
     if !findings.not_compared.is_empty() {
         tools.output.note(format!(
-            "warning: {} could not be compared, because sagas keep touching it: `likectl recover`, then audit again",
+            "warning: {} could not be compared, because sagas touch it or may: `likectl recover`, then audit again",
             count(findings.not_compared.len() as u64, "article", "articles")
         ));
     }
     match findings.drift.len() - repaired.len() {
-        0 => Ok(()),
+        0 => told_damaged(&findings.damaged),
         left => Err(CliError::Drift(left)),
     }
+}
+
+fn told_damaged(damaged: &[DamagedArticle]) -> Result<(), CliError> {
+    let Some(first) = damaged.first() else { return Ok(()) };
+    let what = count(damaged.len() as u64, "article", "articles");
+    Err(CliError::Damaged(format!(
+        "{what} could not be compared, because of damage: article {}: {}",
+        first.article, first.why
+    )))
 }
 
 fn show(
@@ -67,7 +76,7 @@ fn show(
     unfinished: usize,
     repaired: &[u64],
 ) -> Result<(), CliError> {
-    let Findings { articles_checked, likes_checked, drift, .. } = findings;
+    let Findings { articles_checked, likes_checked, drift, damaged, .. } = findings;
     let verdict = match drift.len() {
         0 => "no drift".to_owned(),
         many => count(many as u64, "article drifts", "articles drift"),
@@ -78,6 +87,9 @@ fn show(
         count(*likes_checked, "like record", "like records"),
         count(unfinished as u64, "saga", "sagas"),
     ))?;
+    for DamagedArticle { article, why } in damaged {
+        tools.output.text(format!("{} article {article}: {why}", paint(BAD, "✗")))?;
+    }
     if drift.is_empty() {
         return Ok(());
     }

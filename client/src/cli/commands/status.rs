@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use like_protocol::message::DaemonStatus;
+use like_protocol::message::{DaemonStatus, DamagedRow};
 use serde::Serialize;
 
 use crate::cli::commands::saga::{Found, rows};
 use crate::cli::error::CliError;
-use crate::cli::output::{BAD, Column, GOOD, STRONG, WARN, bytes, paint, table};
+use crate::cli::output::{BAD, Column, GOOD, STRONG, WARN, bytes, count, paint, table};
 use crate::cli::tools::Tools;
 use crate::cli::view::{OwnerView, SagaView, state_word};
 use crate::cli::{duration, moment};
@@ -50,8 +50,33 @@ struct ServiceDocument {
     store_bytes: Option<u64>,
     free_bytes: Option<u64>,
     storage_low: Option<bool>,
+    /// How many rows of its store are damaged.
+    damaged: Option<u64>,
+    /// The first of them.
+    damaged_rows: Vec<DamagedRowDocument>,
     #[serde(skip)]
     unreachable: Option<Unreachable>,
+}
+
+#[derive(Serialize)]
+struct DamagedRowDocument {
+    /// The row's key, in hexadecimal digits.
+    row: String,
+    /// What stands in it.
+    what: String,
+    /// What is wrong with it.
+    why: String,
+    /// The saga and step, if it is an operation record.
+    saga_id: Option<String>,
+    step: Option<u8>,
+}
+
+impl From<&DamagedRow> for DamagedRowDocument {
+    fn from(damaged: &DamagedRow) -> Self {
+        let DamagedRow { row, what, step, why } = damaged.clone();
+        let (saga_id, step) = (step.map(|id| id.saga.to_string()), step.map(|id| id.step));
+        Self { row, what, why, saga_id, step }
+    }
 }
 
 #[derive(Serialize)]
@@ -136,6 +161,8 @@ fn service<R: std::fmt::Debug>(
         store_bytes: status.map(|s| s.store_bytes),
         free_bytes: status.map(|s| s.free_bytes),
         storage_low: status.map(|s| s.storage_low),
+        damaged: status.map(|s| s.damaged),
+        damaged_rows: status.map(|s| s.damaged_rows.iter().map(Into::into).collect()).unwrap_or_default(),
         unreachable,
     }
 }
@@ -183,6 +210,7 @@ fn show(
                 format!("the {} service is short of disk space and refuses new actions", service.service);
             tools.output.text(format!("{} {warning}", paint(WARN, "!")))?;
         }
+        show_damage(tools, service)?;
     }
     tools.output.text(format!("\n{} {}", paint(STRONG, "log"), log.journal))?;
     if let Some(problem) = &log.problem {
@@ -218,6 +246,16 @@ fn show(
     if unfinished.len() > SHOWN_MAX {
         let more = unfinished.len() - SHOWN_MAX;
         tools.output.text(format!("… and {more} more: see `likectl saga list`"))?;
+    }
+    Ok(())
+}
+
+fn show_damage(tools: &Tools, service: &ServiceDocument) -> Result<(), CliError> {
+    let Some(damaged @ 1..) = service.damaged else { return Ok(()) };
+    let rows = count(damaged, "damaged row", "damaged rows");
+    tools.output.text(format!("{} the {} service has {rows}", paint(BAD, "✗"), service.service))?;
+    for DamagedRowDocument { row, what, why, .. } in &service.damaged_rows {
+        tools.output.text(format!("  {what}: {why} (row {row})"))?;
     }
     Ok(())
 }

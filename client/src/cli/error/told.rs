@@ -95,6 +95,7 @@ impl CliError {
             }
             .hint("`likectl saga show ID` says what an operator may safely do next"),
             Self::Drift(articles) => told_drift(*articles),
+            Self::Damaged(what) => told_damaged(what),
             Self::NoDaemon(unreachable) => told_no_daemon(unreachable),
             Self::Interrupted(saga) => told_interrupted(*saga),
             Self::File(path, error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -143,6 +144,7 @@ fn told_ask<R: std::fmt::Debug>(error: &AskError<R>, rejected: impl Fn(&R) -> To
         AskError::Retry { .. } => told(Exit::Compensated, "busy", error)
             .hint("nothing was changed: try again, or give it more --timeout"),
         AskError::Rejected(rejection) => rejected(rejection),
+        AskError::Damaged { .. } => told_damaged(error),
         AskError::Misunderstood { .. } => told(Exit::Refused, "incompatible", error)
             .hint("`likectl --version` and `likectl status` show the versions of both sides"),
     }
@@ -208,6 +210,7 @@ fn told_act(error: &ActError) -> Told {
                 Some(FailureKind::Locked) => "locked",
                 Some(FailureKind::Busy) => "busy",
                 Some(FailureKind::Storage) => "storage",
+                Some(FailureKind::Damaged) => "damaged",
                 _ => "compensated",
             };
             told(Exit::Compensated, kind, format!("nothing has changed: {detail}"))
@@ -219,6 +222,7 @@ fn told_act(error: &ActError) -> Told {
                 "don't repeat it without the same --key; `likectl saga show {saga}` tells where it stands"
             ))
             .saga(*saga),
+        ActError::Damaged { .. } => told_damaged(error),
         ActError::Unavailable(unreachable) => told_unreachable(unreachable),
         ActError::LogEnded { saga, .. } => told(Exit::Unfinished, "unfinished", error)
             .hint("check the disk of the journal, then run `likectl recover`")
@@ -291,6 +295,13 @@ fn told_admin(error: &AdminError) -> Told {
         AdminError::LogEnded(_) => told(Exit::Unfinished, "unfinished", error)
             .hint("check the disk of the journal, then run `likectl recover`"),
     }
+}
+
+fn told_damaged(what: impl ToString) -> Told {
+    told(Exit::NeedsAttention, "damaged", what).hint(
+        "nothing was changed, and everything else is served: `likectl status` shows what is damaged; look after the disk, \
+         and restore the store from a backup",
+    )
 }
 
 fn told_drift(articles: usize) -> Told {

@@ -100,6 +100,7 @@ fn every_event() -> Vec<(Event, &'static str)> {
         (failed(FailureKind::OtherStore), "05010503776879"),
         (failed(FailureKind::Invalid), "05010603776879"),
         (failed(FailureKind::Final), "05010703776879"),
+        (failed(FailureKind::Damaged), "05010803776879"),
         (Event::TurnedBack(TurnBack::Rejected { step: 1 }), "060001"),
         (Event::TurnedBack(TurnBack::Refused { step: 1 }), "060101"),
         (Event::TurnedBack(TurnBack::Deadline { step: 1 }), "060201"),
@@ -166,6 +167,7 @@ fn failure_number(kind: FailureKind) -> u8 {
         FailureKind::OtherStore => 5,
         FailureKind::Invalid => 6,
         FailureKind::Final => 7,
+        FailureKind::Damaged => 8,
     }
 }
 
@@ -181,5 +183,5 @@ fn no_event_and_no_failure_is_left_out() {
         Event::ActionFailed { failure, .. } => Some(failure_number(failure.kind)),
         _ => None,
     });
-    assert_eq!(kinds.collect::<BTreeSet<_>>(), (0..=7).collect());
+    assert_eq!(kinds.collect::<BTreeSet<_>>(), (0..=8).collect());
 }

@@ -1,7 +1,7 @@
 //! One saga: its steps, its failures, its end.
 
 use super::*;
-use crate::runner::admin;
+use crate::runner::{admin, recover};
 
 #[tokio::test]
 async fn a_saga_runs_its_steps_in_order_and_is_settled() {
@@ -121,4 +121,78 @@ async fn what_would_not_fit_the_log_never_gets_there() {
     let reason = "x".repeat(admin::REASON_CHARS_MAX + 1);
     let forced = admin::force(&bench.context(), SagaId::generate(), End::Completed, reason, LONG).await;
     assert!(matches!(forced, Err(admin::AdminError::BadReason)));
+}
+
+#[tokio::test]
+async fn a_settlement_in_whose_way_damage_stands_does_not_keep_the_others_open() {
+    let bench = Bench::new();
+    bench.right.damaged.send_replace(true);
+    let runner = Runner::start(bench.context()).unwrap();
+    let (first, second) = futures::join!(
+        runner.run("pair", Payload::default(), LONG),
+        runner.run("pair", Payload::default(), LONG)
+    );
+    let sagas = [first.unwrap().saga, second.unwrap().saga];
+    let settled = || sagas.map(|saga| bench.states()[&saga].settled);
+    while settled().iter().filter(|settled| **settled).count() < 1 {
+        tokio::time::sleep(SHORT / 30).await;
+    }
+    let in_the_way = bench.right.first_settled.lock().unwrap().unwrap();
+    assert_eq!(settled(), sagas.map(|saga| saga != in_the_way));
+    assert!(tokio::time::timeout(SHORT, runner.settled()).await.is_err(), "it is not forgotten");
+    runner.close(SHORT).await;
+
+    let context = bench.context();
+    let again = admin::force(&context, in_the_way, End::Completed, "looked at it".to_owned(), LONG);
+    assert!(!again.await.unwrap().settled, "not even by force, while the service can't");
+    bench.right.damaged.send_replace(false);
+    let again = admin::force(&context, in_the_way, End::Completed, "looked at it".to_owned(), LONG);
+    assert!(again.await.unwrap().settled);
+    assert_eq!(settled(), [true; 2]);
+}
+
+#[tokio::test]
+async fn a_saga_whose_record_is_damaged_needs_an_operator_and_is_ended_by_force() {
+    let bench = Bench::new();
+    let damaged = || vec![Script::Say(ReplyBody::Damaged(damaged_row()))];
+    say(&bench.right.actions, damaged());
+    say(&bench.right.compensations, damaged());
+    let context = Context {
+        options: Options { attempt_timeout: SHORT, attention_after: 2, ..Options::default() },
+        ..bench.context()
+    };
+    let runner = Runner::start(context.clone()).unwrap();
+    let unfinished = runner.run("pair", Payload::default(), SHORT).await.unwrap_err();
+    let RunError::Unfinished { saga, .. } = unfinished else { panic!("{unfinished}") };
+    while !runner.stuck() {
+        tokio::time::sleep(SHORT / 30).await;
+    }
+    runner.close(SHORT).await;
+    let state = bench.states()[&saga].clone();
+    assert!(state.needs_attention(2) && state.steps[0].compensated && !state.steps[1].compensated);
+    let kind = state.steps[1].last_failure.as_ref().map(|failure| failure.kind);
+    assert_eq!(kind, Some(FailureKind::Damaged));
+    let asked = |what: &str| bench.heard().iter().filter(|heard| *heard == what).count();
+    assert!(asked("right action") >= 2 && asked("right compensation") >= 2);
+
+    let forced = admin::force(&context, saga, End::Compensated, "looked".to_owned(), LONG).await.unwrap();
+    assert!(forced.settled);
+    assert_eq!(forced.leaves_broken, ["'second' may have been done and not undone"]);
+}
+
+#[tokio::test]
+async fn a_saga_taken_over_past_damage_needs_an_operator_at_once() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let running = runner.clone();
+    let run = tokio::spawn(async move { running.run("pair", Payload::default(), LONG).await });
+    while !bench.heard().contains(&"right action".to_owned()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    runner.let_go();
+    run.abort();
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
+    let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.needs_attention), (1, 1));
 }

@@ -13,8 +13,8 @@ use futures::{SinkExt, StreamExt};
 use like_protocol::codec;
 use like_protocol::ids::{SagaId, StoreId};
 use like_protocol::message::{
-    Direction, FromDaemon, MAGIC, PROTOCOL_VERSION, Payload, Refusal, Reply, ReplyBody, RequestBody,
-    RetryReason, ServerHello, StepReply, ToDaemon, Welcome,
+    DamagedRow, Direction, FromDaemon, MAGIC, PROTOCOL_VERSION, Payload, Refusal, Reply, ReplyBody,
+    RequestBody, RetryReason, ServerHello, StepReply, ToDaemon, Unsettleable, Welcome,
 };
 use like_protocol::time::{BootClock, Clock};
 use tokio::sync::watch;
@@ -77,6 +77,11 @@ fn undone() -> Script {
     Script::Say(ReplyBody::Step(StepReply::Undone))
 }
 
+fn damaged_row() -> DamagedRow {
+    let (row, what, why) = ("01".to_owned(), "the record".to_owned(), "it is cut short".to_owned());
+    DamagedRow { row, what, step: None, why }
+}
+
 /// What both services were asked, in the order in which it arrived: `left action`, `right settle`.
 type Heard = Arc<Mutex<Vec<String>>>;
 
@@ -88,6 +93,9 @@ struct Service {
     down: watch::Sender<bool>,
     /// Whether it confirms settlements.
     settles: watch::Sender<bool>,
+    /// Whether damage stands in the way of the saga that it was asked to settle first.
+    damaged: watch::Sender<bool>,
+    first_settled: Mutex<Option<SagaId>>,
     actions: Mutex<Vec<Script>>,
     compensations: Mutex<Vec<Script>>,
     heard: Heard,
@@ -105,6 +113,8 @@ impl Service {
             store: StoreId::generate(),
             down: watch::Sender::new(false),
             settles: watch::Sender::new(true),
+            damaged: watch::Sender::new(false),
+            first_settled: Mutex::default(),
             actions: Mutex::new(vec![done()]),
             compensations: Mutex::new(vec![undone()]),
             heard: Arc::clone(heard),
@@ -118,7 +128,13 @@ impl Service {
             }
             RequestBody::Step(_) => ("compensation", used_up(&self.compensations)),
             RequestBody::Settle(_) if !*self.settles.borrow() => ("settle", Script::Hush),
-            RequestBody::Settle(_) => ("settle", Script::Say(ReplyBody::Settled)),
+            RequestBody::Settle(settlements) => {
+                let first = *self.first_settled.lock().unwrap().get_or_insert(settlements[0].id.saga);
+                let left = settlements.iter().filter(|s| s.id.saga == first && *self.damaged.borrow());
+                let left: Vec<_> = left.map(|s| Unsettleable { id: s.id, damaged: damaged_row() }).collect();
+                let said = if left.is_empty() { ReplyBody::Settled } else { ReplyBody::SettledBut(left) };
+                ("settle", Script::Say(said))
+            }
             _ => panic!("a runner asks nothing else"),
         };
         self.heard.lock().unwrap().push(format!("{} {what}", self.role));

@@ -5,7 +5,9 @@
 //! daemon's running time, and later uses sweep out the rows that are over, so no timer is needed.
 //!
 //! `12 user key(16)` -> `usage(1) kept-until(number) article(number) saga(16) [current likes(number)]`, where `usage` is
-//! 0 for a like and 1 for an unlike.
+//! 0 for a like and 1 for an unlike, and 2 more with current likes.
+//!
+//! How many keys a user has follows from the rows of the keys. If its own row is damaged, they are counted anew.
 
 use like_protocol::ids::SagaId;
 use like_protocol::likes::user::{
@@ -13,16 +15,20 @@ use like_protocol::likes::user::{
 };
 use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::PAGE_ROWS_MAX;
+use tracing::warn;
 use uuid::Uuid;
 
-use super::{Stopped, one_number, two_numbers};
+use super::{Stopped, one_number, two_numbers, whole};
 use crate::participant::domain::{Context, Stop};
 use crate::store::fields::{Fields, Malformed, Stored, put_number};
 use crate::store::{KeyRange, StoreError};
 
-const KEY: u8 = 0x12;
-const EXPIRY: u8 = 0x13;
-const HELD: u8 = 0x14;
+pub(super) const KEY: u8 = 0x12;
+pub(super) const EXPIRY: u8 = 0x13;
+pub(super) const HELD: u8 = 0x14;
+
+/// Set in a row's usage if it says what the first caller was told.
+const TOLD: u8 = 0x02;
 
 /// How many rows that are over one use sweeps out: more than the one it adds, so that sweeping catches up.
 const SWEPT_PER_USE: u32 = 8;
@@ -67,9 +73,9 @@ pub(super) fn put(
     sweep(context, user, key)?;
     let kept_until_ms = context.running_ms() + KEY_KEPT_MS;
     let first = FirstUse { usage, article, saga, current_likes: None };
+    let held = held(context, user)? + 1;
     context.put(key_row(user, key), KeyRow { kept_until_ms, first }.stored());
     context.put(expiry_row(kept_until_ms, user, key), Vec::new());
-    let held = held(context, user)? + 1;
     set_held(context, user, held);
     Ok(())
 }
@@ -104,11 +110,9 @@ pub(super) fn note_answer(
 }
 
 /// Removes the oldest rows that are over, whoever they belong to; that of `key`, if there is one; and, if the user has
-/// no room left, some that are over of the user's own.
+/// no room left, some that are over of the user's own. Damaged rows stay as they are.
 fn sweep(context: &mut Context<'_, '_>, user: UserId, key: CallerKey) -> Result<(), StoreError> {
-    let over = KeyRange { from: vec![EXPIRY], to: one_number(EXPIRY, context.running_ms() + 1) };
-    for (row, _) in context.page(&over, SWEPT_PER_USE)? {
-        let (until_ms, user, key) = parse_expiry_row(&row).map_err(|e| StoreError::damaged(&row, e))?;
+    for (until_ms, user, key) in all_over(context)? {
         remove(context, user, key, until_ms)?;
     }
     if let Some(row) = context.load::<KeyRow>(&key_row(user, key))? {
@@ -122,6 +126,23 @@ fn sweep(context: &mut Context<'_, '_>, user: UserId, key: CallerKey) -> Result<
     Ok(())
 }
 
+/// The oldest keys that are over, with the times until which they were kept.
+fn all_over(context: &Context<'_, '_>) -> Result<Vec<(u64, UserId, CallerKey)>, StoreError> {
+    let mut over = Vec::new();
+    let mut range = KeyRange { from: vec![EXPIRY], to: one_number(EXPIRY, context.running_ms() + 1) };
+    while over.len() < SWEPT_PER_USE as usize {
+        let rows = context.page(&range, SWEPT_PER_USE)?;
+        let Some(last) = rows.last() else { break };
+        range = range.after(&last.key);
+        for row in &rows {
+            let parsed = row.load::<()>().and_then(|()| parse_expiry_row(&row.key));
+            over.extend(whole(context, parsed)?);
+        }
+    }
+    over.truncate(SWEPT_PER_USE as usize);
+    Ok(over)
+}
+
 /// Some of a user's keys that are over, with the times until which they were kept. Looks at all keys of the user, of
 /// which there are at most [`KEYS_PER_USER_MAX`], so it is asked only when there is no room left.
 fn own_over(context: &Context<'_, '_>, user: UserId) -> Result<Vec<(CallerKey, u64)>, StoreError> {
@@ -129,14 +150,12 @@ fn own_over(context: &Context<'_, '_>, user: UserId) -> Result<Vec<(CallerKey, u
     let mut range = KeyRange::prefix(&one_number(KEY, user.0));
     while over.len() < SWEPT_PER_USE as usize {
         let rows = context.page(&range, PAGE_ROWS_MAX)?;
-        let Some((last, _)) = rows.last() else { break };
-        range = range.after(last);
-        for (row, value) in rows {
-            let parse = || Ok((parse_key_row(&row)?, KeyRow::load_all(&value)?.kept_until_ms));
-            let (key, until_ms) = parse().map_err(|e| StoreError::damaged(&row, e))?;
-            if until_ms <= context.running_ms() {
-                over.push((key, until_ms));
-            }
+        let Some(last) = rows.last() else { break };
+        range = range.after(&last.key);
+        for row in &rows {
+            let parsed = row.load::<KeyRow>().and_then(|value| Ok((parse_key_row(&row.key)?, value)));
+            let parsed = whole(context, parsed)?.map(|(key, row)| (key, row.kept_until_ms));
+            over.extend(parsed.filter(|(_, until_ms)| *until_ms <= context.running_ms()));
         }
     }
     over.truncate(SWEPT_PER_USE as usize);
@@ -149,9 +168,9 @@ fn remove(
     key: CallerKey,
     kept_until_ms: u64,
 ) -> Result<(), StoreError> {
+    let held = held(context, user)?.saturating_sub(1);
     context.delete(key_row(user, key));
     context.delete(expiry_row(kept_until_ms, user, key));
-    let held = held(context, user)?.saturating_sub(1);
     set_held(context, user, held);
     Ok(())
 }
@@ -162,7 +181,28 @@ fn is_full(context: &Context<'_, '_>, user: UserId) -> Result<bool, StoreError> 
 
 /// How many keys a user has, those that are over but not swept out yet included.
 fn held(context: &Context<'_, '_>, user: UserId) -> Result<u64, StoreError> {
-    Ok(context.load::<HeldKeys>(&one_number(HELD, user.0))?.map_or(0, |held| held.0))
+    match context.load::<HeldKeys>(&one_number(HELD, user.0)) {
+        Ok(held) => Ok(held.map_or(0, |held| held.0)),
+        Err(StoreError::Damaged(damage)) => {
+            let counted = count(context, user)?;
+            warn!(%user, counted, "{damage}: the user's keys are counted anew");
+            context.note_damage(damage);
+            Ok(counted)
+        }
+        Err(failed) => Err(failed),
+    }
+}
+
+/// Counts a user's keys.
+fn count(context: &Context<'_, '_>, user: UserId) -> Result<u64, StoreError> {
+    let mut count = 0;
+    let mut range = KeyRange::prefix(&one_number(KEY, user.0));
+    loop {
+        let rows = context.page(&range, PAGE_ROWS_MAX)?;
+        let Some(last) = rows.last() else { return Ok(count) };
+        range = range.after(&last.key);
+        count += rows.len() as u64;
+    }
 }
 
 fn set_held(context: &mut Context<'_, '_>, user: UserId, held: u64) {
@@ -178,12 +218,15 @@ fn key_row(user: UserId, key: CallerKey) -> Vec<u8> {
     row
 }
 
-fn parse_key_row(row: &[u8]) -> Result<CallerKey, Malformed> {
-    let mut fields = Fields::of(row);
-    let _tag_and_user = (fields.byte()?, fields.key_number()?);
-    let key = CallerKey(Uuid::from_bytes(fields.array()?));
-    fields.end()?;
-    Ok(key)
+fn parse_key_row(row: &[u8]) -> Result<CallerKey, StoreError> {
+    let parse = || {
+        let mut fields = Fields::of(row);
+        let _tag_and_user = (fields.byte()?, fields.key_number()?);
+        let key = CallerKey(Uuid::from_bytes(fields.array()?));
+        fields.end()?;
+        Ok(key)
+    };
+    parse().map_err(|e| StoreError::damaged(row, e))
 }
 
 fn expiry_row(kept_until_ms: u64, user: UserId, key: CallerKey) -> Vec<u8> {
@@ -192,21 +235,25 @@ fn expiry_row(kept_until_ms: u64, user: UserId, key: CallerKey) -> Vec<u8> {
     row
 }
 
-fn parse_expiry_row(row: &[u8]) -> Result<(u64, UserId, CallerKey), Malformed> {
-    let mut fields = Fields::of(row);
-    let _tag = fields.byte()?;
-    let (kept_until_ms, user) = (fields.key_number()?, UserId(fields.key_number()?));
-    let key = CallerKey(Uuid::from_bytes(fields.array()?));
-    fields.end()?;
-    Ok((kept_until_ms, user, key))
+fn parse_expiry_row(row: &[u8]) -> Result<(u64, UserId, CallerKey), StoreError> {
+    let parse = || {
+        let mut fields = Fields::of(row);
+        let _tag = fields.byte()?;
+        let (kept_until_ms, user) = (fields.key_number()?, UserId(fields.key_number()?));
+        let key = CallerKey(Uuid::from_bytes(fields.array()?));
+        fields.end()?;
+        Ok((kept_until_ms, user, key))
+    };
+    parse().map_err(|e| StoreError::damaged(row, e))
 }
 
 impl Stored for KeyRow {
     fn store(&self, out: &mut Vec<u8>) {
-        out.push(match self.first.usage {
+        let usage = match self.first.usage {
             KeyUse::Like => 0,
             KeyUse::Unlike => 1,
-        });
+        };
+        out.push(if self.first.current_likes.is_some() { usage | TOLD } else { usage });
         put_number(out, self.kept_until_ms);
         put_number(out, self.first.article.0);
         out.extend(self.first.saga.as_bytes());
@@ -216,7 +263,8 @@ impl Stored for KeyRow {
     }
 
     fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        let usage = match fields.byte()? {
+        let kind = fields.byte()?;
+        let usage = match kind & !TOLD {
             0 => KeyUse::Like,
             1 => KeyUse::Unlike,
             _ => return Err(Malformed("an unknown use of a key")),
@@ -224,7 +272,7 @@ impl Stored for KeyRow {
         let kept_until_ms = fields.number()?;
         let article = ArticleId(fields.number()?);
         let saga = SagaId::from_bytes(fields.array()?);
-        let current_likes = if fields.end().is_ok() { None } else { Some(fields.number()?) };
+        let current_likes = if kind & TOLD == 0 { None } else { Some(fields.number()?) };
         Ok(Self { kept_until_ms, first: FirstUse { usage, article, saga, current_likes } })
     }
 }

@@ -56,6 +56,21 @@ impl Domain for Users {
     type Command = NoCommand;
     type Answer = UserAnswer;
 
+    fn name_of(&self, key: &[u8]) -> Option<String> {
+        let mut fields = Fields::of(key);
+        let tag = fields.byte().ok()?;
+        let first = fields.key_number().ok()?;
+        let mut second = || fields.key_number().ok();
+        match tag {
+            LIKE => Some(format!("the like record of user {first} on article {}", second()?)),
+            LIKER => Some(format!("the entry of user {} among the likers of article {first}", second()?)),
+            keys::KEY => Some(format!("a key of user {first}")),
+            keys::EXPIRY => Some(format!("the time until which a key of user {} is kept", second()?)),
+            keys::HELD => Some(format!("the number of keys of user {first}")),
+            _ => None,
+        }
+    }
+
     fn holds(&self, operation: &UserOperation) -> Vec<Hold> {
         let (_, target) = parts(operation);
         let exclusive = |resource| Hold { resource, mode: Mode::Exclusive };
@@ -197,6 +212,18 @@ fn two_numbers(tag: u8, first: u64, second: u64) -> Vec<u8> {
     let mut bytes = one_number(tag, first);
     bytes.extend(second.to_be_bytes());
     bytes
+}
+
+/// What was read, or nothing if it is damaged, which is noted.
+fn whole<T>(context: &Context<'_, '_>, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(StoreError::Damaged(damage)) => {
+            context.note_damage(damage);
+            Ok(None)
+        }
+        Err(failed) => Err(failed),
+    }
 }
 
 /// The two numbers of a key that [`two_numbers`] made.

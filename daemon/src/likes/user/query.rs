@@ -1,16 +1,15 @@
 //! What can be read at the user service.
 
-use like_protocol::ids::SagaId;
 use like_protocol::likes::user::{LikeRecord, LikeTarget, LikerCount, Standing, UserAnswer, UserQuery};
 use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::PAGE_ROWS_MAX;
 
 use super::{
     LIKE, LIKER, RecordId, article_resource, key_resource, keys, like_resource, like_row, liker_row,
-    numbers_of, one_number,
+    numbers_of, one_number, whole,
 };
 use crate::participant::domain::Context;
-use crate::store::fields::{Malformed, Stored};
+use crate::store::fields::Malformed;
 use crate::store::{KeyRange, StoreError};
 
 pub(super) fn answer(context: &Context<'_, '_>, query: UserQuery) -> Result<UserAnswer, StoreError> {
@@ -20,22 +19,23 @@ pub(super) fn answer(context: &Context<'_, '_>, query: UserQuery) -> Result<User
             UserAnswer::Records(likes_of(context, user, after, limit)?)
         }
         UserQuery::LikersOf { article, after, limit } => {
-            let users = likers(context, article, after, limit)?;
-            let records = users.into_iter().map(|user| {
-                let row = like_row(user, article);
-                let RecordId(record) = context.load(&row)?.ok_or_else(|| {
-                    StoreError::damaged(&row, Malformed("a like stands in the index alone"))
-                })?;
-                Ok(like_record(context, user, article, record))
-            });
-            UserAnswer::Records(records.collect::<Result<_, StoreError>>()?)
+            let likers = likers(context, article, after, limit)?;
+            UserAnswer::Records(
+                likers.into_iter().map(|(user, id)| record(context, user, article, id)).collect(),
+            )
         }
         UserQuery::CountLikers { article, after } => {
-            let users = likers(context, article, after, PAGE_ROWS_MAX)?;
+            let likers = likers(context, article, after, PAGE_ROWS_MAX)?;
+            let records = likers.iter().filter(|(_, record)| record.is_some()).count();
             UserAnswer::Count(LikerCount {
-                records: users.len() as u64,
-                more_after: users.last().copied().filter(|_| users.len() == PAGE_ROWS_MAX as usize),
+                records: records as u64,
+                damaged: (likers.len() - records) as u64,
+                more_after: likers
+                    .last()
+                    .map(|(user, _)| *user)
+                    .filter(|_| likers.len() == PAGE_ROWS_MAX as usize),
                 unsettled: context.touching(&article_resource(article)),
+                unaccounted: context.unaccounted(),
             })
         }
         UserQuery::LikedArticles { after, limit } => {
@@ -66,27 +66,35 @@ fn likes_of(
     if let Some(after) = after {
         range = range.after(&like_row(user, after));
     }
-    let rows = context.page(&range, limit)?;
-    let records = rows.iter().map(|(key, value)| {
-        let (_, article) = numbers_of(key)?;
-        let RecordId(record) = RecordId::load_all(value).map_err(|e| StoreError::damaged(key, e))?;
-        Ok(like_record(context, user, ArticleId(article), record))
-    });
-    records.collect()
+    let mut records = Vec::new();
+    for row in context.page(&range, limit)? {
+        let Some((_, article)) = whole(context, numbers_of(&row.key))? else { continue };
+        let id = whole(context, row.load::<RecordId>())?;
+        records.push(record(context, user, ArticleId(article), id));
+    }
+    Ok(records)
 }
 
-/// A page of the users who like an article.
+/// A page of the users who like an article, with their records; without, where a row of theirs is damaged.
 fn likers(
     context: &Context<'_, '_>,
     article: ArticleId,
     after: Option<UserId>,
     limit: u32,
-) -> Result<Vec<UserId>, StoreError> {
+) -> Result<Vec<(UserId, Option<RecordId>)>, StoreError> {
     let mut range = KeyRange::prefix(&one_number(LIKER, article.0));
     if let Some(after) = after {
         range = range.after(&liker_row(article, after));
     }
-    context.page(&range, limit)?.iter().map(|(key, _)| Ok(UserId(numbers_of(key)?.1))).collect()
+    let mut likers = Vec::new();
+    for entry in context.page(&range, limit)? {
+        let Some((_, user)) = whole(context, numbers_of(&entry.key))? else { continue };
+        let row = like_row(UserId(user), article);
+        let missing = || StoreError::damaged(&row, Malformed("it is missing"));
+        let record = entry.load::<()>().and_then(|()| context.load::<RecordId>(&row)?.ok_or_else(missing));
+        likers.push((UserId(user), whole(context, record)?));
+    }
+    Ok(likers)
 }
 
 /// Looks for the first row of each article and skips its others.
@@ -101,17 +109,22 @@ fn liked_articles(
     let mut articles = Vec::new();
     while articles.len() < limit.min(PAGE_ROWS_MAX) as usize && from < all.to {
         let rows = context.page(&KeyRange { from, to: all.to.clone() }, 1)?;
-        let Some((key, _)) = rows.first() else { break };
-        let article = ArticleId(numbers_of(key)?.0);
-        from = beyond(article);
-        articles.push(article);
+        let Some(row) = rows.first() else { break };
+        match whole(context, numbers_of(&row.key))? {
+            Some((article, _)) => {
+                from = beyond(ArticleId(article));
+                articles.push(ArticleId(article));
+            }
+            None => from = all.clone().after(&row.key).from,
+        }
     }
     Ok(articles)
 }
 
 /// A record is pending as long as the saga that made it holds it. (One that an unlike removed and put back is held
-/// by that unlike, and stays.)
-fn like_record(context: &Context<'_, '_>, user: UserId, article: ArticleId, record: SagaId) -> LikeRecord {
-    let pending = context.holder(&like_resource(user, article)) == Some(record);
+/// by that unlike, and stays.) Of a damaged one it is not known.
+fn record(context: &Context<'_, '_>, user: UserId, article: ArticleId, id: Option<RecordId>) -> LikeRecord {
+    let record = id.map(|RecordId(record)| record);
+    let pending = record.is_some() && context.holder(&like_resource(user, article)) == record;
     LikeRecord { record, user, article, pending }
 }

@@ -36,6 +36,10 @@ impl Domain for Hasty {
     type Command = u8;
     type Answer = ();
 
+    fn name_of(&self, _: &[u8]) -> Option<String> {
+        None
+    }
+
     fn holds(&self, _: &u8) -> Vec<Hold> {
         Vec::new()
     }
