@@ -94,6 +94,11 @@ impl House {
         Self { program: program.into(), article: None, user: None, page: 0, directory }
     }
 
+    /// The program that holds all programs.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Its directory.
     pub fn path(&self) -> &Path {
         self.directory.path()

@@ -1,5 +1,6 @@
 //! What the tests of the whole share: real processes in a throwaway directory.
 //!
+//! * [`gateway`]: the HTTP front as a process. [`http`]: an HTTP client that does what it is told.
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
 //! * [`matrix`]: processes that are killed or stopped wherever they stand, in every scenario.
 //! * [`power`]: power loss on real bytes, and faults of the disk in real processes.
@@ -12,7 +13,9 @@
 // A test that can't go on panics and says why.
 #![allow(clippy::expect_used)]
 
+pub mod gateway;
 pub mod house;
+pub mod http;
 pub mod matrix;
 pub mod power;
 pub mod process;

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// Longer files are read by nobody. 400 lines are plenty; the rest is room for what belongs together.
 const LINES_MAX: usize = 500;
 
-const PRODUCT: &[&str] = &["protocol/src", "daemon/src", "client/src"];
+const PRODUCT: &[&str] = &["protocol/src", "daemon/src", "client/src", "gateway/src"];
 
 const ENGINE: &[&str] = &[
     "protocol/src/codec.rs",
@@ -88,6 +88,18 @@ const ABSENCES: &[Absence] = &[
         except: &["client/src/rpc/dial.rs"],
     },
     Absence {
+        why: "the gateway listens in one place, and dials nobody: like-client does",
+        patterns: &["UnixStream", "UnixListener", "TcpStream", "TcpListener", "bind", "Remote", "connect"],
+        within: &["gateway/src"],
+        except: &["gateway/src/listen.rs", "gateway/src/host.rs"],
+    },
+    Absence {
+        why: "the gateway writes no saga and tells no participant anything: it asks runners and services to",
+        patterns: &["SlotLock", "SagaLog", "take_over", "claim", "RequestBody", "StepRequest", "Settlement"],
+        within: &["gateway/src"],
+        except: &[],
+    },
+    Absence {
         why: "sled is named in one file, so that other stores can stand in",
         patterns: &["sled"],
         within: PRODUCT,
@@ -130,8 +142,11 @@ const ABSENCES: &[Absence] = &[
             // The store.
             "daemon/src/store/data_dir.rs",
             "daemon/src/store/sled_store.rs",
-            // A daemon's own socket file.
+            // A daemon's or the gateway's own socket file.
             "daemon/src/service/socket.rs",
+            "gateway/src/listen.rs",
+            // What is said to who is turned away.
+            "gateway/src/serve.rs",
             // What people asked to be written: results, manual pages, the demo's word to its runner.
             "client/src/cli/output.rs",
             "client/src/cli/commands/man.rs",
@@ -188,13 +203,15 @@ const ABSENCES: &[Absence] = &[
             "client/src/cli",
             "daemon/src/service/logging.rs",
             "daemon/src/service/mod.rs",
+            "gateway/src/lib.rs",
+            "gateway/src/logging.rs",
             "protocol/src/failpoint.rs",
         ],
     },
     Absence {
         why: "one call that no safe library offers (SO_PEERGROUPS) is unsafe, and the recorder of the tests",
         patterns: &["unsafe"],
-        within: &["protocol", "daemon", "client", "tests"],
+        within: &["protocol", "daemon", "client", "gateway", "tests"],
         except: &["daemon/src/net/peer.rs", "tests/src/bin/like-recorded/interpose.rs"],
     },
     Absence {
@@ -298,7 +315,7 @@ fn is_at(source: &Source, places: &[&str]) -> bool {
 
 #[test]
 fn what_must_be_absent_is_absent() {
-    let all: Vec<_> = ["protocol", "daemon", "client", "tests"]
+    let all: Vec<_> = ["protocol", "daemon", "client", "gateway", "tests"]
         .iter()
         .flat_map(|member| source::below(&format!("{member}/src"), false))
         .collect();
@@ -326,7 +343,7 @@ fn what_must_be_absent_is_absent() {
 
 #[test]
 fn files_are_short_enough_to_be_read() {
-    let members = ["protocol", "daemon", "client", "tests"];
+    let members = ["protocol", "daemon", "client", "gateway", "tests"];
     let all = members.iter().flat_map(|member| source::below(member, true));
     let long: Vec<_> = all
         .filter(|source| source.lines > LINES_MAX)
@@ -354,9 +371,10 @@ fn packages_depend_on_each_other_one_way() {
     assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
     let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
     let forbidden = [
-        ("like-protocol", &["like-daemon", "like-client", "like-tests", "sled", "clap"][..]),
-        ("like-daemon", &["like-client", "like-tests"]),
-        ("like-client", &["like-daemon", "like-tests", "sled"]),
+        ("like-protocol", &["like-daemon", "like-client", "like-gateway", "like-tests", "sled", "clap"][..]),
+        ("like-daemon", &["like-client", "like-gateway", "like-tests"]),
+        ("like-client", &["like-daemon", "like-gateway", "like-tests", "sled"]),
+        ("like-gateway", &["like-daemon", "like-tests", "sled"]),
     ];
     for (package, absent) in forbidden {
         for (name, _) in dependencies(&metadata, package) {
@@ -366,7 +384,7 @@ fn packages_depend_on_each_other_one_way() {
     for (package, only_here) in
         [("like-daemon", "sled"), ("like-protocol", "bincode"), ("like-protocol", "fail")]
     {
-        for member in ["like-protocol", "like-daemon", "like-client"] {
+        for member in ["like-protocol", "like-daemon", "like-client", "like-gateway"] {
             let has = dependencies(&metadata, member).iter().any(|(name, _)| name == only_here);
             assert_eq!(has, member == package, "{member} and {only_here}");
         }
@@ -375,7 +393,7 @@ fn packages_depend_on_each_other_one_way() {
 
 #[test]
 fn failpoints_are_turned_on_by_tests_alone() {
-    for member in ["protocol", "daemon", "client", "tests"] {
+    for member in ["protocol", "daemon", "client", "gateway", "tests"] {
         let manifest =
             std::fs::read_to_string(source::root().join(member).join("Cargo.toml")).expect("a manifest");
         let before_tests = manifest.split("[dev-dependencies]").next().unwrap_or_default();

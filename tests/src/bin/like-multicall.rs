@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         "likectl" => like_client::cli::main(),
         "like-articled" => like_daemon::cli::article_main(),
         "like-userd" => like_daemon::cli::user_main(),
+        "like-gateway" => like_gateway::main(),
         "man" => man(arguments.nth(1)),
         "crash-matrix" => searches(matrix::program::main, arguments),
         "soak" => searches(soak::program::main, arguments),
@@ -42,7 +43,8 @@ fn searches<A: Iterator<Item = OsString>>(
 fn man(directory: Option<OsString>) -> ExitCode {
     let Some(directory) = directory.map(PathBuf::from) else { return usage() };
     let daemons = [like_daemon::cli::ARTICLE, like_daemon::cli::USER].map(like_daemon::cli::command);
-    for command in daemons.into_iter().chain([like_client::cli::command()]) {
+    let clients = [like_client::cli::command(), like_gateway::command()];
+    for command in daemons.into_iter().chain(clients) {
         if let Err(error) = like_client::cli::commands::man::write_pages(command, &directory) {
             eprintln!("{error:?}");
             return ExitCode::FAILURE;
@@ -53,7 +55,7 @@ fn man(directory: Option<OsString>) -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: like-multicall man DIRECTORY | likectl|like-articled|like-userd|walletd|wallet-... ARGUMENT..."
+        "usage: like-multicall man DIRECTORY | likectl|like-gateway|like-articled|like-userd|walletd|wallet-... ARGUMENT..."
     );
     ExitCode::from(2)
 }

@@ -1,0 +1,7 @@
+//! The HTTP front.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    like_gateway::main()
+}

@@ -1,0 +1,219 @@
+//! The runner that this process hosts, and recovery beside it.
+//!
+//! A runner owns one slot of the journal. This one drives the likes that come by HTTP, and at its start whatever an
+//! earlier gateway left in the slot it gets; beside it the journal is watched, and what other dead runners leave is
+//! taken over the moment they die.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use like_client::likes::{self, ActError, ArticleService, LikeAnswer, Likes, UnlikeAnswer, UserService};
+use like_client::log::{Journal, JournalError};
+use like_client::rpc::Remote;
+use like_client::runner::watch::{self, Notice};
+use like_client::runner::{Context, Options, Order, Origin, Participants, Runner, StartError};
+use like_protocol::likes::user::CallerKey;
+use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
+use like_protocol::time::Clock;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::flags::Config;
+
+/// How many likes and unlikes may be under way at once, those whose client is gone included: as many as a daemon lets
+/// wait by default.
+const ACTS_MAX: usize = 4096;
+
+/// How long a question to a service may take.
+const QUESTION_WITHIN: Duration = Duration::from_secs(2);
+
+/// Hosts a runner, and reaches the services.
+pub struct Host {
+    context: Context,
+    /// The article service, for questions outside any saga.
+    pub articles: ArticleService,
+    /// The user service, for questions outside any saga.
+    pub users: UserService,
+    /// How long a saga may try.
+    pub timeout: Duration,
+    current: Mutex<Arc<Hosted>>,
+    acts: Arc<Semaphore>,
+    /// Cancelled once the saga log can't be written any more.
+    log_ended: CancellationToken,
+}
+
+/// A runner, and the acts that go through it.
+struct Hosted {
+    runner: Runner,
+    likes: Likes,
+    acts: TaskTracker,
+}
+
+/// Why an act has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// As many acts as allowed are under way: nothing was begun.
+    #[error("as many likes as allowed are under way")]
+    Busy,
+    /// See [`ActError`].
+    #[error(transparent)]
+    Act(#[from] ActError),
+}
+
+impl Host {
+    /// Takes a slot, and drives on what is found in it. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The journal can't be used.
+    pub fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let remote =
+            |role, path: &std::path::Path| Arc::new(Remote::unix(role, path.to_owned(), Arc::clone(&clock)));
+        let article = remote(ARTICLE_ROLE, &config.article_socket);
+        let user = remote(USER_ROLE, &config.user_socket);
+        let context = Context {
+            journal: Journal::open(&config.journal)?,
+            definitions: likes::definitions(),
+            participants: Participants::new().with(Arc::clone(&article)).with(Arc::clone(&user)),
+            clock,
+            origin: Origin::of_this_process(),
+            options: Options { attention_after: config.attention_after, ..Options::default() },
+        };
+        let articles = ArticleService::new(article, QUESTION_WITHIN);
+        let users = UserService::new(user, QUESTION_WITHIN);
+        let hosted = Hosted::start(&context, &articles, &users)?;
+        Ok(Self {
+            context,
+            articles,
+            users,
+            timeout: config.timeout,
+            current: Mutex::new(Arc::new(hosted)),
+            acts: Arc::new(Semaphore::new(ACTS_MAX)),
+            log_ended: CancellationToken::new(),
+        })
+    }
+
+    /// What its runner works with.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The longest that an act takes to be answered.
+    pub fn patience(&self) -> Duration {
+        self.timeout + 2 * self.context.options.attempt_timeout
+    }
+
+    /// A user likes an article. Dropping the future changes nothing about the like.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub async fn like(
+        &self,
+        user: UserId,
+        article: ArticleId,
+        key: Option<CallerKey>,
+    ) -> Result<LikeAnswer, HostError> {
+        let timeout = self.timeout;
+        self.act(async move |likes| likes.like(user, article, key, timeout).await).await
+    }
+
+    /// A user likes an article no longer. Dropping the future changes nothing about the unlike.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub async fn unlike(
+        &self,
+        user: UserId,
+        article: ArticleId,
+        key: Option<CallerKey>,
+    ) -> Result<UnlikeAnswer, HostError> {
+        let timeout = self.timeout;
+        self.act(async move |likes| likes.unlike(user, article, key, timeout).await).await
+    }
+
+    /// Runs an act in a task of its own, so that it holds its place until it has ended, whether its client waits or not.
+    async fn act<T, F>(&self, act: impl FnOnce(Likes) -> F) -> Result<T, HostError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ActError>> + Send + 'static,
+    {
+        let place = Arc::clone(&self.acts).try_acquire_owned().map_err(|_| HostError::Busy)?;
+        let hosted = self.current();
+        let (act, acts) = (act(hosted.likes.clone()), hosted.acts.clone());
+        let answer = acts.spawn(async move {
+            let answer = act.await;
+            drop((place, hosted));
+            answer
+        });
+        let answer = answer.await.unwrap_or_else(|e| Err(ActError::Internal(e.to_string())));
+        if let Err(ActError::LogEnded { source, .. }) = &answer {
+            tracing::error!("the saga log has ended: {source}");
+            self.log_ended.cancel();
+        }
+        Ok(answer?)
+    }
+
+    fn current(&self) -> Arc<Hosted> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until the saga log can't be written any more. Nothing can be done then but to start again.
+    pub async fn log_ended(&self) {
+        self.log_ended.cancelled().await;
+    }
+
+    /// Takes over what dead runners leave, until `stop`.
+    ///
+    /// # Errors
+    /// The journal can't be watched.
+    pub async fn recover(&self, stop: impl Future<Output = ()>) -> Result<(), JournalError> {
+        let (notices, mut told) = mpsc::unbounded_channel();
+        let telling = async {
+            while let Some(notice) = told.recv().await {
+                tell(&notice);
+            }
+        };
+        tokio::select! {
+            ended = watch::watch(&self.context, Order::GoOn, notices, stop) => ended,
+            () = telling => Ok(()),
+        }
+    }
+
+    /// Waits for what is under way for at most `grace`, settles what has ended, and lets go of the slot. What is left
+    /// stands in the log.
+    pub async fn close(&self, grace: Duration) {
+        let hosted = self.current();
+        hosted.acts.close();
+        let _left_to_recovery = tokio::time::timeout(grace, hosted.acts.wait()).await;
+        hosted.runner.clone().close(Duration::ZERO).await;
+    }
+}
+
+impl Hosted {
+    fn start(context: &Context, articles: &ArticleService, users: &UserService) -> Result<Self, StartError> {
+        let runner = Runner::start(context.clone())?;
+        let likes = Likes::new(runner.clone(), articles.clone(), users.clone());
+        Ok(Self { runner, likes, acts: TaskTracker::new() })
+    }
+}
+
+fn tell(notice: &Notice) {
+    match notice {
+        Notice::TakenOver { slot, unfinished } => {
+            tracing::info!(slot, unfinished, "taking over what a dead runner left");
+        }
+        Notice::LetGo { slot, report, .. } => {
+            tracing::info!(
+                slot,
+                completed = report.completed,
+                compensated = report.compensated,
+                unfinished = report.unfinished,
+                needs_attention = report.needs_attention,
+                quarantined = report.quarantined,
+                "let go of a dead runner's slot"
+            );
+        }
+        // The watch has said so itself.
+        Notice::Skipped { .. } => {}
+    }
+}

@@ -1,0 +1,171 @@
+//! What stands between a connection and every handler: whose request it is, how long it is, how long it takes, and that
+//! every error is told as a problem document.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::problem::{Kind, MEDIA_TYPE, Problem};
+use crate::serve::Peer;
+
+/// The longest body, in bytes: a title or a reason and what belongs to it, with room.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a client may take to send a body.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a handler may take beyond the longest act: nothing takes so long, and if it does, its client is told.
+const HANDLER_SLACK: Duration = Duration::from_secs(30);
+
+/// Refuses what is for another host or from another web site, takes the body in within bounds, and gives the handler
+/// only so long.
+pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let refused = addressed_here(&app, &request).and_then(|()| from_here(&request)).err();
+    if let Some(problem) = refused {
+        return problem.into_response();
+    }
+    let request = match whole(request).await {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
+    let within = 2 * app.host.patience() + HANDLER_SLACK;
+    match tokio::time::timeout(within, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(Kind::TimedOut, format!("no answer came within {} s", within.as_secs()))
+            .hint("what was begun stands in the saga log and goes on")
+            .into_response(),
+    }
+}
+
+/// A web page that the operator looks at could point a name of its own at this address, and then read and write here as
+/// if it came from here. It can't do that with a name that it does not own.
+fn addressed_here(app: &App, request: &Request) -> Result<(), Problem> {
+    if !matches!(request.extensions().get(), Some(Peer::Tcp)) {
+        return Ok(());
+    }
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = without_port(host).to_lowercase();
+    let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    if is_address || name == "localhost" || app.hosts.contains(&name) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Misdirected, format!("this gateway is not called `{name}`"))
+        .hint("start it with --host NAME if it should answer to that name"))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) && !name.ends_with(':') => {
+            name
+        }
+        _ => host,
+    }
+}
+
+/// Browsers say where a request comes from. What would change something must come from a page of this gateway, or from
+/// no page at all.
+fn from_here(request: &Request) -> Result<(), Problem> {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if changes && !matches!(site, None | Some(b"same-origin" | b"none")) {
+        return Err(Problem::new(Kind::CrossSite, "pages of other web sites may change nothing here"));
+    }
+    Ok(())
+}
+
+async fn whole(request: Request) -> Result<Request, Problem> {
+    let too_large =
+        || Problem::new(Kind::TooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes here"));
+    if announced(request.headers()) > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
+        Ok(Err(e)) if is_too_long(&e) => Err(too_large()),
+        Ok(Err(e)) => Err(Problem::new(Kind::Malformed, format!("the body could not be read: {e}"))),
+        Err(_) => {
+            let within = BODY_WITHIN.as_secs();
+            Err(Problem::new(Kind::TooSlow, format!("the body did not come within {within} s")))
+        }
+    }
+}
+
+fn announced(headers: &HeaderMap) -> u64 {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or_default()
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+}
+
+/// Gives every answer the headers that browsers need to be careful, and every error that is not told as a problem yet
+/// (the framework makes some) the form of one.
+pub async fn dress(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    if let Some(problem) = untold(&response, &method, &path) {
+        let (mut head, _) = response.into_parts();
+        let (told, body) = problem.into_response().into_parts();
+        for dropped in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+            head.headers.remove(dropped);
+        }
+        head.headers.extend(told.headers);
+        response = Response::from_parts(head, body);
+    }
+    let careful = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    for (name, value) in careful {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn untold(response: &Response, method: &Method, path: &str) -> Option<Problem> {
+    let told = response.headers().get(header::CONTENT_TYPE).is_some_and(|media| media == MEDIA_TYPE);
+    if told {
+        return None;
+    }
+    match response.status() {
+        StatusCode::NOT_FOUND => Some(Problem::new(Kind::NoSuchPath, format!("there is nothing at {path}"))),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Some(Problem::new(Kind::MethodNotAllowed, format!("{path} does not know {method}")))
+        }
+        status if status.is_client_error() => Some(Problem::new(Kind::Invalid, status)),
+        status if status.is_server_error() => Some(Problem::new(Kind::Internal, status)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_no_part_of_a_name() {
+        let pairs = [
+            ("localhost:8080", "localhost"),
+            ("localhost", "localhost"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("10.0.0.1:8080", "10.0.0.1"),
+        ];
+        for (host, name) in pairs {
+            assert_eq!(without_port(host), name);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Likes and unlikes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use like_client::likes::ActError;
+use like_client::likes::service::Rule;
+use like_client::saga::event::FailureKind;
+use like_protocol::ids::SagaId;
+
+use super::App;
+use super::documents::{Liked, Pending, Unliked, place_of};
+use super::problem::{Kind, Problem};
+use super::take::{ArticlePath, Key, Speaker};
+use crate::host::HostError;
+
+/// What may go wrong with a like or an unlike.
+pub const KINDS: &[Kind] = &[
+    Kind::NotFound,
+    Kind::AlreadyLiked,
+    Kind::NotLiked,
+    Kind::Invalid,
+    Kind::Compensated,
+    Kind::Locked,
+    Kind::Busy,
+    Kind::Storage,
+    Kind::Unavailable,
+    Kind::PermissionDenied,
+    Kind::Incompatible,
+];
+
+/// Like an article
+///
+/// Answered once the like and its record are on disk in both services. A retry with the same `Idempotency-Key` gets the
+/// first one's answer, across restarts too.
+#[utoipa::path(
+    post, path = "/articles/{article_id}/like", tag = "likes",
+    params(
+        ("article_id" = u64, Path, description = "Which article"),
+        ("X-User-ID" = u64, Header, description = "Who likes it"),
+        ("Idempotency-Key" = Option<uuid::Uuid>, Header, description = "The same for every retry of one like"),
+    ),
+    responses(
+        (status = 200, description = "It is liked", body = Liked),
+        (status = 202, description = "Its outcome stands in the saga log, and is not known yet", body = Pending,
+         headers(("Location" = String, description = "The saga"))),
+    ),
+)]
+pub async fn like(
+    State(app): State<Arc<App>>,
+    ArticlePath(article): ArticlePath,
+    Speaker(user): Speaker,
+    Key(key): Key,
+) -> Result<Response, Problem> {
+    match app.host.like(user, article, key).await {
+        Ok(answer) => Ok(Json(Liked::from(&answer)).into_response()),
+        Err(error) => unanswered(error),
+    }
+}
+
+/// Like an article no longer
+///
+/// Promises as liking does.
+#[utoipa::path(
+    delete, path = "/articles/{article_id}/like", tag = "likes",
+    params(
+        ("article_id" = u64, Path, description = "Which article"),
+        ("X-User-ID" = u64, Header, description = "Who likes it no longer"),
+        ("Idempotency-Key" = Option<uuid::Uuid>, Header, description = "The same for every retry of one unlike"),
+    ),
+    responses(
+        (status = 200, description = "It is liked no longer", body = Unliked),
+        (status = 202, description = "Its outcome stands in the saga log, and is not known yet", body = Pending,
+         headers(("Location" = String, description = "The saga"))),
+    ),
+)]
+pub async fn unlike(
+    State(app): State<Arc<App>>,
+    ArticlePath(article): ArticlePath,
+    Speaker(user): Speaker,
+    Key(key): Key,
+) -> Result<Response, Problem> {
+    match app.host.unlike(user, article, key).await {
+        Ok(answer) => Ok(Json(Unliked::from(&answer)).into_response()),
+        Err(error) => unanswered(error),
+    }
+}
+
+fn unanswered(error: HostError) -> Result<Response, Problem> {
+    let act = match error {
+        HostError::Busy => return Err(Problem::new(Kind::Busy, error).hint("nothing was begun: try again")),
+        HostError::Act(act) => act,
+    };
+    match act {
+        ActError::Unfinished { saga, .. } | ActError::LogEnded { saga, .. } => Ok(pending(saga)),
+        ActError::Forbidden { rule, saga } => Err(forbidden(&rule).saga(saga)),
+        ActError::Compensated { saga, last, detail } => {
+            let kind = match last {
+                Some(FailureKind::Locked) => Kind::Locked,
+                _ => Kind::Compensated,
+            };
+            let hint = "the likes are as they were: it can be tried again";
+            Err(Problem::new(kind, detail).hint(hint).saga(Some(saga)))
+        }
+        ActError::Unavailable(unreachable) => Err((&unreachable).into()),
+        ActError::Internal(detail) => Err(Problem::new(Kind::Internal, detail)),
+    }
+}
+
+fn pending(saga: SagaId) -> Response {
+    let location = [(header::LOCATION, place_of(saga))];
+    (StatusCode::ACCEPTED, location, Json(Pending::of(saga))).into_response()
+}
+
+fn forbidden(rule: &Rule) -> Problem {
+    match rule {
+        Rule::NoSuchArticle(_) => Problem::new(Kind::NotFound, rule),
+        Rule::AlreadyLiked { .. } => Problem::new(Kind::AlreadyLiked, rule)
+            .hint("a like counts once per user; a retry with the same Idempotency-Key gets the first answer"),
+        Rule::NotLiked { .. } => Problem::new(Kind::NotLiked, rule),
+        Rule::KeyOfAnother(_) => Problem::new(Kind::Invalid, rule).hint("draw a new key for every new act"),
+        Rule::Other(_) => Problem::new(Kind::Invalid, rule),
+    }
+}

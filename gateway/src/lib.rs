@@ -1,0 +1,73 @@
+//! The HTTP front: likes and sagas over HTTP, with a saga runner of its own.
+//!
+//! * [`flags`]: what was typed, and what was meant.
+//! * [`listen`]: the listening socket: TCP or Unix, passed or made.
+//! * [`serve`]: connections and their limits. `stall`: a client that takes nothing any more.
+//! * [`host`]: the runner that this process hosts, and recovery beside it.
+//! * [`http`]: what can be asked, and what is answered.
+//! * [`run`]: the gateway's life from its first line to its last.
+//!
+//! The gateway decides nothing about likes or sagas: it translates between HTTP and `like_client`. It keeps no state of
+//! its own that a kill could lose: a like in flight stands in the saga log, and the first answer to an idempotency key
+//! stands at the user service.
+
+pub mod flags;
+pub mod host;
+pub mod http;
+pub mod listen;
+pub mod logging;
+pub mod run;
+pub mod serve;
+mod stall;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use like_protocol::failpoint;
+
+use self::flags::{Config, Flags};
+
+/// The program's name.
+pub const NAME: &str = "like-gateway";
+
+/// The version that the gateway names.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `like-gateway`'s main: returns when the gateway has ended. To be called once, first thing in `main`.
+///
+/// The exit code is 0 after an orderly stop, 1 after a failure that one line on standard error explains, and 2 if the
+/// arguments make no sense. A panic anywhere aborts the process: what was in flight stands in the saga log.
+pub fn main() -> ExitCode {
+    abort_on_panic();
+    failpoint::arm_from_environment();
+    let flags = Flags::parse_from(own_arguments());
+    match Config::from_flags(flags).map_err(run::RunError::from).and_then(run::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{NAME}: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The command line of `like-gateway`, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Flags::command()
+}
+
+/// The process's arguments. In a binary that is several programs the first one names this program; it is left out.
+fn own_arguments() -> impl Iterator<Item = OsString> {
+    let mut arguments = std::env::args_os().peekable();
+    let own = arguments.next();
+    arguments.next_if(|first| first == NAME);
+    own.into_iter().chain(arguments)
+}
+
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}

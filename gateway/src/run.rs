@@ -1,0 +1,144 @@
+//! The gateway's life: runner, socket, ready; requests; drain, end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use like_client::log::JournalError;
+use like_client::runner::StartError;
+use like_protocol::time::{BootClock, Clock};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::flags::{Config, ConfigError};
+use crate::host::Host;
+use crate::http::{self, App};
+use crate::listen::ListenError;
+use crate::{VERSION, logging, serve};
+
+/// Descriptors that a gateway needs besides its connections.
+const DESCRIPTORS_BESIDES: u64 = 128;
+
+/// How often the accept loop shows that it is alive where no supervisor asks for it.
+const IDLE_BEAT: Duration = Duration::from_secs(60);
+
+/// Why a gateway did not start, or ended. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its flags can't be followed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It can't listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// No slot of the journal can be taken.
+    #[error(
+        "{0}; the gateway needs to write the journal: make its user a member of the group `like`, or give --journal"
+    )]
+    Start(#[from] StartError),
+    /// The journal can't be watched.
+    #[error("{0}: what other runners leave is not taken over any more, so the gateway ends; start it again")]
+    Watch(#[from] JournalError),
+    /// There is no clock to set deadlines by.
+    #[error("{0}: deadlines need it; a sandbox must not hide it (systemd's ProcSubset=pid does)")]
+    Clock(io::Error),
+    /// The system's journal does not listen.
+    #[error("can't log to the journal: {0}; choose another --log-format")]
+    Logging(io::Error),
+    /// The system refused something that every process needs.
+    #[error("can't {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// The saga log failed while the gateway was running.
+    #[error("the saga log can't be written any more: check the disk of the journal, then start again")]
+    LogEnded,
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::System { what, source }
+}
+
+/// Runs a gateway until it is told to stop or fails.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run(config: Config) -> Result<(), RunError> {
+    logging::start(config.log_format).map_err(RunError::Logging)?;
+    raise_descriptor_limit(config.connections_max);
+    let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    let ran = runtime.block_on(live(config, clock));
+    // A thread that waits in the kernel for a slot's lock would otherwise be waited for.
+    runtime.shutdown_background();
+    ran
+}
+
+async fn live(config: Config, clock: Arc<dyn Clock>) -> Result<(), RunError> {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
+        signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,
+    );
+    let host = Arc::new(Host::start(&config, clock)?);
+    let listener = config.listen.start()?;
+    let place = listener.place();
+    let stop = CancellationToken::new();
+    let app = App::new(Arc::clone(&host), config.hosts, stop.clone());
+    let grace = host.patience();
+    let beat_every = sd_notify::watchdog_enabled().map_or(IDLE_BEAT, |interval| interval / 3);
+    let beat = || notify(&[NotifyState::Watchdog]);
+    let router = http::router(app);
+    let connections_max = config.connections_max;
+    let serving =
+        tokio::spawn(serve::serve(listener, router, connections_max, stop.clone(), beat, beat_every, grace));
+    let recovery = host.recover(stop.clone().cancelled_owned());
+    tokio::pin!(recovery);
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("Serving {place}"))]);
+    tracing::info!(version = VERSION, "serving {place}");
+
+    let signal = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        ended = &mut recovery => return ended.map_err(RunError::Watch),
+        () = host.log_ended() => return Err(RunError::LogEnded),
+    };
+    tracing::info!(signal, "stopping: no new connections");
+    notify(&[NotifyState::Stopping, NotifyState::Status("Answering what is under way")]);
+    stop.cancel();
+    let _panics_abort = serving.await;
+    host.close(grace).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(state) {
+        tracing::debug!("can't notify the supervisor: {e}");
+    }
+}
+
+/// Sees to it that every connection the gateway allows can have a descriptor, as far as the hard limit goes.
+fn raise_descriptor_limit(connections_max: u32) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let wanted = u64::from(connections_max) + DESCRIPTORS_BESIDES;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+    if let Err(e) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("can't raise the limit of open files: {e}");
+    } else if limit.current != Some(wanted) {
+        tracing::warn!(
+            "only {:?} files may be open: fewer than {connections_max} connections fit",
+            limit.current
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! Clients that mean no good, or can't help it.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use like_tests::gateway::{Gateway, Plan, like};
+use like_tests::house::House;
+use like_tests::http::{Answer, Request};
+use like_tests::process::eventually;
+use like_tests::promises;
+
+use crate::PROGRAM;
+
+#[test]
+fn slow_clients_are_shown_the_door() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    let began = Instant::now();
+    // One says nothing, one never ends its head, one never ends its body, one stays idle after an answer.
+    let mut mute = gateway.place.connect().expect("a connection");
+    let mut slow_head = gateway.place.connect().expect("a connection");
+    slow_head.write_all(b"GET /articles HTTP/1.1\r\nhost: localhost\r\nx-").expect("sent");
+    let mut slow_body = gateway.place.connect().expect("a connection");
+    let head =
+        "POST /articles HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9";
+    slow_body.write_all(format!("{head}\r\n\r\n{{").as_bytes()).expect("sent");
+    let mut idle = gateway.place.connect().expect("a connection");
+    idle.write_all(b"GET /articles HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+    let mut ends = Vec::new();
+    for stream in [&mut mute, &mut slow_head, &mut slow_body, &mut idle] {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an end");
+        ends.push(answer);
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(ends[0].is_empty() || ends[0].starts_with(b"HTTP/1.1 408"), "{:?}", ends[0]);
+    assert!(ends[1].is_empty() || ends[1].starts_with(b"HTTP/1.1 408"), "{:?}", ends[1]);
+    Answer::read(&ends[2]).expect("an answer").problem(408, "too_slow");
+    assert!(ends[3].starts_with(b"HTTP/1.1 200"), "{:?}", ends[3]);
+    gateway.get("/articles").expect(200);
+}
+
+#[test]
+fn who_comes_when_all_connections_are_taken_is_turned_away_with_an_answer() {
+    let house = House::open(PROGRAM);
+    let (gateway, _) = Gateway::start(&house, &Plan::with(&["--max-connections", "3"]));
+    let taken: Vec<_> = (0..3).map(|_| gateway.place.connect().expect("a connection")).collect();
+    eventually("no room", || {
+        let answer = Request::new("GET", "/articles").send(&gateway.place).ok()?;
+        (answer.status == 503).then(|| answer.problem(503, "busy"))
+    });
+    drop(taken);
+    eventually("room", || {
+        let answer = Request::new("GET", "/articles").send(&gateway.place).ok()?;
+        (answer.status == 200).then_some(())
+    });
+}
+
+#[test]
+fn noise_and_clients_that_hang_up_harm_nobody() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    gateway.article(1);
+    let noises: [&[u8]; 4] = [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /articles/1/like HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    for noise in noises {
+        let answer = gateway.place.exchange(noise).unwrap_or_default();
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
+    }
+    // Each like is sent, and nobody waits for its answer.
+    for user in 0..50 {
+        let mut stream = gateway.place.connect().expect("a connection");
+        stream.write_all(&like(1, user).bytes()).expect("sent");
+        drop(stream);
+    }
+    gateway.like(1, 50).expect(200);
+    eventually("quiet", || {
+        let sagas = house.json(&["saga", "list", "--state", "running", "--state", "compensating"]);
+        sagas.as_array()?.is_empty().then_some(())
+    });
+    promises::kept(&house);
+}

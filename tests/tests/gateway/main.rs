@@ -1,0 +1,13 @@
+//! The HTTP front on real processes.
+
+// What is expected here and does not come fails the test, as it should.
+#![allow(clippy::expect_used)]
+
+mod errors;
+mod hostile;
+mod kills;
+mod likes;
+mod process;
+
+/// The program that holds all programs.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");

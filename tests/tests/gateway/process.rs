@@ -1,0 +1,73 @@
+//! The gateway as a process: start, stop, supervisor.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use like_tests::gateway::{Gateway, Plan, like};
+use like_tests::house::{House, Service};
+use like_tests::process::{Ended, eventually, program};
+use like_tests::promises;
+use rustix::process::Signal;
+
+use crate::PROGRAM;
+
+#[test]
+fn a_stop_answers_what_is_under_way_and_exits_with_0() {
+    let house = House::open(PROGRAM);
+    let mut gateway = Gateway::open(&house);
+    gateway.article(1);
+    gateway.like(1, 6).expect(200);
+    house.freeze(Service::User);
+    let place = gateway.place.clone();
+    let waiting = std::thread::spawn(move || like(1, 7).send(&place));
+    eventually("a like under way", || {
+        let running = house.json(&["saga", "list", "--state", "running"]);
+        (running.as_array()?.len() == 1).then_some(())
+    });
+    gateway.running().signal(Signal::TERM);
+    eventually("a gateway that takes no more", || gateway.place.connect().is_err().then_some(()));
+    assert!(!gateway.running().has_ended(), "somebody still waits for an answer");
+    house.thaw(Service::User);
+    let answer = waiting.join().expect("no panic").expect("an answer").expect(200);
+    assert_eq!(answer.json()["current_likes"], 2);
+    assert_eq!(gateway.end().code(), Some(0));
+    promises::kept(&house);
+}
+
+#[test]
+fn the_supervisor_is_told_of_readiness_life_and_stop() {
+    let house = House::open(PROGRAM);
+    let socket = house.path().join("notify");
+    let supervisor = UnixDatagram::bind(&socket).expect("a socket");
+    supervisor.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let told = || {
+        let mut buffer = [0; 1024];
+        let length = supervisor.recv(&mut buffer).expect("a message");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let plan = Plan::with(&[]).variable("NOTIFY_SOCKET", socket.display()).variable("WATCHDOG_USEC", 300_000);
+    let (mut gateway, _) = Gateway::start(&house, &plan);
+    let mut heard = String::new();
+    while !(heard.contains("READY=1") && heard.matches("WATCHDOG=1").count() >= 3) {
+        heard.push_str(&told());
+    }
+    assert!(heard.contains("STATUS=Serving unix:"), "{heard}");
+    gateway.running().signal(Signal::TERM);
+    while !heard.contains("STOPPING=1") {
+        heard.push_str(&told());
+    }
+    assert_eq!(gateway.end().code(), Some(0));
+}
+
+#[test]
+fn a_place_that_is_taken_is_said_in_one_line() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    let like_tests::http::Place::Unix(socket) = &gateway.place else { unreachable!("a Unix socket") };
+    let mut second = program(house.program(), "like-gateway");
+    second.arg("--journal").arg(house.journal()).arg("--listen").arg(format!("unix:{}", socket.display()));
+    let ended = Ended::of(&mut second).expect_code(1);
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stderr.contains("another process listens"), "{ended:?}");
+    gateway.get("/articles").expect(200);
+}
