@@ -12,7 +12,7 @@ use like_protocol::likes::article::ArticleRejection;
 use like_protocol::likes::{ArticleId, UserId};
 
 use super::App;
-use super::documents::{ArticleDocument, NewArticle, Page, RecordDocument};
+use super::documents::{ArticleDocument, ListedArticleDocument, NewArticle, Page, RecordDocument};
 use super::problem::{Kind, Problem};
 use super::take::{ArticlePath, Asked, Document, UserPath};
 
@@ -25,6 +25,7 @@ pub const ASKING: &[Kind] = &[
     Kind::Unavailable,
     Kind::Unknown,
     Kind::PermissionDenied,
+    Kind::Damaged,
     Kind::Incompatible,
 ];
 
@@ -52,14 +53,14 @@ pub async fn create(
 /// List articles, by number
 #[utoipa::path(
     get, path = "/articles", tag = "articles", params(Page),
-    responses((status = 200, description = "A page; an empty one is the end", body = [ArticleDocument])),
+    responses((status = 200, description = "A page; an empty one is the end", body = [ListedArticleDocument])),
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
     Asked(page): Asked<Page>,
-) -> Result<Json<Vec<ArticleDocument>>, Problem> {
+) -> Result<Json<Vec<ListedArticleDocument>>, Problem> {
     let rows = app.host.articles.page(page.after.map(ArticleId), page.rows()).await;
-    Ok(Json(rows.map_err(|e| article_problem(&e))?.iter().map(ArticleDocument::from).collect()))
+    Ok(Json(rows.map_err(|e| article_problem(&e))?.iter().map(ListedArticleDocument::from).collect()))
 }
 
 /// Read an article

@@ -3,7 +3,7 @@
 use like_client::cli::moment;
 use like_client::likes::{LikeAnswer, UnlikeAnswer};
 use like_protocol::ids::SagaId;
-use like_protocol::likes::article::Article;
+use like_protocol::likes::article::{Article, ListedArticle};
 use like_protocol::likes::user::LikeRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -100,18 +100,42 @@ impl From<&Article> for ArticleDocument {
     }
 }
 
+/// An article in a list.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ListedArticleDocument {
+    /// As it stands on disk.
+    Whole(ArticleDocument),
+    /// A row of it is damaged.
+    Damaged {
+        /// Which article.
+        article_id: u64,
+        /// What is damaged.
+        damaged: String,
+    },
+}
+
+impl From<&ListedArticle> for ListedArticleDocument {
+    fn from(listed: &ListedArticle) -> Self {
+        match listed {
+            ListedArticle::Whole(article) => Self::Whole(article.into()),
+            ListedArticle::Damaged { id, why } => Self::Damaged { article_id: id.0, damaged: why.clone() },
+        }
+    }
+}
+
 /// A like record.
 #[derive(Serialize, ToSchema)]
 pub struct RecordDocument {
-    /// Its id: that of the saga that made it.
-    user_record_id: String,
+    /// Its id: that of the saga that made it; null if a row of the record is damaged.
+    user_record_id: Option<String>,
     /// Who likes.
     user_id: u64,
     /// What.
     article_id: u64,
-    /// When the like began.
+    /// When the like began; null if a row of the record is damaged.
     #[schema(format = DateTime)]
-    created_at: String,
+    created_at: Option<String>,
     /// Whether an unsettled saga may still change it.
     pending: bool,
 }
@@ -119,10 +143,10 @@ pub struct RecordDocument {
 impl From<&LikeRecord> for RecordDocument {
     fn from(record: &LikeRecord) -> Self {
         Self {
-            user_record_id: record.record.to_string(),
+            user_record_id: record.record.map(|id| id.to_string()),
             user_id: record.user.0,
             article_id: record.article.0,
-            created_at: moment::show(record.record.began_at()),
+            created_at: record.record.map(|id| moment::show(id.began_at())),
             pending: record.pending,
         }
     }

@@ -29,6 +29,7 @@ pub const KINDS: &[Kind] = &[
     Kind::Storage,
     Kind::Unavailable,
     Kind::PermissionDenied,
+    Kind::Damaged,
     Kind::Incompatible,
 ];
 
@@ -100,11 +101,13 @@ fn unanswered(error: HostError) -> Result<Response, Problem> {
         ActError::Compensated { saga, last, detail } => {
             let kind = match last {
                 Some(FailureKind::Locked) => Kind::Locked,
+                Some(FailureKind::Damaged) => Kind::Damaged,
                 _ => Kind::Compensated,
             };
             let hint = "the likes are as they were: it can be tried again";
             Err(Problem::new(kind, detail).hint(hint).saga(Some(saga)))
         }
+        ActError::Damaged { .. } => Err(Problem::new(Kind::Damaged, act)),
         ActError::Unavailable(unreachable) => Err((&unreachable).into()),
         ActError::Internal(detail) => Err(Problem::new(Kind::Internal, detail)),
     }

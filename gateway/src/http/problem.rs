@@ -46,6 +46,8 @@ pub enum Kind {
     PermissionDenied,
     /// The gateway and a service do not understand each other.
     Incompatible,
+    /// A row that it needs is damaged in a service's store: nothing has changed, and trying again is in vain.
+    Damaged,
     /// A bug.
     Internal,
     /// There is nothing at this path.
@@ -75,7 +77,9 @@ impl Kind {
             Self::NotFound | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::AlreadyLiked | Self::NotLiked | Self::AlreadyExists => StatusCode::CONFLICT,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Compensated | Self::Locked | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Compensated | Self::Locked | Self::Damaged | Self::Internal => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::Busy | Self::Storage | Self::Unavailable | Self::PermissionDenied => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -107,6 +111,7 @@ impl Kind {
             Self::Unknown => "The answer was lost",
             Self::PermissionDenied => "The gateway lacks a permission",
             Self::Incompatible => "Programs that do not fit together",
+            Self::Damaged => "A damaged row",
             Self::Internal => "A bug",
             Self::NoSuchPath => "No such path",
             Self::MethodNotAllowed => "No such method here",
@@ -184,6 +189,7 @@ impl Problem {
             AskError::Retry { kind: RetryReason::Storage, .. } => Self::new(Kind::Storage, error),
             AskError::Retry { .. } => Self::new(Kind::Busy, error),
             AskError::Rejected(rejection) => rejected(rejection),
+            AskError::Damaged { .. } => Self::new(Kind::Damaged, error),
             AskError::Misunderstood { .. } => Self::new(Kind::Incompatible, error),
         }
     }
