@@ -143,7 +143,7 @@ struct Session<'a, R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Session<'_, R, W> {
     async fn run(mut self, mut closing: watch::Receiver<bool>) -> Result<(), SessionError> {
         let mut peer_is_done = false;
-        let mut answered = Vec::with_capacity(IN_FLIGHT_MAX);
+        let mut answered = Vec::new();
         while !peer_is_done || self.in_flight > 0 {
             tokio::select! {
                 biased;

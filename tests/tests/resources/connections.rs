@@ -1,0 +1,196 @@
+//! Connections: more than fit, idle ones, and ones that are never finished.
+
+use std::time::{Duration, Instant};
+
+use like_protocol::codec::REQUEST_FRAME_BYTES_MAX;
+use like_protocol::message::TurnedAway;
+use like_tests::house::{House, Service};
+use like_tests::peer::{self, Peer};
+use like_tests::process::eventually;
+use like_tests::promises;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+
+use super::{PROGRAM, house_with, log, memory_kib, others_are_served, say};
+
+/// What an idle connection may cost a daemon: both of its buffers, its task, and as much again for the allocator.
+const IDLE_CONNECTION_BYTES_MAX: u64 = 48 * 1024;
+
+/// How many idle connections are made, if the limits of this machine allow it.
+const IDLE_CONNECTIONS: u64 = 10_000;
+
+/// Descriptors of this process that are not those connections.
+const SPARE: u64 = 300;
+
+/// Lets this process open as many files as it may at all; how many connections fit.
+fn room_for_connections() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("the soft limit can be raised to the hard one");
+    limit.maximum.map_or(IDLE_CONNECTIONS, |most| most.saturating_sub(SPARE)).min(IDLE_CONNECTIONS)
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_little_and_the_next_one_is_turned_away() {
+    let connections = room_for_connections();
+    let mut house = house_with(&["--max-connections", &(connections + 2).to_string()]);
+    let socket = house.socket(Service::Article);
+    let before = memory_kib(&mut house, Service::Article);
+    let started = Instant::now();
+    let mut idle: Vec<_> = (0..connections).map(|_| Peer::greet(&socket).expect("there is room")).collect();
+    let took = started.elapsed();
+    others_are_served(&house, 7);
+    let grown = memory_kib(&mut house, Service::Article).saturating_sub(before);
+    let each = grown * 1024 / connections;
+    say(&format!(
+        "{connections} idle connections: {grown} KiB in all, {each} bytes each; made in {took:.1?}"
+    ));
+    assert!(each < IDLE_CONNECTION_BYTES_MAX, "{each} bytes for an idle connection");
+
+    // Nobody else uses the last two: the next one is told, and so is whoever uses likectl.
+    eventually("likectl's connections to be gone", || open_connections(&house, connections).then_some(()));
+    idle.extend((0..2).map(|_| Peer::greet(&socket).expect("there is room for two more")));
+    assert_eq!(Peer::greet(&socket).expect_err("there is none left"), TurnedAway::TooManyConnections);
+    let told = house.likectl(&["--json", "like", "1", "--user", "8"]).expect_code(8);
+    assert!(told.stderr.contains("as many connections as it allows"), "{told:?}");
+    idle.truncate(8);
+    eventually("room again", || (house.likectl(&["article", "show", "1"]).code() == Some(0)).then_some(()));
+    others_are_served(&house, 8);
+    promises::kept(&house);
+}
+
+/// Whether a daemon has so many connections and its own descriptors open, and no more.
+fn open_connections(house: &House, connections: u64) -> bool {
+    let status = house.likectl(&["--json", "status"]).json();
+    // The one that asks is counted.
+    status["services"][0]["connections"].as_u64() == Some(connections + 1)
+}
+
+#[test]
+fn a_daemon_without_descriptors_goes_on_with_whom_it_has_and_recovers() {
+    let mut house = house_with(&[]);
+    let pid = house.process(Service::Article).pid();
+    let mut known = Peer::greet(&house.socket(Service::Article)).expect("a connection");
+    let all = limit_descriptors(pid);
+    // It waits in the backlog: nobody tells it anything.
+    house.likectl(&["--timeout", "500ms", "article", "show", "1"]).expect_code(8);
+    eventually("an accept that fails", || {
+        log(&house, "article").contains("can't accept a connection").then_some(())
+    });
+    known.send(&peer::frame(&peer::request(1, like_protocol::message::RequestBody::Status))).expect("sent");
+    known.reply().expect("whoever was there before is still served");
+    prlimit(pid_of(pid), Resource::Nofile, all).expect("the limit can be raised again");
+    others_are_served(&house, 7);
+    promises::kept(&house);
+}
+
+fn pid_of(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).expect("a pid"))
+}
+
+/// Lets a process open no more files than it has; its limit before.
+fn limit_descriptors(pid: u32) -> Rlimit {
+    // A child's hard limit is this process's.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = prlimit(pid_of(pid), Resource::Nofile, Rlimit { current: Some(3), maximum });
+    limit.expect("the limit of a child can be set")
+}
+
+#[test]
+fn a_low_limit_of_descriptors_leaves_the_store_its_own() {
+    let mut house = House::closed(PROGRAM);
+    house.start_prepared(Service::Article, |command| {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        *command = std::process::Command::new("prlimit");
+        command.arg("--nofile=60:60").arg("--").arg(program).args(arguments);
+    });
+    house.start(Service::User);
+    house.article(1);
+    let socket = house.socket(Service::Article);
+    let mut taken = Vec::new();
+    let away = loop {
+        match Peer::greet(&socket) {
+            Ok(peer) => taken.push(peer),
+            Err(away) => break away,
+        }
+        assert!(taken.len() < 60, "more connections than descriptors");
+    };
+    assert_eq!(away, TurnedAway::TooManyConnections);
+    assert!(log(&house, "article").contains("files may be open"), "the daemon says so when it starts");
+    assert!(!log(&house, "article").contains("can't accept"), "no accept has failed");
+    say(&format!("with 60 descriptors {} connections fit", taken.len()));
+    taken.truncate(2);
+    eventually("room again", || (house.likectl(&["article", "show", "1"]).code() == Some(0)).then_some(()));
+    others_are_served(&house, 7);
+    promises::kept(&house);
+}
+
+#[test]
+fn whoever_never_finishes_what_it_says_is_left_behind() {
+    let mut house = house_with(&[]);
+    let socket = house.socket(Service::Article);
+    let hello = peer::frame(&peer::hello());
+    let half = &hello[..hello.len() / 2];
+    let started = Instant::now();
+    // Some say nothing, some half of a hello, some a byte now and then.
+    let silent: Vec<_> = (0..50).map(|_| Peer::connect(&socket)).collect();
+    let mut halves: Vec<_> = (0..50).map(|_| Peer::connect(&socket)).collect();
+    halves.iter_mut().for_each(|peer| peer.send(half).expect("sent"));
+    let mut trickling: Vec<_> = (0..20).map(|_| Peer::connect(&socket)).collect();
+    // And some stop in the middle of the largest frame there is, after a proper hello.
+    let frames = 200;
+    let before = memory_kib(&mut house, Service::Article);
+    let mut largest = (REQUEST_FRAME_BYTES_MAX as u32).to_be_bytes().to_vec();
+    largest.resize(REQUEST_FRAME_BYTES_MAX, 0);
+    let mut stuck: Vec<_> = (0..frames).map(|_| Peer::greet(&socket).expect("there is room")).collect();
+    stuck.iter_mut().for_each(|peer| peer.send(&largest).expect("sent"));
+    others_are_served(&house, 7);
+    let grown = memory_kib(&mut house, Service::Article).saturating_sub(before);
+    say(&format!("{frames} frames that are never finished: {} KiB each", grown / frames));
+    // A frame, and while it grew to that, at worst as much again.
+    assert!(grown / frames < 3 * REQUEST_FRAME_BYTES_MAX as u64 / 1024, "{grown} KiB");
+    let mut sent = 0;
+    while started.elapsed() < Duration::from_secs(9) {
+        trickling.iter_mut().for_each(|peer| peer.send(&hello[sent..=sent]).expect("sent"));
+        sent += 1;
+        others_are_served(&house, 100 + started.elapsed().as_millis() as u64);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    // After ten seconds without a hello they are cut off, however busily they trickled.
+    assert!(silent.into_iter().chain(halves).chain(trickling).all(|mut peer| peer.is_closed()));
+    let away = started.elapsed();
+    assert!(away >= Duration::from_secs(10), "cut off after {away:?} already");
+    eventually("a line for each of them", || {
+        (log(&house, "article").matches("none came in time").count() == 120).then_some(())
+    });
+    promises::kept(&house);
+}
+
+#[test]
+fn frames_that_claim_too_much_end_their_own_session_only() {
+    let mut house = house_with(&[]);
+    let socket = house.socket(Service::Article);
+    let before = memory_kib(&mut house, Service::Article);
+    let claims = [u32::MAX, u32::MAX / 2, REQUEST_FRAME_BYTES_MAX as u32 + 1];
+    for round in 0..100 {
+        for claim in claims {
+            // Before the hello, and after it.
+            let mut early = Peer::connect(&socket);
+            let _it_may_be_closed_by_now = early.send(&[&claim.to_be_bytes()[..], &[7; 64]].concat());
+            assert!(early.is_closed(), "{claim}");
+            let mut late = Peer::greet(&socket).expect("there is room");
+            let _it_may_be_closed_by_now = late.send(&[&claim.to_be_bytes()[..], &[7; 64]].concat());
+            assert!(late.is_closed(), "{claim}");
+        }
+        if round % 50 == 0 {
+            others_are_served(&house, 10 + round);
+        }
+    }
+    let grown = memory_kib(&mut house, Service::Article).saturating_sub(before);
+    say(&format!("600 frames that claim up to 4 GiB: {grown} KiB"));
+    assert!(grown < 16 * 1024, "{grown} KiB for frames that were never taken");
+    eventually("a line for each of them", || {
+        (log(&house, "article").matches("a session was ended").count() >= 600).then_some(())
+    });
+    promises::kept(&house);
+}

@@ -1,0 +1,173 @@
+//! A daemon's disk that fills up: a small file system in a mount namespace of the daemon's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use like_protocol::failpoint::Failpoint;
+use like_tests::house::{House, Service};
+use like_tests::process::{Armed, Ended, Fault, Running, eventually, last_words};
+use like_tests::promises;
+
+use super::{PROGRAM, log, say};
+
+/// How large the file system is. An eighth of it is the daemon's reserve.
+const DISK_BYTES: u64 = 24 * 1024 * 1024;
+
+/// A process that holds a small file system on which nobody else looks, and the way to it.
+struct SmallDisk {
+    holder: Running,
+    at: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one over `at`; nothing where that is not allowed.
+    fn mount(at: &Path) -> Option<Self> {
+        let ready = at.with_extension("ready");
+        let mount = format!(
+            "mount -t tmpfs -o size={DISK_BYTES} tmpfs {0} && touch {1} && exec sleep 600",
+            at.display(),
+            ready.display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount]);
+        let mut holder = Running::start(command.stdin(Stdio::null()));
+        let up = eventually("a file system, or its refusal", || {
+            if ready.exists() {
+                return Some(true);
+            }
+            holder.has_ended().then_some(false)
+        });
+        up.then(|| Self { holder, at: at.to_owned() })
+    }
+
+    /// Lets a command run where the file system is seen.
+    fn enter(&self, command: &mut Command) {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let environment: Vec<_> =
+            command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+        *command = Command::new("nsenter");
+        command.arg("--preserve-credentials").arg("--user").arg("--mount");
+        command.arg(format!("--target={}", self.holder.pid())).arg("--").arg(program).args(arguments);
+        for (name, value) in environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+    }
+
+    /// The file system as this process sees it.
+    fn seen(&self) -> PathBuf {
+        let inside = self.at.strip_prefix("/").expect("an absolute path");
+        Path::new("/proc").join(self.holder.pid().to_string()).join("root").join(inside)
+    }
+
+    /// Fills it until no more than so many bytes are free.
+    fn fill(&self, leave: u64) {
+        let stat = rustix::fs::statvfs(self.seen()).expect("the file system");
+        let free = stat.f_bavail * stat.f_frsize;
+        let fill = usize::try_from(free.saturating_sub(leave)).expect("a small disk");
+        fs::write(self.seen().join("something-else"), vec![1; fill]).expect("there is room for it");
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.seen().join("something-else")).expect("it is there");
+    }
+}
+
+/// A house whose article daemon has a small disk; nothing where that can't be had.
+fn house() -> Option<(House, SmallDisk)> {
+    let mut house = House::closed(PROGRAM);
+    let data = house.data(Service::Article);
+    fs::create_dir(&data).expect("a directory");
+    let Some(disk) = SmallDisk::mount(&data) else {
+        say("NOT RUN: no file system can be mounted here, not even in a namespace of one's own");
+        return None;
+    };
+    house.start_prepared(Service::Article, |command| disk.enter(command));
+    house.start(Service::User);
+    house.article(1);
+    Some((house, disk))
+}
+
+/// A like that stops when its first step is done and written.
+fn half_a_like(house: &House, user: &str) -> Running {
+    let mut command = house.command(&["--json", "like", "1", "--user", user]);
+    let fault = Fault::Stop(Failpoint::ActionOutcomeWritten, 1);
+    let armed = Armed::arm(&mut command, house.path(), &[fault]);
+    let like = Running::start(&mut command);
+    eventually("a runner in the middle", || like.is_stopped().then_some(()));
+    assert!(armed.all_fired());
+    like
+}
+
+#[test]
+fn below_the_reserve_nothing_new_begins_and_what_has_begun_can_end() {
+    let Some((house, disk)) = house() else { return };
+    house.json(&["like", "1", "--user", "7"]);
+    let halves = ["8", "9"].map(|user| half_a_like(&house, user));
+    disk.fill(DISK_BYTES / 8 - 512 * 1024);
+    let refused = house.likectl(&["--json", "--timeout", "1s", "like", "1", "--user", "10"]).expect_code(5);
+    assert_eq!(refused.error()["error"]["kind"], "storage", "{refused:?}");
+    assert!(log(&house, "article").contains("little disk space"), "the daemon says so");
+    let status = house.json(&["status"]);
+    assert_eq!(status["services"][0]["storage_low"], true, "{status}");
+    // Reads go on, and so do compensating and settling.
+    assert_eq!(house.likes(1), 3);
+    let [one, other] = halves;
+    one.kill();
+    house.likectl(&["--json", "recover", "--compensate"]).expect_code(0);
+    other.kill();
+    house.likectl(&["--json", "recover"]).expect_code(0);
+    assert_eq!(house.likes(1), 2, "one was undone, one done: its first step had been done before");
+    promises::no_drift(&house);
+    promises::nothing_is_left(&house);
+    // It passes, without a restart.
+    disk.free();
+    house.json(&["like", "1", "--user", "10"]);
+    promises::kept(&house);
+}
+
+#[test]
+fn a_write_that_fails_for_want_of_space_ends_the_daemon_and_loses_nothing() {
+    let Some((mut house, disk)) = house() else { return };
+    let mut liked: Vec<u64> = (20..25).collect();
+    for user in &liked {
+        house.json(&["like", "1", "--user", &user.to_string()]);
+    }
+    let socket = house.socket(Service::Article);
+    fill_behind_its_back(&mut house, &disk, &socket, &mut liked);
+    let ended = house.await_death(Service::Article);
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    let last = last_words(&house.path().join("article.log"));
+    assert!(last.contains("check the disk, then start again"), "it says what to do: {last}");
+    // Without space it does not come up, and says why; with space it does.
+    let mut command = like_tests::process::program(Path::new(PROGRAM), "like-articled");
+    command.arg("--socket").arg(&socket).arg("--data").arg(house.data(Service::Article));
+    disk.enter(&mut command);
+    let refused = Ended::of(&mut command).expect_code(1);
+    assert!(refused.stderr.contains("space"), "{refused:?}");
+    disk.free();
+    house.start_prepared(Service::Article, |command| disk.enter(command));
+    promises::kept(&house);
+    assert!(liked.iter().all(|user| promises::likes_at_most_once(&house, *user, 1)), "{liked:?}");
+    say(&format!("a full disk: {} acknowledged likes are there again", liked.len()));
+}
+
+/// Fills the disk to the last byte while likes are under way, until the daemon has met it.
+fn fill_behind_its_back(house: &mut House, disk: &SmallDisk, socket: &Path, liked: &mut Vec<u64>) {
+    let _ = (socket, &liked);
+    let halves: Vec<_> = (100..140).map(|user| half_a_like(house, &user.to_string())).collect();
+    disk.fill(0);
+    halves.into_iter().for_each(Running::kill);
+    // Undoing and settling are let through, and write.
+    for _ in 0..50 {
+        house.likectl(&["--json", "--timeout", "1s", "recover", "--compensate"]);
+        if house.has_died(Service::Article) {
+            return;
+        }
+    }
+    panic!("the disk was never full enough");
+}
