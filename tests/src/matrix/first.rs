@@ -99,7 +99,7 @@ fn start<W: World>(
     assert!(hand::reached(&mut running, &armed, Failpoint::BeginSynced), "a victim that begins");
     world.beat_victim();
     arm(world);
-    hand::go_on(&running);
+    hand::go_on(&mut running);
     (running, armed)
 }
 
@@ -146,7 +146,7 @@ fn stop_runner<W: World>(world: &mut W, mut victim: Victim, case: &Case<W>, how:
         if stopped {
             leaves_alone(world, case.taker.mode());
         }
-        hand::go_on(&victim.running);
+        hand::go_on(&mut victim.running);
     }
     (victim.running.end(), late && stopped)
 }

@@ -40,9 +40,11 @@ pub fn stop(running: &mut Running) -> bool {
     stopped(running)
 }
 
-/// Lets a stopped process go on.
-pub fn go_on(running: &Running) {
-    running.signal(Signal::CONT);
+/// Lets a process go on that was stopped, unless it has ended before that.
+pub fn go_on(running: &mut Running) {
+    if !running.has_ended() {
+        running.signal(Signal::CONT);
+    }
 }
 
 /// Kills a daemon, and waits until it is gone.

@@ -8,6 +8,8 @@ use like_client::likes::{self, ArticleService, Likes as Acts, UserService};
 use like_client::log::Story;
 use like_client::runner::{Context, Runner};
 use like_protocol::ids::SagaId;
+use like_protocol::likes::article::Article;
+use like_protocol::likes::user::LikeRecord;
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -101,23 +103,31 @@ impl Likes {
         })
     }
 
-    /// Whether the user likes the article, how many do by the count, and by the records.
-    fn rows(&self) -> (bool, u64, u64) {
+    /// The article, the user's records and the article's.
+    fn read(&self) -> (Article, Vec<LikeRecord>, Vec<LikeRecord>) {
         let (user, article) = (UserId(self.id), ArticleId(self.id));
         self.runtime.block_on(async {
             let Asked { articles, users, .. } = self.asked();
-            let article_row = articles.show(article).await.expect("an article");
-            assert_eq!(article_row.unsettled, 0, "{article_row:?}");
+            let row = articles.show(article).await.expect("an article");
             let of_user = users.likes_of(user, None, 100).await.expect("a page");
-            let of_article = users.likers_of(article, None, 100).await.expect("a page");
-            assert!(
-                of_user.iter().chain(&of_article).all(|record| !record.pending),
-                "{of_user:?} {of_article:?}"
-            );
-            let liked = of_user.iter().filter(|record| record.article == article).count();
-            assert!(liked <= 1, "liked more than once: {of_user:?}");
-            (liked == 1, article_row.likes, of_article.len() as u64)
+            (row, of_user, users.likers_of(article, None, 100).await.expect("a page"))
         })
+    }
+
+    /// Whether the user likes the article, how many do by the count, and by the records.
+    fn rows(&self) -> (bool, u64, u64) {
+        let (row, of_user, of_article) = self.read();
+        assert_eq!(row.unsettled, 0, "{row:?}");
+        let mut records = of_user.iter().chain(&of_article);
+        assert!(records.all(|record| !record.pending), "{of_user:?} {of_article:?}");
+        (self.is_among(&of_user), row.likes, of_article.len() as u64)
+    }
+
+    /// Whether the user likes the article, by the user's records.
+    fn is_among(&self, of_user: &[LikeRecord]) -> bool {
+        let liked = of_user.iter().filter(|record| record.article.0 == self.id).count();
+        assert!(liked <= 1, "liked more than once: {of_user:?}");
+        liked == 1
     }
 }
 
@@ -212,6 +222,16 @@ impl World for Likes {
 
     fn acknowledged(victim: &Ended) -> bool {
         serde_json::from_str::<Value>(&victim.stdout).is_ok_and(|answer| answer["current_likes"].is_u64())
+    }
+
+    fn all_done(&self) -> bool {
+        let (row, of_user, _) = self.read();
+        let liked = self.is_among(&of_user);
+        match self.scenario {
+            Scenario::Like => liked && row.likes == 1,
+            Scenario::Unlike => !liked && row.likes == 0,
+            Scenario::BeatenLike | Scenario::BeatenUnlike => false,
+        }
     }
 
     fn check(&self, victim_completed: bool, successor_completed: bool) {

@@ -78,6 +78,8 @@ pub trait World: Sized {
     fn whose(&self, story: &Story) -> Whose;
     /// Whether the victim told its caller that what it wanted has happened.
     fn acknowledged(victim: &Ended) -> bool;
+    /// Whether both steps of what the victim wants have been done just now, settled or not.
+    fn all_done(&self) -> bool;
     /// Checks all rows of the stage, given which of the sagas completed.
     fn check(&self, victim_completed: bool, successor_completed: bool);
     /// Goes on using what the victim used, and finds no lock left.

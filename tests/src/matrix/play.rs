@@ -5,9 +5,9 @@ use std::time::Duration;
 use like_client::saga::End;
 use like_protocol::failpoint::Failpoint;
 
-use super::case::{Case, First, How, Passage, Process, Taker};
+use super::case::{Case, How, Passage, Process, Taker};
 use super::first::{self, Struck};
-use super::standing::{Expected, Standing};
+use super::standing::{Actions, Expected, Standing};
 use super::{Whose, World, hand};
 use crate::process::{Armed, Ended, Fault, Order, Running};
 
@@ -48,22 +48,42 @@ pub fn case<W: World>(world: &mut W, case: &Case<W>) -> Played<W::Service> {
     }
 }
 
+/// What is known before anybody recovers.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// How the saga stands in the log.
+    standing: Standing,
+    /// Whether its deadline has surely passed.
+    late: bool,
+    /// Whether all of its steps have surely been done, though the log does not know whether they were.
+    done: bool,
+}
+
+impl Before {
+    fn look<W: World>(world: &W, struck: &Struck) -> Self {
+        let standing = hand::standing(world);
+        let doubt = matches!(standing, Standing::Forward(forward) if forward.actions == Actions::Sent);
+        Self { standing, late: struck.late, done: doubt && world.all_done() }
+    }
+}
+
 fn once<W: World>(world: &mut W, case: &Case<W>, timeout: Duration) -> Played<W::Service> {
     world.set(case.scenario);
     let struck = first::strike(world, case, timeout);
-    let before = hand::standing(world);
-    fits_first(case, &struck, before);
+    let before = Before::look(world, &struck);
+    fits_first(case, &struck, before.standing);
     let (taken, passages) = match case.second {
         None => (true, take_over(world, case.taker)),
         Some(second) => {
             let taken = second_crash(world, case.taker, second);
             let between = hand::standing(world);
-            assert!(before.may_become(between), "{before:?} became {between:?}");
+            assert!(before.standing.may_become(between), "{before:?} became {between:?}");
             if let (Process::Runner, Taker::Recovery(_), true) = (second.by, case.taker, taken) {
-                assert!(between.fits_death(before, second.point), "{before:?}, then {between:?}");
+                assert!(between.fits_death(before.standing, second.point), "{before:?}, then {between:?}");
             }
+            let between = Before { standing: between, ..before };
             Ended::of(&mut world.recovery(case.taker.mode())).expect_code(0);
-            expect(hand::standing(world), between, case, &struck);
+            expect(hand::standing(world), between, case);
             (taken, Vec::new())
         }
     };
@@ -155,17 +175,15 @@ fn second_crash<W: World>(world: &mut W, taker: Taker, second: Passage<W::Servic
 }
 
 /// Holds the end against how the saga stood before it was recovered.
-fn expect<W: World>(end: Standing, before: Standing, case: &Case<W>, struck: &Struck) {
-    assert!(before.may_become(end), "{before:?} became {end:?}");
+fn expect<W: World>(end: Standing, before: Before, case: &Case<W>) {
+    let standing = before.standing;
+    assert!(standing.may_become(end), "{before:?} became {end:?}");
     // A deadline that was short and may have passed only now decides nothing here.
-    let unsure = case.first.how != How::Kill && !struck.late && matches!(before, Standing::Forward(_));
-    let turns_back = W::turns_back(case.scenario);
-    let expected = match before.end(turns_back, case.taker.mode()) {
+    let unsure = case.first.how != How::Kill && !before.late && matches!(standing, Standing::Forward(_));
+    let expected = match standing.end(W::turns_back(case.scenario), case.taker.mode()) {
         Expected::Exactly(End::Completed) if unsure => Expected::Either,
-        // The log does not know of the last reply, but the participant has its record: nobody may give up on it.
-        Expected::Either if !unsure && !turns_back && replied(case, struck) => {
-            Expected::Exactly(End::Completed)
-        }
+        // The log does not know of it, but the participants have done it all: nobody may give up on that.
+        Expected::Either if before.done => Expected::Exactly(End::Completed),
         expected => expected,
     };
     let as_expected = match expected {
@@ -176,15 +194,8 @@ fn expect<W: World>(end: Standing, before: Standing, case: &Case<W>, struck: &St
     assert!(as_expected, "{before:?} became {end:?} instead of {expected:?}");
 }
 
-/// Whether the victim died right after an action's reply had arrived, untold.
-fn replied<W: World>(case: &Case<W>, struck: &Struck) -> bool {
-    let First { at, whom, how } = case.first;
-    let itself = whom == Process::Runner && at.by == Process::Runner && how != How::StopThenGoOn;
-    struck.fired && itself && at.point == Failpoint::ActionReplied
-}
-
 /// Checks every promise. `before`: how the saga stood when the first fault was over.
-fn check<W: World>(world: &W, case: &Case<W>, before: Standing, struck: &Struck) {
+fn check<W: World>(world: &W, case: &Case<W>, before: Before, struck: &Struck) {
     let stories = hand::stories(world);
     let state_of = |whose| {
         let mut of = stories.iter().filter(|story| world.whose(story) == whose);
@@ -199,7 +210,7 @@ fn check<W: World>(world: &W, case: &Case<W>, before: Standing, struck: &Struck)
         assert!(completed(Whose::Rival), "the rival was told that it was quicker");
     }
     if case.second.is_none() {
-        expect(hand::standing(world), before, case, struck);
+        expect(hand::standing(world), before, case);
     }
     let victim = completed(Whose::Victim);
     // The end is written before anyone is told, and `kill -9` loses nothing that is written: not even recovery that

@@ -58,17 +58,16 @@ impl Transfers {
         self.bank.socket().to_str().expect("a path in UTF-8").to_owned()
     }
 
-    /// All accounts from one on, nothing being under way.
-    fn accounts_from(&self, id: u64) -> Vec<Account> {
+    /// The stage's accounts.
+    fn accounts(&self) -> Vec<Account> {
         let socket = self.socket();
-        let accounts = accounts_after(&socket, id.checked_sub(1));
-        let accounts = self.runtime.block_on(accounts).expect("the service answers");
-        assert!(accounts.iter().all(|account| account.arriving == 0), "nothing is under way: {accounts:?}");
-        accounts
+        let accounts = accounts_after(&socket, self.first.checked_sub(1));
+        self.runtime.block_on(accounts).expect("the service answers")
     }
 
     fn balances(&self) -> Vec<u64> {
-        let accounts = self.accounts_from(self.first);
+        let accounts = self.accounts();
+        assert!(accounts.iter().all(|account| account.arriving == 0), "nothing is under way: {accounts:?}");
         accounts.iter().map(|account| account.balance).collect()
     }
 }
@@ -154,6 +153,12 @@ impl World for Transfers {
 
     fn acknowledged(victim: &Ended) -> bool {
         serde_json::from_str::<Value>(&victim.stdout).is_ok_and(|told| told["state"] == "completed")
+    }
+
+    fn all_done(&self) -> bool {
+        let accounts = self.accounts();
+        let [from, to] = [accounts[0], accounts[1]];
+        from.balance == BEGINS_WITH - AMOUNT && to.balance + to.arriving == AMOUNT
     }
 
     fn check(&self, victim_completed: bool, successor_completed: bool) {
