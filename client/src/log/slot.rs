@@ -217,6 +217,9 @@ impl Journal {
                 Err(e) => tracing::warn!(slot = slot.number, "slot skipped: {e}"),
             }
         }
+        // Whoever made the journal may have died before its name was durable, or may be about to sync it.
+        sync_names_above(&*self.disk, &self.path)
+            .map_err(|e| JournalError::io("sync the name of", &self.path, e))?;
         loop {
             let slot = self.slot(next);
             let ours = match self.disk.make_directory(&slot.path, false) {
@@ -273,6 +276,18 @@ fn sync_names(disk: &dyn Disk, path: &Path, stands: Option<&Path>) -> io::Result
     for directory in made.chain(stands) {
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         disk.sync_directory(directory)?;
+    }
+    Ok(())
+}
+
+/// Makes durable the names of a directory and of those above it, as far as they are ours to open: whoever made the
+/// others answers for them.
+fn sync_names_above(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    for above in path.ancestors().skip(1).filter(|above| disk.is_directory(above)) {
+        match disk.sync_directory(above) {
+            Err(e) if e.kind() != io::ErrorKind::PermissionDenied => return Err(e),
+            _ => {}
+        }
     }
     Ok(())
 }

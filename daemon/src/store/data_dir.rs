@@ -3,6 +3,8 @@
 //! ```text
 //! <data>/             0700; flock(2) on the directory itself, held for the life of the daemon
 //!   like-store        the marker: format, role, store id, whether the store is complete; replaced by rename only
+//!   durable           how far the store is known to have been durable ([`super::mark`])
+//!   opening           what sled may destroy while it opens the store ([`super::opening`])
 //!   conf db blobs/    sled's
 //!   snap.*            sled's; a snap.*.generating is one that a crash cut short
 //! ```
@@ -17,11 +19,15 @@ use std::path::{Path, PathBuf};
 
 use like_protocol::ids::StoreId;
 
+use super::mark::MARK;
+use super::opening::OPENING;
+
 /// The format in which this program writes: of the marker, of every row, and of sled.
 pub const FORMAT: u32 = 1;
 
 const MARKER: &str = "like-store";
 const MARKER_NEW: &str = "like-store.new";
+const SNAPSHOT: &str = "snap.";
 const MODE: u32 = 0o700;
 
 /// Why a data directory can't be used. Each message says what to do.
@@ -113,7 +119,6 @@ impl DataDir {
     pub fn open(path: &Path, role: &str, restored: bool) -> Result<Self, DataDirError> {
         if !path.exists() {
             DirBuilder::new().mode(MODE).create(path).at("make", path)?;
-            sync_directory(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
         }
         let lock = File::open(path).at("open", path)?;
         lock.try_lock().map_err(|refused| match refused {
@@ -145,6 +150,11 @@ impl DataDir {
             Some(marker) => marker,
             None => Marker { role: role.to_owned(), store: drawn, ready: false },
         };
+        if restored {
+            // They speak of the store that was there before.
+            remove_if_there(&path.join(MARK))?;
+            remove_if_there(&path.join(OPENING))?;
+        }
         if restored || !marker.ready {
             marker.write(path)?;
         }
@@ -167,12 +177,14 @@ impl DataDir {
         !self.marker.ready
     }
 
-    /// Syncs everything in the directory and then says, durably, that the store in it is complete.
+    /// Syncs everything in the directory, and its name in the directory above, and then says, durably, that the store in
+    /// it is complete.
     ///
     /// # Errors
     /// The file system refused.
     pub fn complete(&mut self) -> Result<(), DataDirError> {
         sync_tree(&self.path)?;
+        sync_name(&self.path)?;
         self.marker.ready = true;
         self.marker.write(&self.path)
     }
@@ -247,8 +259,9 @@ fn remove_leftovers(dir: &Path, complete: bool) -> Result<(), DataDirError> {
         let entry = entry.at("list", dir)?;
         let (name, path) = (entry.file_name(), entry.path());
         let name = name.to_string_lossy();
-        let of_sled = name == "conf" || name == "db" || name == "blobs" || name.starts_with("snap.");
-        if name.ends_with(".generating") || (of_sled && !complete) {
+        let of_sled = name == "conf" || name == "db" || name == "blobs" || name.starts_with(SNAPSHOT);
+        let of_us = name == MARK || name == OPENING;
+        if name.ends_with(".generating") || ((of_sled || of_us) && !complete) {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.at("remove", &path)?;
         }
@@ -270,6 +283,27 @@ fn sync_tree(dir: &Path) -> Result<(), DataDirError> {
 
 fn sync_directory(dir: &Path) -> Result<(), DataDirError> {
     File::open(dir).and_then(|dir| dir.sync_all()).at("sync", dir)
+}
+
+/// Makes a directory's name durable, whoever made it and whether or not they got as far as syncing it. Where the
+/// directory above is not ours to open (it is systemd's), the whole file system is synced.
+fn sync_name(dir: &Path) -> Result<(), DataDirError> {
+    let real = fs::canonicalize(dir).at("find", dir)?;
+    let Some(above) = real.parent() else { return Ok(()) };
+    match File::open(above) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            let dir_ = File::open(dir).at("open", dir)?;
+            rustix::fs::syncfs(dir_).map_err(io::Error::from).at("sync the file system of", dir)
+        }
+        opened => opened.and_then(|above| above.sync_all()).at("sync", above),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), DataDirError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", path),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What a daemon keeps: ordered rows of bytes, changed by atomic batches, durable when [`Store::sync`] has returned.
 //!
 //! * [`Store`]: the trait that the engine writes against; [`memory`] is one for tests and simulations.
-//! * [`sled_store`]: the real one, and the one file that names sled; [`data_dir`] guards the directory it lives in.
+//! * [`sled_store`]: the real one, and the one file that names sled; [`data_dir`] guards the directory it lives in,
+//!   [`mark`] knows how far it was durable, and [`opening`] keeps what opening it may destroy.
 //! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
 //! * [`fields`]: how rows are put together from numbers and bytes, so that stored bytes depend on no library.
 //! * [`seal`]: the checksum that every value carries, put on and checked by [`tx`] alone.
@@ -11,7 +12,9 @@
 
 pub mod data_dir;
 pub mod fields;
+pub mod mark;
 pub mod memory;
+pub mod opening;
 pub mod seal;
 pub mod sled_store;
 pub mod tx;

@@ -1,25 +1,43 @@
 //! The store on disk: one sled tree, and the syncs that sled leaves out.
 //!
 //! sled 0.34's `flush` hands its log to the kernel (`sync_file_range`) but does not wait for the disk, and nothing of a
-//! new store is ever synced. So this file syncs: everything once after the store is made, and `db`, which holds the
-//! log, after every flush. Values stay far below the size at which sled would put one into a file of its own.
+//! new store is ever synced. So this file syncs `db`, which holds the log:
+//!
+//! * everything once after the store is made;
+//! * `db` before sled opens it, so that no snapshot that sled makes then stands for more than is on disk, and what sled
+//!   destroys while it opens a store is kept until what replaces it is durable ([`Opening`]);
+//! * `db` after every flush, and between any two batches: sled takes for durable what it has flushed, and writes over
+//!   segments that it needs no longer by that measure.
+//!
+//! Values stay far below the size at which sled would put a page into a file of its own, which nobody would sync.
+//!
+//! Every batch writes its number into the first row of the store, and behind every sync that number is noted in a file
+//! beside the log ([`Mark`]). A store that has a lower number than that has lost what was durable, and is refused.
 
+use std::error::Error;
 use std::fs::{self, File};
 use std::path::Path;
 
 use like_protocol::ids::StoreId;
 
 use super::data_dir::{DataDir, DataDirError};
+use super::mark::Mark;
+use super::opening::Opening;
 use super::{Batch, KeyRange, Row, Store, StoreError};
+
+/// sled's log.
+const LOG: &str = "db";
 
 /// How much sled may keep of the store in memory.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The longest value: beyond about 128 KiB sled would write a file per value, and nobody would sync it.
-const VALUE_BYTES_MAX: usize = 64 * 1024;
+/// The longest value. A page of sled's holds up to some 28 rows before it is split, and beyond 128 KiB it would be
+/// written into a file of its own, which nobody would sync.
+const VALUE_BYTES_MAX: usize = 4 * 1024;
 
-/// A row of every store, written when it was made. sled opens a log that it can't read from its beginning as an empty
-/// store; one without this row is such a ruin, and must not be served as if nothing had ever been in it.
+/// A row of every store, written when it was made and by every batch, whose number it holds. sled opens a log that it
+/// can't read from its beginning as an empty store; one without this row is such a ruin, and must not be served as if
+/// nothing had ever been in it.
 const CORNERSTONE: &[u8] = &[0];
 
 /// Why a store can't be opened. Each message says what to do.
@@ -36,6 +54,18 @@ pub enum OpenError {
         /// The directory.
         path: std::path::PathBuf,
     },
+    /// sled found less than was durable once: it takes damage for a torn end, and drops what stands behind it.
+    #[error(
+        "the store in {path} has lost changes that were durable: it ends with number {found}, and number {durable} was synced; make sure that its disk works, restore the store from a backup, then start once with --restored"
+    )]
+    Short {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// The number of the last batch in it.
+        found: u64,
+        /// The number of a later batch that was durable.
+        durable: u64,
+    },
     /// sled refused.
     #[error(
         "the store in {path} does not open: {source}; restore it from a backup, then start once with --restored"
@@ -44,7 +74,7 @@ pub enum OpenError {
         /// The directory.
         path: std::path::PathBuf,
         /// What sled says.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn Error + Send + Sync>,
     },
 }
 
@@ -53,6 +83,10 @@ pub struct SledStore {
     // Declared before the directory, so that sled is closed while the lock is still held.
     db: sled::Db,
     log: File,
+    mark: Mark,
+    /// The number of the last batch, and whether it has been synced.
+    last: u64,
+    is_synced: bool,
     data: DataDir,
 }
 
@@ -62,22 +96,28 @@ impl SledStore {
     /// sled can hang on a store that a power loss damaged. Who must not wait for ever opens it in a thread of its own.
     ///
     /// # Errors
-    /// sled or the file system refused.
+    /// sled or the file system refused, or something durable is missing.
     pub fn open(mut data: DataDir) -> Result<Self, OpenError> {
         let path = data.path().to_owned();
-        let refused =
-            |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Sled { path: path.clone(), source };
-        let config = sled::Config::new().path(data.path()).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let refused = |source: Box<dyn Error + Send + Sync>| OpenError::Sled { path: path.clone(), source };
+        let opening = Opening::begin(&path).map_err(|e| refused(e.into()))?;
+        let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = config.open().map_err(|e| refused(e.into()))?;
-        let log = File::open(data.path().join("db")).map_err(|e| refused(e.into()))?;
+        opening.done().map_err(|e| refused(e.into()))?;
+        let log = File::open(path.join(LOG)).map_err(|e| refused(e.into()))?;
+        let mark = Mark::open(&path).map_err(|e| refused(e.into()))?;
         if data.is_new() {
-            db.insert(CORNERSTONE, &[]).map_err(|e| refused(e.into()))?;
+            db.insert(CORNERSTONE, &number_bytes(0)).map_err(|e| refused(e.into()))?;
             db.flush().map_err(|e| refused(e.into()))?;
             data.complete()?;
-        } else if !db.contains_key(CORNERSTONE).map_err(|e| refused(e.into()))? {
-            return Err(OpenError::Lost { path });
         }
-        Ok(Self { db, log, data })
+        let cornerstone = db.get(CORNERSTONE).map_err(|e| refused(e.into()))?;
+        let last = cornerstone.as_deref().and_then(number_of);
+        let Some(last) = last else { return Err(OpenError::Lost { path }) };
+        match mark.durable().map_err(|e| refused(e.into()))? {
+            Some(durable) if durable > last => Err(OpenError::Short { path, found: last, durable }),
+            _ => Ok(Self { db, log, mark, last, is_synced: true, data }),
+        }
     }
 
     /// The store's id.
@@ -117,7 +157,13 @@ impl Store for SledStore {
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        if !self.is_synced {
+            self.sync()?;
+        }
+        self.is_synced = false;
+        self.last += 1;
         let mut changes = sled::Batch::default();
+        changes.insert(CORNERSTONE, &number_bytes(self.last));
         for (key, value) in batch {
             match value {
                 Some(value) => {
@@ -132,7 +178,10 @@ impl Store for SledStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.db.flush().map_err(|e| StoreError::failed("flush the store", e))?;
-        self.log.sync_data().map_err(|e| StoreError::failed("sync the store", e))
+        self.log.sync_data().map_err(|e| StoreError::failed("sync the store", e))?;
+        self.is_synced = true;
+        self.mark.note(self.last);
+        Ok(())
     }
 
     fn bytes(&self) -> u64 {
@@ -145,64 +194,14 @@ impl Store for SledStore {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(path: &Path) -> SledStore {
-        SledStore::open(DataDir::open(path, "article", false).unwrap()).unwrap()
-    }
-
-    fn batch(changes: &[(&[u8], Option<&[u8]>)]) -> Batch {
-        changes.iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect()
-    }
-
-    #[test]
-    fn what_was_synced_is_found_by_the_next_opening() {
-        let temp = tempfile::tempdir().unwrap();
-        let mut store = open(temp.path());
-        let id = store.id();
-        store.apply(batch(&[(b"a", Some(b"1")), (b"b", Some(b"2"))])).unwrap();
-        store.apply(batch(&[(b"a", None)])).unwrap();
-        store.sync().unwrap();
-        drop(store);
-        let store = open(temp.path());
-        assert_eq!(store.id(), id);
-        assert_eq!(store.get(b"a").unwrap(), None);
-        assert_eq!(store.get(b"b").unwrap(), Some(b"2".to_vec()));
-        assert!(store.bytes() > 0);
-    }
-
-    #[test]
-    fn a_store_whose_log_is_gone_is_refused_however_often_it_is_opened() {
-        for ruin in [&b""[..], &[7; 10_000]] {
-            let temp = tempfile::tempdir().unwrap();
-            let mut store = open(temp.path());
-            store.apply(batch(&[(b"a", Some(b"1"))])).unwrap();
-            store.sync().unwrap();
-            drop(store);
-            fs::write(temp.path().join("db"), ruin).unwrap();
-            for _ in 0..3 {
-                let refused = SledStore::open(DataDir::open(temp.path(), "article", false).unwrap());
-                assert!(matches!(refused, Err(OpenError::Lost { .. } | OpenError::Sled { .. })));
-            }
-        }
-    }
-
-    #[test]
-    fn it_reads_as_the_store_in_memory_does() {
-        let temp = tempfile::tempdir().unwrap();
-        let (mut on_disk, mut in_memory) = (open(temp.path()), super::super::MemoryStore::default());
-        let rows: Vec<[u8; 2]> = (0..40u8).map(|n| [n % 4, n.wrapping_mul(37)]).collect();
-        let rows: Vec<_> = rows.iter().map(|key| (&key[..], Some(&key[1..]))).collect();
-        on_disk.apply(batch(&rows)).unwrap();
-        in_memory.apply(batch(&rows)).unwrap();
-        for range in [KeyRange::prefix(&[1]), KeyRange::prefix(&[2]).after(&[2, 100]), KeyRange::prefix(&[9])]
-        {
-            for limit in [0, 1, 5, 100] {
-                assert_eq!(on_disk.scan(&range, limit).unwrap(), in_memory.scan(&range, limit).unwrap());
-            }
-            assert_eq!(on_disk.last(&range).unwrap(), in_memory.last(&range).unwrap());
-        }
-    }
+fn number_bytes(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
 }
+
+fn number_of(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+#[cfg(test)]
+#[path = "sled_store_tests.rs"]
+mod tests;

@@ -1,0 +1,71 @@
+use super::*;
+
+fn header(lsn: u64, stable: i64) -> [u8; SEGMENT_HEADER_BYTES] {
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    bytes[4..12].copy_from_slice(&(lsn ^ i64::MAX as u64).to_le_bytes());
+    bytes[12..].copy_from_slice(&(stable as u64 ^ i64::MAX as u64).to_le_bytes());
+    let checksum = crc32(&bytes[4..]) ^ u32::MAX;
+    bytes[..4].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// A log of three segments, of which the newest stands first and calls stable what stands in the last.
+fn made(dir: &Path) -> Vec<u8> {
+    let mut log = vec![7; 3 * SEGMENT_BYTES as usize];
+    let newest = 4 * SEGMENT_BYTES;
+    let before = 3 * SEGMENT_BYTES;
+    for (at, lsn, stable) in [(0, newest, newest as i64 - 90), (1, 0, -1), (2, before, before as i64 - 5)] {
+        let at = at * SEGMENT_BYTES as usize;
+        log[at..at + SEGMENT_HEADER_BYTES].copy_from_slice(&header(lsn, stable));
+    }
+    log.truncate(log.len() - 100);
+    fs::write(dir.join(LOG), &log).unwrap();
+    fs::write(dir.join(snapshot_name(0xab)), "a snapshot").unwrap();
+    log
+}
+
+#[test]
+fn the_checksum_is_that_of_ieee_802_3() {
+    assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+}
+
+#[test]
+fn what_an_opening_cut_short_has_destroyed_is_put_back_however_often_it_is_cut_short() {
+    let temp = tempfile::tempdir().unwrap();
+    let log = made(temp.path());
+    for _ in 0..3 {
+        let _cut_short = Opening::begin(temp.path()).unwrap();
+        assert_eq!(fs::read(temp.path().join(LOG)).unwrap(), log);
+        assert_eq!(fs::read(temp.path().join(snapshot_name(0xab))).unwrap(), b"a snapshot");
+        let mut destroyed = log.clone();
+        destroyed[2 * SEGMENT_BYTES as usize..].fill(0);
+        destroyed.truncate(2 * SEGMENT_BYTES as usize + 1000);
+        fs::write(temp.path().join(LOG), &destroyed).unwrap();
+        fs::remove_file(temp.path().join(snapshot_name(0xab))).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_kept_once_the_store_is_open() {
+    let temp = tempfile::tempdir().unwrap();
+    made(temp.path());
+    let opening = Opening::begin(temp.path()).unwrap();
+    assert!(temp.path().join(OPENING).exists());
+    opening.done().unwrap();
+    assert!(!temp.path().join(OPENING).exists());
+    fs::write(temp.path().join(LOG), "written since").unwrap();
+    let _next = Opening::begin(temp.path()).unwrap();
+    assert_eq!(fs::read(temp.path().join(LOG)).unwrap(), b"written since");
+}
+
+#[test]
+fn the_end_of_the_log_begins_with_the_segment_that_is_called_stable_last() {
+    let all = [
+        Header { offset: 0, lsn: 4 * SEGMENT_BYTES, stable: 4 * SEGMENT_BYTES - 90 },
+        Header { offset: SEGMENT_BYTES, lsn: 0, stable: 0 },
+        Header { offset: 2 * SEGMENT_BYTES, lsn: 3 * SEGMENT_BYTES, stable: 3 * SEGMENT_BYTES - 5 },
+    ];
+    assert_eq!(end_of(&all), [0, 2 * SEGMENT_BYTES]);
+    assert_eq!(end_of(&all[..2]), [0], "what it began with is gone already: then a snapshot says the rest");
+    assert!(end_of(&all[..1]).is_empty());
+}
