@@ -29,14 +29,16 @@ impl Service {
     /// Both.
     pub const BOTH: [Self; 2] = [Self::Article, Self::User];
 
-    fn program(self) -> &'static str {
+    /// The name of its program.
+    pub fn program(self) -> &'static str {
         match self {
             Self::Article => "like-articled",
             Self::User => "like-userd",
         }
     }
 
-    fn role(self) -> &'static str {
+    /// Its role.
+    pub fn role(self) -> &'static str {
         match self {
             Self::Article => ARTICLE_ROLE,
             Self::User => USER_ROLE,

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub const UNDER: &str = "LIKE_DISK";
 /// The file to whose end everything is recorded.
 pub const RECORD: &str = "LIKE_DISK_RECORD";
-/// Who the process is, in the record; what it writes to standard output is then recorded as told.
+/// Who the process is, in the record; what it writes to standard output and error is then recorded as told.
 pub const WHO: &str = "LIKE_DISK_WHO";
 /// The fault, as [`DiskFault`] is spelled.
 pub const FAULT: &str = "LIKE_DISK_FAULT";

@@ -82,6 +82,8 @@ pub enum Entry {
     Told {
         /// By whom.
         who: String,
+        /// Whether on standard error.
+        as_error: bool,
         /// What.
         bytes: Vec<u8>,
     },
@@ -101,7 +103,9 @@ impl Entry {
             Self::Renamed { from, to } => out.kind(6).path(from).path(to),
             Self::Removed { path } => out.kind(7).path(path),
             Self::Began { who } => out.kind(8).bytes(who.as_bytes()),
-            Self::Told { who, bytes } => out.kind(9).bytes(who.as_bytes()).bytes(bytes),
+            Self::Told { who, as_error, bytes } => {
+                out.kind(9).bytes(who.as_bytes()).flag(*as_error).bytes(bytes)
+            }
         };
         let length = (out.0.len() - 4) as u32;
         out.0[..4].copy_from_slice(&length.to_le_bytes());
@@ -120,7 +124,7 @@ impl Entry {
             6 => Self::Renamed { from: from.path()?, to: from.path()? },
             7 => Self::Removed { path: from.path()? },
             8 => Self::Began { who: from.text()? },
-            9 => Self::Told { who: from.text()?, bytes: from.bytes()?.to_vec() },
+            9 => Self::Told { who: from.text()?, as_error: from.flag()?, bytes: from.bytes()?.to_vec() },
             _ => return None,
         };
         from.0.is_empty().then_some(entry)
@@ -223,7 +227,7 @@ mod tests {
             Entry::Renamed { from: "/a/b".into(), to: "/a/d".into() },
             Entry::Removed { path: "/a/d".into() },
             Entry::Began { who: "one".to_owned() },
-            Entry::Told { who: "one".to_owned(), bytes: vec![9] },
+            Entry::Told { who: "one".to_owned(), as_error: true, bytes: vec![9] },
         ];
         let bytes: Vec<u8> = entries.iter().flat_map(Entry::encode).collect();
         let file = tempfile::NamedTempFile::new().expect("a file");

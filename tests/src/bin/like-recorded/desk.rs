@@ -196,10 +196,10 @@ impl Desk {
         }
     }
 
-    /// Something was written to standard output.
-    pub fn told(&self, bytes: &[u8]) {
+    /// Something was written to standard output or standard error.
+    pub fn told(&self, as_error: bool, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.enter(&Entry::Told { who: self.who.clone(), bytes: bytes.to_vec() });
+            self.enter(&Entry::Told { who: self.who.clone(), as_error, bytes: bytes.to_vec() });
         }
     }
 }

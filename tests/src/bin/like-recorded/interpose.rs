@@ -133,6 +133,10 @@ unsafe extern "C" fn openat64(directory: c_int, path: *const c_char, flags: c_in
     unsafe { opened(directory, path, flags, mode) }
 }
 
+fn is_told(fd: c_int) -> bool {
+    fd == libc::STDOUT_FILENO || fd == libc::STDERR_FILENO
+}
+
 /// # Safety
 /// `bytes` is valid for `count` bytes.
 unsafe fn written(fd: c_int, bytes: *const c_void, count: size_t, at: Option<off64_t>) -> ssize_t {
@@ -145,9 +149,9 @@ unsafe fn written(fd: c_int, bytes: *const c_void, count: size_t, at: Option<off
         std::slice::from_raw_parts(bytes.cast::<u8>(), usize::try_from(written).unwrap_or(0))
     };
     let Some(desk) = Desk::get() else { return write(count) };
-    if fd == libc::STDOUT_FILENO {
+    if is_told(fd) {
         let result = write(count);
-        desk.told(told(result));
+        desk.told(fd == libc::STDERR_FILENO, told(result));
         return result;
     }
     let Some(object) = object_of(fd).filter(|object| object.is_file && desk.minds(&object.path)) else {
@@ -186,7 +190,7 @@ unsafe extern "C" fn pwrite64(fd: c_int, bytes: *const c_void, count: size_t, at
 /// To a file that is minded, the parts are written one by one: a short write is what the call allows.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn writev(fd: c_int, parts: *const libc::iovec, count: c_int) -> ssize_t {
-    let minded = fd == libc::STDOUT_FILENO
+    let minded = is_told(fd)
         || Desk::get().is_some_and(|desk| object_of(fd).is_some_and(|object| desk.minds(&object.path)));
     if !minded {
         return kernel!(SYS_writev, fd, parts, count) as ssize_t;

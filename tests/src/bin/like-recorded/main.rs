@@ -9,15 +9,28 @@ mod interpose;
 
 use std::process::ExitCode;
 
+use like_tests::power;
+
 fn main() -> ExitCode {
     desk::Desk::open_from_environment();
     match std::env::args().nth(1).as_deref() {
         Some("likectl") => like_client::cli::main(),
         Some("like-articled") => like_daemon::cli::article_main(),
         Some("like-userd") => like_daemon::cli::user_main(),
-        _ => {
-            eprintln!("usage: like-recorded likectl|like-articled|like-userd ARGUMENT...");
-            ExitCode::from(2)
-        }
+        Some("crowd") => power::crowd::main(&arguments()).unwrap_or_else(usage),
+        Some("bulk") => power::bulk::main(&arguments()).unwrap_or_else(usage),
+        Some("power-loss") => power::command::main(&arguments()).unwrap_or_else(usage),
+        _ => usage(),
     }
+}
+
+fn arguments() -> Vec<String> {
+    std::env::args().skip(2).collect()
+}
+
+fn usage() -> ExitCode {
+    eprintln!(
+        "usage: like-recorded power-loss [--states N] [--seed S] [--workload NAME] | likectl|like-articled|like-userd|crowd|bulk ARGUMENT..."
+    );
+    ExitCode::from(2)
 }

@@ -1,0 +1,260 @@
+//! A restart after a power loss, in this process: both stores are taken up as the daemons take them up, under a new
+//! boot id; dead runners' slots are recovered; and what is found is compared with what was promised.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use like_client::likes::audit::{self, LiveBooks};
+use like_client::likes::{self, ArticleService, UserService};
+use like_client::log::{Journal, history};
+use like_client::rpc::{Dial, Remote, Stream};
+use like_client::runner::{Context, Options, Order, Origin, Participants, recover};
+use like_daemon::commit::writer::Identity;
+use like_daemon::commit::{Gauges, Queue, Writer, space};
+use like_daemon::likes::article::Articles;
+use like_daemon::likes::user::Users;
+use like_daemon::net::session::{self, Service};
+use like_daemon::participant::domain::Domain;
+use like_daemon::service::start;
+use like_daemon::store::StoreError;
+use like_daemon::store::data_dir::DataDir;
+use like_protocol::ids::BootId;
+use like_protocol::likes::user::{CallerKey, LikeRecord, LikeTarget};
+use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
+use like_protocol::message::PAGE_ROWS_MAX;
+use like_protocol::time::{Clock, Now};
+use tokio::sync::watch;
+
+use super::ledger::Ledger;
+
+/// How long anything may take that takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is broken, in words.
+pub type Broken = String;
+
+fn broken(what: &str) -> impl FnOnce(&dyn std::fmt::Display) -> Broken {
+    let what = what.to_owned();
+    move |why| format!("{what}: {why}")
+}
+
+/// The clock of a boot that has just begun.
+struct NewBoot {
+    boot: BootId,
+    began: Instant,
+}
+
+impl Clock for NewBoot {
+    fn now(&self) -> Now {
+        Now { boot: self.boot, at_ms: self.began.elapsed().as_millis() as u64 }
+    }
+}
+
+/// A daemon in this process.
+struct Daemon {
+    service: Arc<Service>,
+    writer: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Daemon {
+    fn start<D: Domain>(domain: D, data: &Path, clock: &Arc<dyn Clock>) -> Result<Self, Broken> {
+        let opened =
+            DataDir::open(data, D::ROLE, false).map_err(|e| broken("a data directory is refused")(&e))?;
+        let (store, participant) =
+            start::take_up(domain, opened, clock.now()).map_err(|e| broken("a store is not taken up")(&e))?;
+        let identity = Identity { role: D::ROLE, store: store.id(), software: "after".to_owned() };
+        let queue = Arc::new(Queue::new(1024));
+        let service = Arc::new(Service {
+            queue: Arc::clone(&queue),
+            identity: identity.clone(),
+            clock: Arc::clone(clock),
+        });
+        let mut writer = Writer {
+            participant,
+            space: space::of(data.to_owned()),
+            store,
+            queue,
+            clock: Arc::clone(clock),
+            identity,
+            gauges: Arc::new(Gauges::default()),
+            heartbeat: None,
+        };
+        let writer = std::thread::spawn(move || writer.run());
+        Ok(Self { service, writer })
+    }
+
+    fn stop(self) -> Result<(), Broken> {
+        self.service.queue.close();
+        let ended = self.writer.join().map_err(|_| "a writer panicked".to_owned())?;
+        ended.map_err(|e| broken("a store failed")(&e))
+    }
+}
+
+/// Dials a daemon in this process.
+struct Inside {
+    service: Arc<Service>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Dial for Inside {
+    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let (service, closing) = (Arc::clone(&self.service), self.closing.clone());
+        async move {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let (read, write) = tokio::io::split(far);
+            tokio::spawn(async move { session::serve(read, write, service, closing).await });
+            Ok(Box::new(near) as Box<dyn Stream>)
+        }
+        .boxed()
+    }
+
+    fn target(&self) -> String {
+        "this process".to_owned()
+    }
+}
+
+/// Restarts on the state below `world`, recovers, and insists on what `ledger` says.
+///
+/// # Errors
+/// What is broken.
+pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Broken> {
+    let clock: Arc<dyn Clock> = Arc::new(NewBoot { boot: BootId::from_bytes(boot), began: Instant::now() });
+    let article = Daemon::start(Articles, &world.join("article-data"), &clock)?;
+    let user = Daemon::start(Users, &world.join("user-data"), &clock)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let found = runtime.block_on(async {
+        let (_open, closing) = watch::channel(false);
+        let remote = |role, daemon: &Daemon| {
+            let dial = Inside { service: Arc::clone(&daemon.service), closing: closing.clone() };
+            Arc::new(Remote::new(role, Box::new(dial), Arc::clone(&clock)))
+        };
+        let (article, user) = (remote(ARTICLE_ROLE, &article), remote(USER_ROLE, &user));
+        let survey = Survey {
+            articles: ArticleService::new(Arc::clone(&article), PATIENCE),
+            users: UserService::new(Arc::clone(&user), PATIENCE),
+            ledger,
+        };
+        let context = Context {
+            journal: Journal::open(&world.join("journal"))
+                .map_err(|e| broken("the journal is refused")(&e))?,
+            definitions: likes::definitions(),
+            participants: Participants::new().with(article).with(user),
+            clock: Arc::clone(&clock),
+            origin: Origin::of_this_process(),
+            options: Options::default(),
+        };
+        recovered(&context).await?;
+        survey.make().await
+    });
+    drop(runtime);
+    found.and(article.stop()).and(user.stop())
+}
+
+/// Takes over what dead runners left; everything must come to its end.
+async fn recovered(context: &Context) -> Result<(), Broken> {
+    let report =
+        recover::once(context, Order::GoOn, PATIENCE).await.map_err(|e| broken("recovery fails")(&e))?;
+    if report.unfinished + report.needs_attention + report.quarantined > 0 {
+        return Err(format!("recovery leaves something: {report:?}"));
+    }
+    let history = history::read(&context.journal).map_err(|e| broken("the journal can't be read")(&e))?;
+    if let Some(damage) = history.damage.first() {
+        return Err(format!("the journal is called damaged: {damage}"));
+    }
+    if let Some((slot, error)) = history.skipped.first() {
+        return Err(format!("slot {} can't be used: {error}", slot.number()));
+    }
+    for (_, story) in &history.sagas {
+        if story.is_open() {
+            return Err(format!("a saga has no end that is settled: {story:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// A look at everything.
+struct Survey<'a> {
+    articles: ArticleService,
+    users: UserService,
+    ledger: &'a Ledger,
+}
+
+impl Survey<'_> {
+    async fn make(&self) -> Result<(), Broken> {
+        let books = LiveBooks { articles: self.articles.clone(), users: self.users.clone() };
+        let findings = audit::audit(&books, || ()).await.map_err(|e| format!("the audit fails: {e:?}"))?;
+        if !findings.drift.is_empty() || !findings.not_compared.is_empty() {
+            return Err(format!("the audit finds {findings:?}"));
+        }
+        self.articles().await?;
+        self.pairs().await?;
+        self.keys().await
+    }
+
+    async fn articles(&self) -> Result<(), Broken> {
+        let page = self
+            .articles
+            .page(None, PAGE_ROWS_MAX)
+            .await
+            .map_err(|e| broken("articles can't be read")(&e))?;
+        let found: BTreeSet<_> = page.iter().map(|article| article.id().0).collect();
+        for (article, made) in &self.ledger.articles {
+            if *made && !found.contains(article) {
+                return Err(format!("article {article} was told to be made and is gone"));
+            }
+        }
+        match found.iter().find(|article| !self.ledger.articles.contains_key(article)) {
+            Some(article) => Err(format!("nobody made article {article}")),
+            None => Ok(()),
+        }
+    }
+
+    async fn pairs(&self) -> Result<(), Broken> {
+        let mut records = Vec::new();
+        for article in self.ledger.articles.keys() {
+            let mut after = None;
+            loop {
+                let page = self.users.likers_of(ArticleId(*article), after, PAGE_ROWS_MAX).await;
+                let page = page.map_err(|e| broken("records can't be read")(&e))?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.user);
+                records.extend(page);
+            }
+        }
+        for ((user, article), pair) in &self.ledger.pairs {
+            let is_theirs = |r: &&LikeRecord| (r.user.0, r.article.0) == (*user, *article);
+            let theirs: Vec<_> = records.iter().filter(is_theirs).collect();
+            if let Some(pending) = theirs.iter().find(|record| record.pending) {
+                return Err(format!("{pending:?} is still pending"));
+            }
+            let record = theirs
+                .first()
+                .map(|found| found.record.map_or("damaged".to_owned(), |record| record.to_string()));
+            if theirs.len() > 1 || !pair.admits(record.as_deref()) {
+                return Err(format!("user {user} and article {article}: {theirs:?} where {pair:?}"));
+            }
+        }
+        let known = |r: &&LikeRecord| !self.ledger.pairs.contains_key(&(r.user.0, r.article.0));
+        records.iter().find(known).map_or(Ok(()), |record| Err(format!("nobody asked for {record:?}")))
+    }
+
+    /// Whoever tries again with a key that was answered gets that answer.
+    async fn keys(&self) -> Result<(), Broken> {
+        for (key, (user, article, saga)) in &self.ledger.keys {
+            let key = CallerKey(uuid::Uuid::from_u128(*key));
+            let target = LikeTarget { user: UserId(*user), article: ArticleId(*article), key: Some(key) };
+            let standing =
+                self.users.standing(target).await.map_err(|e| broken("a key can't be read")(&e))?;
+            if standing.key.is_none_or(|first| first.saga.to_string() != *saga) {
+                return Err(format!("a key told to be used by {saga} is found as {:?}", standing.key));
+            }
+        }
+        Ok(())
+    }
+}
