@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use like_client::cli::duration;
 use like_protocol::time::DEADLINE_AHEAD_MAX;
 
+use crate::admin::{AdminConfigError, Administrators};
 use crate::listen::{self, Address, Listen, ListenError};
 
 /// Serves likes and sagas over HTTP, and drives the sagas itself.
@@ -49,6 +50,14 @@ pub struct Flags {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     attention_after: u32,
 
+    /// Whoever shows the token in this file may administer sagas. It is read once, and nobody else may read it
+    #[arg(long, value_name = "PATH", env = "LIKE_GATEWAY_ADMIN_TOKEN_FILE")]
+    admin_token_file: Option<PathBuf>,
+
+    /// This user may administer sagas over a Unix socket. Can be given more than once
+    #[arg(long = "admin-user", value_name = "NAME|UID")]
+    admin_users: Vec<String>,
+
     /// Serve this many connections at once and turn away others
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_connections: u32,
@@ -86,6 +95,8 @@ pub struct Config {
     pub timeout: Duration,
     /// After how many failed compensations in a row a saga needs an operator.
     pub attention_after: u32,
+    /// Who may administer sagas.
+    pub administrators: Administrators,
     /// How many connections may be open.
     pub connections_max: u32,
     /// How log lines look.
@@ -98,6 +109,9 @@ pub enum ConfigError {
     /// There is nothing to listen on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The administrators can't be set up.
+    #[error(transparent)]
+    Admin(#[from] AdminConfigError),
     /// The daemons would refuse such a deadline.
     #[error("--timeout: no daemon accepts a deadline more than {} ahead", duration::show(DEADLINE_AHEAD_MAX))]
     TimeoutTooLong,
@@ -120,6 +134,7 @@ impl Config {
             journal: flags.journal,
             timeout: flags.timeout,
             attention_after: flags.attention_after,
+            administrators: Administrators::new(flags.admin_token_file.as_deref(), &flags.admin_users)?,
             connections_max: flags.max_connections,
             log_format: flags.log_format,
         })

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use like_client::likes::{self, ActError, ArticleService, LikeAnswer, Likes, UnlikeAnswer, UserService};
-use like_client::log::{Journal, JournalError};
+use like_client::log::{Journal, JournalError, Slot};
 use like_client::rpc::Remote;
 use like_client::runner::watch::{self, Notice};
 use like_client::runner::{Context, Options, Order, Origin, Participants, Runner, StartError};
@@ -39,6 +39,8 @@ pub struct Host {
     pub timeout: Duration,
     current: Mutex<Arc<Hosted>>,
     acts: Arc<Semaphore>,
+    /// Acts on sagas wait for each other.
+    pub(crate) acting: tokio::sync::Mutex<()>,
     /// Cancelled once the saga log can't be written any more.
     log_ended: CancellationToken,
 }
@@ -89,6 +91,7 @@ impl Host {
             timeout: config.timeout,
             current: Mutex::new(Arc::new(hosted)),
             acts: Arc::new(Semaphore::new(ACTS_MAX)),
+            acting: tokio::sync::Mutex::default(),
             log_ended: CancellationToken::new(),
         })
     }
@@ -139,6 +142,7 @@ impl Host {
     {
         let place = Arc::clone(&self.acts).try_acquire_owned().map_err(|_| HostError::Busy)?;
         let hosted = self.current();
+        let slot = hosted.runner.log().slot().clone();
         let (act, acts) = (act(hosted.likes.clone()), hosted.acts.clone());
         let answer = acts.spawn(async move {
             let answer = act.await;
@@ -146,7 +150,9 @@ impl Host {
             answer
         });
         let answer = answer.await.unwrap_or_else(|e| Err(ActError::Internal(e.to_string())));
-        if let Err(ActError::LogEnded { source, .. }) = &answer {
+        if let Err(ActError::LogEnded { source, .. }) = &answer
+            && slot == self.slot()
+        {
             tracing::error!("the saga log has ended: {source}");
             self.log_ended.cancel();
         }
@@ -155,6 +161,28 @@ impl Host {
 
     fn current(&self) -> Arc<Hosted> {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The slot of the runner that new acts go through.
+    pub(crate) fn slot(&self) -> Slot {
+        self.current().runner.log().slot().clone()
+    }
+
+    /// Lets new acts go through a fresh runner in another slot, gives what is under way in the old one `grace` to end,
+    /// and lets go of its slot. What is left in it is for whoever takes its lock: an administrator's act, or recovery.
+    pub(crate) async fn replace_runner(&self, grace: Duration) -> Result<(), StartError> {
+        let (context, articles, users) = (self.context.clone(), self.articles.clone(), self.users.clone());
+        // Locking and syncing files: not for the thread that serves connections.
+        let starting = tokio::task::spawn_blocking(move || Hosted::start(&context, &articles, &users));
+        let Ok(fresh) = starting.await else { return std::future::pending().await };
+        let fresh = Arc::new(fresh?);
+        let old = {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, fresh)
+        };
+        tracing::info!(slot = old.runner.log().slot().number(), "letting go of a slot");
+        old.close(grace).await;
+        Ok(())
     }
 
     /// Waits until the saga log can't be written any more. Nothing can be done then but to start again.
@@ -182,10 +210,7 @@ impl Host {
     /// Waits for what is under way for at most `grace`, settles what has ended, and lets go of the slot. What is left
     /// stands in the log.
     pub async fn close(&self, grace: Duration) {
-        let hosted = self.current();
-        hosted.acts.close();
-        let _left_to_recovery = tokio::time::timeout(grace, hosted.acts.wait()).await;
-        hosted.runner.clone().close(Duration::ZERO).await;
+        self.current().close(grace).await;
     }
 }
 
@@ -194,6 +219,12 @@ impl Hosted {
         let runner = Runner::start(context.clone())?;
         let likes = Likes::new(runner.clone(), articles.clone(), users.clone());
         Ok(Self { runner, likes, acts: TaskTracker::new() })
+    }
+
+    async fn close(&self, grace: Duration) {
+        self.acts.close();
+        let _left_to_recovery = tokio::time::timeout(grace, self.acts.wait()).await;
+        self.runner.clone().close(Duration::ZERO).await;
     }
 }
 

@@ -3,7 +3,9 @@
 //! * [`flags`]: what was typed, and what was meant.
 //! * [`listen`]: the listening socket: TCP or Unix, passed or made.
 //! * [`serve`]: connections and their limits. `stall`: a client that takes nothing any more.
-//! * [`host`]: the runner that this process hosts, and recovery beside it.
+//! * [`host`]: the runner that this process hosts, and recovery beside it. [`acts`]: what an administrator may do.
+//! * [`admin`]: who is one. [`sagas`]: the saga log, read. [`overview`]: what is going on. [`metrics`]:
+//!   what is counted.
 //! * [`http`]: what can be asked, and what is answered.
 //! * [`run`]: the gateway's life from its first line to its last.
 //!
@@ -11,12 +13,17 @@
 //! its own that a kill could lose: a like in flight stands in the saga log, and the first answer to an idempotency key
 //! stands at the user service.
 
+pub mod acts;
+pub mod admin;
 pub mod flags;
 pub mod host;
 pub mod http;
 pub mod listen;
 pub mod logging;
+pub mod metrics;
+pub mod overview;
 pub mod run;
+pub mod sagas;
 pub mod serve;
 mod stall;
 

@@ -90,7 +90,7 @@ async fn live(config: Config, clock: Arc<dyn Clock>) -> Result<(), RunError> {
     let listener = config.listen.start()?;
     let place = listener.place();
     let stop = CancellationToken::new();
-    let app = App::new(Arc::clone(&host), config.hosts, stop.clone());
+    let app = App::new(Arc::clone(&host), config.hosts, config.administrators, stop.clone());
     let grace = host.patience();
     let beat_every = sd_notify::watchdog_enabled().map_or(IDLE_BEAT, |interval| interval / 3);
     let beat = || notify(&[NotifyState::Watchdog]);

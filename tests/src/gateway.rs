@@ -1,6 +1,7 @@
 //! The HTTP front of a house, as a process.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,8 @@ pub struct Gateway {
     /// Where it listens.
     pub place: Place,
     log: PathBuf,
+    /// How it describes itself, once it was asked.
+    document: OnceLock<Value>,
 }
 
 /// How a gateway is to be started.
@@ -95,7 +98,7 @@ impl Gateway {
             let address = place.split_whitespace().next()?.strip_prefix("http://")?;
             address.parse().ok().map(Place::Tcp)
         });
-        (Self { running, place, log }, armed)
+        (Self { running, place, log, document: OnceLock::new() }, armed)
     }
 
     /// Its process.
@@ -124,10 +127,40 @@ impl Gateway {
     /// Sends a request.
     ///
     /// # Panics
-    /// There is no answer.
+    /// There is no answer, or one that the API's own description does not have.
     #[track_caller]
     pub fn send(&self, request: &Request) -> Answer {
-        request.send(&self.place).unwrap_or_else(|e| panic!("no answer to {request:?}: {e}"))
+        let answer = request.send(&self.place).unwrap_or_else(|e| panic!("no answer to {request:?}: {e}"));
+        if let Some(undescribed) = self.undescribed(request, &answer) {
+            panic!("{undescribed}: {request:?} {answer:?}");
+        }
+        answer
+    }
+
+    /// How the gateway describes itself.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn document(&self) -> &Value {
+        self.document.get_or_init(|| {
+            let asked = Request::new("GET", "/openapi.json").send(&self.place).expect("a description");
+            asked.expect(200).json()
+        })
+    }
+
+    /// What an answer has that the description has not: a status, or a media type.
+    fn undescribed(&self, request: &Request, answer: &Answer) -> Option<String> {
+        let (method, path) = request.target();
+        let paths = self.document()["paths"].as_object().expect("paths");
+        let (_, item) = paths.iter().find(|(template, _)| matches(template, path))?;
+        let operation = item.get(method.to_ascii_lowercase())?;
+        let Some(described) = operation["responses"].get(answer.status.to_string()) else {
+            return Some(format!("status {} is not described", answer.status));
+        };
+        let media = answer.header("content-type")?.split(';').next()?;
+        let known = described["content"].as_object().is_some_and(|content| content.contains_key(media));
+        // What HTTP itself refuses has no document.
+        (!known && answer.status != 431).then(|| format!("{media} is not described"))
     }
 
     /// Reads what is at a path.
@@ -200,4 +233,11 @@ pub fn until_done(request: &Request, place: &Place) -> Value {
         }
         Ok(_) | Err(_) => None,
     })
+}
+
+/// Whether a path is one of a template's, as `/articles/{article_id}`.
+fn matches(template: &str, path: &str) -> bool {
+    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    let fits = |(part, given): (&&str, &&str)| part.starts_with('{') || part == given;
+    template.len() == path.len() && template.iter().zip(&path).all(fits)
 }

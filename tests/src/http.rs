@@ -121,6 +121,11 @@ impl Request {
         [format!("{head}\r\n").as_bytes(), &self.body].concat()
     }
 
+    /// Its method and path, without what stands behind the question mark.
+    pub fn target(&self) -> (&str, &str) {
+        (&self.method, self.path.split('?').next().unwrap_or_default())
+    }
+
     /// Sends it.
     ///
     /// # Errors

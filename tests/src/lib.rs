@@ -1,5 +1,6 @@
 //! What the tests of the whole share: real processes in a throwaway directory.
 //!
+//! * [`browser`]: a real one, without a screen.
 //! * [`gateway`]: the HTTP front as a process. [`http`]: an HTTP client that does what it is told.
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
 //! * [`matrix`]: processes that are killed or stopped wherever they stand, in every scenario.
@@ -14,6 +15,7 @@
 // A test that can't go on panics and says why.
 #![allow(clippy::expect_used)]
 
+pub mod browser;
 pub mod gateway;
 pub mod house;
 pub mod http;

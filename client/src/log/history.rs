@@ -87,8 +87,16 @@ fn read_slot_once(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
 /// # Errors
 /// As for [`read_slot`].
 pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
+    Ok(recent_in(slot)?.into_iter().filter(Story::is_open).collect())
+}
+
+/// What the head of one slot tells: everything that is open, and what has ended since the head was begun. Costs the same
+/// however long the history is.
+///
+/// # Errors
+/// As for [`read_slot`].
+pub fn recent_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
     let head = read_again(|| segment::head(slot, &segment::numbers(slot)?))?;
     let Some(head) = head else { return Ok(Vec::new()) };
-    let (stories, _) = stories_of(&head);
-    Ok(stories.into_values().filter(Story::is_open).collect())
+    Ok(stories_of(&head).0.into_values().collect())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -108,10 +108,11 @@ fn is_too_long(error: &axum::Error) -> bool {
     source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
-/// Gives every answer the headers that browsers need to be careful, and every error that is not told as a problem yet
-/// (the framework makes some) the form of one.
-pub async fn dress(request: Request, next: Next) -> Response {
+/// Counts every answer, gives it the headers that browsers need to be careful, and gives every error that is not told as
+/// a problem yet (the framework makes some) the form of one.
+pub async fn dress(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
     let mut response = next.run(request).await;
     if let Some(problem) = untold(&response, &method, &path) {
         let (mut head, _) = response.into_parts();
@@ -132,6 +133,10 @@ pub async fn dress(request: Request, next: Next) -> Response {
     for (name, value) in careful {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
+    // Methods and paths that nobody has declared could be any: they share a label.
+    let known = matches!(method.as_str(), "GET" | "HEAD" | "POST" | "DELETE");
+    let method = if known { method.as_str() } else { "other" };
+    app.metrics.request(method, route.as_deref().unwrap_or("none"), response.status().as_u16());
     response
 }
 

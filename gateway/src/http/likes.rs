@@ -1,6 +1,7 @@
 //! Likes and unlikes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -56,7 +57,10 @@ pub async fn like(
     Speaker(user): Speaker,
     Key(key): Key,
 ) -> Result<Response, Problem> {
-    match app.host.like(user, article, key).await {
+    let began = Instant::now();
+    let answer = app.host.like(user, article, key).await;
+    app.metrics.act("like", outcome(&answer), began.elapsed());
+    match answer {
         Ok(answer) => Ok(Json(Liked::from(&answer)).into_response()),
         Err(error) => unanswered(error),
     }
@@ -84,9 +88,28 @@ pub async fn unlike(
     Speaker(user): Speaker,
     Key(key): Key,
 ) -> Result<Response, Problem> {
-    match app.host.unlike(user, article, key).await {
+    let began = Instant::now();
+    let answer = app.host.unlike(user, article, key).await;
+    app.metrics.act("unlike", outcome(&answer), began.elapsed());
+    match answer {
         Ok(answer) => Ok(Json(Unliked::from(&answer)).into_response()),
         Err(error) => unanswered(error),
+    }
+}
+
+/// The word by which an act is counted.
+fn outcome<T>(answer: &Result<T, HostError>) -> &'static str {
+    match answer {
+        Ok(_) => "done",
+        Err(HostError::Busy) => "busy",
+        Err(HostError::Act(error)) => match error {
+            ActError::Forbidden { .. } => "refused",
+            ActError::Compensated { .. } => "compensated",
+            ActError::Unfinished { .. } | ActError::LogEnded { .. } => "pending",
+            ActError::Unavailable(_) => "unavailable",
+            ActError::Damaged { .. } => "damaged",
+            ActError::Internal(_) => "internal",
+        },
     }
 }
 

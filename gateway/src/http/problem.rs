@@ -68,6 +68,16 @@ pub enum Kind {
     Misdirected,
     /// The request came from another web site.
     CrossSite,
+    /// Only administrators may do that, and nothing was shown by which one could be recognised.
+    Unauthorized,
+    /// Nobody may do that here.
+    Forbidden,
+    /// The saga has ended: there is nothing left to do.
+    Ended,
+    /// A live process drives the saga.
+    Owned,
+    /// The saga's record is damaged: it can only be given an end by force.
+    Quarantined,
 }
 
 impl Kind {
@@ -75,7 +85,13 @@ impl Kind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::NotFound | Self::NoSuchPath => StatusCode::NOT_FOUND,
-            Self::AlreadyLiked | Self::NotLiked | Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::AlreadyLiked
+            | Self::NotLiked
+            | Self::AlreadyExists
+            | Self::Ended
+            | Self::Owned
+            | Self::Quarantined => StatusCode::CONFLICT,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Compensated | Self::Locked | Self::Damaged | Self::Internal => {
                 StatusCode::INTERNAL_SERVER_ERROR
@@ -91,7 +107,7 @@ impl Kind {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::Forbidden => StatusCode::FORBIDDEN,
         }
     }
 
@@ -122,6 +138,11 @@ impl Kind {
             Self::TimedOut => "No answer in time",
             Self::Misdirected => "Another host's request",
             Self::CrossSite => "Another web site's request",
+            Self::Unauthorized => "For administrators",
+            Self::Forbidden => "For nobody here",
+            Self::Ended => "Ended already",
+            Self::Owned => "Driven by a live process",
+            Self::Quarantined => "Damaged record",
         }
     }
 
@@ -216,6 +237,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if matches!(kind, Kind::Busy | Kind::Unavailable | Kind::Storage) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if kind == Kind::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"like\""));
         }
         response
     }

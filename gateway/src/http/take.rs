@@ -1,17 +1,23 @@
 //! What is taken from a request: headers, path, query and body. Whatever is missing or makes no sense is told as a
 //! problem that says which and why.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use like_protocol::ids::SagaId;
 use like_protocol::likes::user::CallerKey;
 use like_protocol::likes::{ArticleId, UserId};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::App;
 use super::problem::{Kind, Problem};
+use crate::admin::{Administrator, NoAdministrator};
+use crate::serve::Peer;
 
 /// The header that says whom a request speaks for.
 pub const USER_HEADER: &str = "x-user-id";
@@ -102,6 +108,49 @@ impl<S: Send + Sync> FromRequestParts<S> for UserPath {
         let text = parameter(parts, state).await?;
         let id = number(&text).map(UserId);
         id.map(Self).ok_or_else(|| Problem::new(Kind::Invalid, format!("`{text}` is no user's number")))
+    }
+}
+
+/// The saga that a path names.
+pub struct SagaPath(pub SagaId);
+
+impl<S: Send + Sync> FromRequestParts<S> for SagaPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = parameter(parts, state).await?;
+        let id = text.parse().map(Self);
+        id.map_err(|_| Problem::new(Kind::Invalid, format!("`{text}` is no saga's id")))
+    }
+}
+
+/// An administrator: by the user at the other end of a Unix socket, or by `Authorization: Bearer TOKEN`.
+pub struct Admin(pub Administrator);
+
+impl FromRequestParts<Arc<App>> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let peer = parts.extensions.get().copied().unwrap_or(Peer::Unknown);
+        let shown = only(&parts.headers, "authorization").unwrap_or_default();
+        let token = shown
+            .and_then(|shown| shown.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let recognised = app.administrators.recognise(peer, token.map(|(_, token)| token.trim()));
+        recognised.map(Self).map_err(|why| match why {
+            NoAdministrator::SwitchedOff => {
+                Problem::new(Kind::Forbidden, "administration over HTTP is switched off")
+                    .hint("use likectl, or start the gateway with --admin-token-file or --admin-user")
+            }
+            NoAdministrator::NothingShown => {
+                Problem::new(Kind::Unauthorized, "only administrators may do that")
+                    .hint("send Authorization: Bearer and the administrators' token")
+            }
+            NoAdministrator::WrongToken => {
+                tracing::warn!(?peer, "a wrong administrators' token was shown");
+                Problem::new(Kind::Unauthorized, "that is not the administrators' token")
+            }
+        })
     }
 }
 

@@ -31,7 +31,7 @@ fn errors_of_the_framework_are_problem_documents() {
     like_tests::http::Answer::read(&answer).expect("a whole answer").problem(413, "too_large");
     let many =
         (0..70).fold(Request::new("GET", "/articles"), |request, n| request.header(&format!("x-{n}"), n));
-    gateway.send(&many).expect(431);
+    many.send(&gateway.place).expect("an answer").expect(431);
 }
 
 #[test]

@@ -7,7 +7,10 @@ mod errors;
 mod hostile;
 mod kills;
 mod likes;
+mod operation;
+mod page;
 mod process;
+mod sagas;
 
 /// The program that holds all programs.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");

@@ -1,0 +1,153 @@
+//! What is going on: once, as a stream, for probes and for Prometheus.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+use utoipa::ToSchema;
+
+use super::App;
+use super::problem::{Kind, Problem};
+use crate::overview::{LOOK_EVERY, Overview};
+
+/// How many streams of live updates there may be at once.
+pub const STREAMS_MAX: usize = 64;
+
+/// After how many looks without news a stream shows that it is alive.
+const QUIET_LOOKS_MAX: u32 = 15;
+
+/// What may go wrong when one looks at what is going on.
+pub const LOOKING: &[Kind] = &[Kind::PermissionDenied, Kind::Unavailable];
+
+/// What is going on
+///
+/// Services, counts, what is open with what needs an operator first, what ended lately. Not older than a second or so.
+#[utoipa::path(
+    get, path = "/overview", tag = "sagas",
+    responses((status = 200, description = "What is going on", body = Overview)),
+)]
+pub async fn overview(State(app): State<Arc<App>>) -> Result<Json<Overview>, Problem> {
+    Ok(Json(look(&app).await?.as_ref().clone()))
+}
+
+async fn look(app: &App) -> Result<Arc<Overview>, Problem> {
+    let looked = app.lookout.look().await;
+    looked.map_err(|e| {
+        let kind = if e.is_permission() { Kind::PermissionDenied } else { Kind::Unavailable };
+        Problem::new(kind, e)
+    })
+}
+
+/// Follow what is going on
+///
+/// Server-sent events: an `overview` with the document of `/overview` now and whenever it has changed. At most 64 at once.
+#[utoipa::path(
+    get, path = "/events", tag = "sagas",
+    responses((status = 200, description = "A stream of events", body = String, content_type = "text/event-stream")),
+)]
+pub async fn events(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let place = Arc::clone(&app.streams).try_acquire_owned();
+    let place = place.map_err(|_| Problem::new(Kind::Busy, "as many streams as allowed are open"))?;
+    let first = look(&app).await?;
+    let following = Following { app, told: None, next: Some(first), quiet: 0, _place: place };
+    let stream = futures::stream::unfold(following, |following| following.next());
+    let head = [(header::CONTENT_TYPE, "text/event-stream")];
+    Ok((head, Body::from_stream(stream)).into_response())
+}
+
+/// A stream of live updates.
+struct Following {
+    app: Arc<App>,
+    told: Option<Arc<Overview>>,
+    next: Option<Arc<Overview>>,
+    quiet: u32,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Following {
+    /// The next piece of the stream; its end when the gateway stops.
+    async fn next(mut self) -> Option<(Result<String, Infallible>, Self)> {
+        loop {
+            let seen = match self.next.take() {
+                Some(first) => Some(first),
+                None => {
+                    tokio::select! {
+                        () = tokio::time::sleep(LOOK_EVERY) => {}
+                        () = self.app.stop.cancelled() => return None,
+                    }
+                    // What can't be seen right now may be seen at the next look.
+                    self.app.lookout.look().await.ok()
+                }
+            };
+            self.quiet += 1;
+            match seen {
+                Some(seen) if self.told.as_ref().is_none_or(|told| !told.same_as(&seen)) => {
+                    let document = serde_json::to_string(seen.as_ref()).unwrap_or_default();
+                    self.told = Some(seen);
+                    self.quiet = 0;
+                    return Some((Ok(format!("event: overview\ndata: {document}\n\n")), self));
+                }
+                _ if self.quiet >= QUIET_LOOKS_MAX => {
+                    self.quiet = 0;
+                    return Some((Ok(": nothing new\n\n".to_owned()), self));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// That all is well.
+#[derive(Serialize, ToSchema)]
+pub struct Well {
+    /// ok.
+    status: &'static str,
+}
+
+/// Whether the gateway lives
+///
+/// It does if it answers.
+#[utoipa::path(
+    get, path = "/healthz", tag = "operation",
+    responses((status = 200, description = "It does", body = Well)),
+)]
+pub async fn healthz() -> Json<Well> {
+    Json(Well { status: "ok" })
+}
+
+/// Whether the gateway can serve likes
+///
+/// It can if both services answer and the saga log can be read.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operation",
+    responses((status = 200, description = "It can", body = Well)),
+)]
+pub async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Well>, Problem> {
+    if app.stop.is_cancelled() {
+        return Err(Problem::new(Kind::Unavailable, "the gateway is stopping"));
+    }
+    let overview = look(&app).await?;
+    let problem = overview.services.iter().find_map(|service| service.problem.as_ref());
+    match problem {
+        Some(problem) => Err(Problem::new(Kind::Unavailable, problem)),
+        None => Ok(Json(Well { status: "ok" })),
+    }
+}
+
+/// Numbers for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation",
+    responses((status = 200, description = "In the text format 0.0.4", body = String, content_type = "text/plain")),
+)]
+pub async fn metrics(State(app): State<Arc<App>>) -> Response {
+    // Where the log can't be read, that is told too.
+    let overview = app.lookout.look().await.ok();
+    let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (head, app.metrics.told(overview.as_deref())).into_response()
+}

@@ -1,0 +1,231 @@
+//! What is going on right now: the services, what is open, what ended lately. Looked at anew at most once a second,
+//! however many ask.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use like_client::cli::moment;
+use like_client::cli::view::SagaView;
+use like_client::likes::AskError;
+use like_client::log::JournalError;
+use like_protocol::message::DaemonStatus;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+
+use crate::VERSION;
+use crate::host::Host;
+use crate::http::saga_documents::SagaSummary;
+use crate::sagas::{HANGING_AFTER, SagaReader};
+
+/// How long a look counts, and how often live updates look.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looking costs at most one part in so many of the time.
+const SHARE: u32 = 10;
+/// How long a service may take to say how it is.
+const STATUS_WITHIN: Duration = Duration::from_millis(700);
+/// How many open sagas are shown; those in trouble come first.
+const OPEN_SHOWN_MAX: usize = 100;
+/// How many of those that ended lately are shown.
+const RECENT_SHOWN_MAX: usize = 20;
+
+/// What is going on.
+#[derive(Clone, Serialize, ToSchema)]
+pub struct Overview {
+    /// When this was so.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// The gateway's version.
+    pub version: &'static str,
+    /// Whether sagas can be administered over HTTP at all.
+    pub administration: bool,
+    /// Both services.
+    pub services: Vec<ServiceDocument>,
+    /// How many sagas are open, and how they stand.
+    pub counts: Counts,
+    /// Open sagas: those in trouble first, then the oldest; at most 100.
+    pub open: Vec<SagaSummary>,
+    /// What ended lately, newest first; at most 20.
+    pub recent: Vec<SagaSummary>,
+    /// Open sagas by kind and state, for metrics.
+    #[serde(skip)]
+    pub by_kind: Vec<(String, &'static str)>,
+    /// The most attempts that an open saga has needed.
+    #[serde(skip)]
+    pub attempts_max: u32,
+}
+
+/// How many sagas are open, and how they stand.
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, ToSchema)]
+pub struct Counts {
+    /// Going forward.
+    pub running: usize,
+    /// Going back.
+    pub compensating: usize,
+    /// With a damaged record.
+    pub quarantined: usize,
+    /// Ended, and not every service knows it yet.
+    pub unsettled: usize,
+    /// In need of an operator.
+    pub needs_attention: usize,
+    /// Open for more than five minutes.
+    pub hanging: usize,
+}
+
+/// How a service is.
+#[derive(Clone, PartialEq, Serialize, ToSchema)]
+pub struct ServiceDocument {
+    /// article or user.
+    pub service: &'static str,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// Why it does not.
+    pub problem: Option<String>,
+    /// How it says it is.
+    pub status: Option<ServiceStatus>,
+}
+
+/// How a service says it is.
+#[derive(Clone, PartialEq, Serialize, ToSchema)]
+pub struct ServiceStatus {
+    /// Its version.
+    pub version: String,
+    /// Which store it serves.
+    pub store_id: String,
+    /// Open connections.
+    pub connections: u32,
+    /// Requests that wait in its queue.
+    pub queued: u32,
+    /// How many may wait there.
+    pub queue_limit: u32,
+    /// Steps that are not settled.
+    pub unsettled: u64,
+    /// Groups made durable since it started.
+    pub groups: u64,
+    /// Requests that those groups held.
+    pub committed: u64,
+    /// Bytes that its store takes on disk.
+    pub store_bytes: u64,
+    /// Bytes free on the store's file system.
+    pub free_bytes: u64,
+    /// Whether new likes are refused for want of disk space.
+    pub storage_low: bool,
+}
+
+/// Looks at what is going on.
+pub struct Lookout {
+    host: Arc<Host>,
+    sagas: SagaReader,
+    administration: bool,
+    latest: Mutex<Option<Look>>,
+}
+
+struct Look {
+    began: Instant,
+    counts_for: Duration,
+    overview: Arc<Overview>,
+}
+
+impl Lookout {
+    /// Looks at this host's services and at the log.
+    pub fn new(host: Arc<Host>, sagas: SagaReader, administration: bool) -> Self {
+        Self { host, sagas, administration, latest: Mutex::default() }
+    }
+
+    /// What is going on, or was a moment ago.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn look(&self) -> Result<Arc<Overview>, JournalError> {
+        let mut latest = self.latest.lock().await;
+        if let Some(look) = latest.as_ref().filter(|look| look.began.elapsed() < look.counts_for) {
+            return Ok(Arc::clone(&look.overview));
+        }
+        let began = Instant::now();
+        let overview = Arc::new(self.look_anew().await?);
+        let counts_for = LOOK_EVERY.max(began.elapsed() * SHARE);
+        *latest = Some(Look { began, counts_for, overview: Arc::clone(&overview) });
+        Ok(overview)
+    }
+
+    async fn look_anew(&self) -> Result<Overview, JournalError> {
+        let (articles, users) =
+            (self.host.articles.within(STATUS_WITHIN), self.host.users.within(STATUS_WITHIN));
+        let (sagas, article, user) = futures::join!(self.sagas.recent(), articles.status(), users.status());
+        let now_ms = moment::now_ms();
+        let views: Vec<_> = sagas?.into_iter().map(|found| found.view).collect();
+        let hangs = |saga: &SagaView| saga.hangs(now_ms, HANGING_AFTER);
+        let (mut open, ended): (Vec<&SagaView>, Vec<_>) =
+            views.iter().partition(|saga| saga.is_unfinished() || !saga.settled);
+        // A stable sort: within each kind of trouble the oldest stays first.
+        open.sort_by_key(|saga| (!saga.needs_attention, !hangs(saga)));
+        let summaries: Vec<_> = open.iter().map(|saga| SagaSummary::from(*saga)).collect();
+        Ok(Overview {
+            at: moment::show(moment::of_ms(now_ms)),
+            version: VERSION,
+            administration: self.administration,
+            services: vec![service("article", article), service("user", user)],
+            counts: Counts::of(&open, hangs),
+            by_kind: open.iter().map(|saga| (saga.kind.clone().unwrap_or_default(), saga.state)).collect(),
+            attempts_max: summaries.iter().map(|saga| saga.attempts).max().unwrap_or_default(),
+            open: summaries.into_iter().take(OPEN_SHOWN_MAX).collect(),
+            recent: ended.iter().rev().take(RECENT_SHOWN_MAX).map(|saga| SagaSummary::from(*saga)).collect(),
+        })
+    }
+}
+
+impl Counts {
+    fn of(open: &[&SagaView], hangs: impl Fn(&SagaView) -> bool) -> Self {
+        let count = |which: &dyn Fn(&SagaView) -> bool| open.iter().filter(|saga| which(saga)).count();
+        Self {
+            running: count(&|saga| saga.state == "running"),
+            compensating: count(&|saga| saga.state == "compensating"),
+            quarantined: count(&|saga| saga.state == "quarantined"),
+            unsettled: count(&|saga| !saga.is_unfinished()),
+            needs_attention: count(&|saga| saga.needs_attention),
+            hanging: count(&hangs),
+        }
+    }
+}
+
+impl Overview {
+    /// Whether it tells the same as another, but for the time.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.counts == other.counts
+            && self.services == other.services
+            && self.open == other.open
+            && self.recent == other.recent
+    }
+}
+
+fn service<R: std::fmt::Debug>(
+    service: &'static str,
+    status: Result<DaemonStatus, AskError<R>>,
+) -> ServiceDocument {
+    match status {
+        Ok(status) => {
+            ServiceDocument { service, reachable: true, problem: None, status: Some(status.into()) }
+        }
+        Err(error) => {
+            ServiceDocument { service, reachable: false, problem: Some(error.to_string()), status: None }
+        }
+    }
+}
+
+impl From<DaemonStatus> for ServiceStatus {
+    fn from(status: DaemonStatus) -> Self {
+        Self {
+            version: status.software,
+            store_id: status.store.to_string(),
+            connections: status.connections,
+            queued: status.queued,
+            queue_limit: status.queue_limit,
+            unsettled: status.unsettled,
+            groups: status.groups,
+            committed: status.committed,
+            store_bytes: status.store_bytes,
+            free_bytes: status.free_bytes,
+            storage_low: status.storage_low,
+        }
+    }
+}

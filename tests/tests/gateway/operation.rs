@@ -1,0 +1,129 @@
+//! Probes, numbers, and the API's own description.
+
+use std::collections::BTreeSet;
+
+use like_tests::gateway::Gateway;
+use like_tests::house::{House, Service};
+use like_tests::process::eventually;
+use like_tests::source;
+
+use crate::PROGRAM;
+
+#[test]
+fn probes_tell_life_from_readiness() {
+    let mut house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    gateway.get("/healthz").expect(200);
+    gateway.get("/readyz").expect(200);
+    house.kill(Service::User);
+    eventually("a gateway that is not ready", || {
+        let answer = gateway.get("/readyz");
+        (answer.status == 503).then(|| answer.problem(503, "unavailable"))
+    });
+    gateway.get("/healthz").expect(200);
+    house.start(Service::User);
+    eventually("a gateway that is ready again", || (gateway.get("/readyz").status == 200).then_some(()));
+}
+
+#[test]
+fn numbers_tell_what_has_happened_and_how_things_stand() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    gateway.article(1);
+    gateway.like(1, 7).expect(200);
+    gateway.like(1, 7).expect(409);
+    gateway.get("/nowhere/7").expect(404);
+    let told = gateway.get("/metrics").expect(200).text();
+    for sample in [
+        "like_gateway_acts_total{kind=\"like\",outcome=\"done\"} 1",
+        "like_gateway_acts_total{kind=\"like\",outcome=\"refused\"} 1",
+        "like_gateway_act_duration_seconds_count{kind=\"like\"} 2",
+        "like_gateway_http_requests_total{method=\"POST\",route=\"/articles/{article_id}/like\",status=\"200\"} 1",
+        "like_gateway_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 1",
+        "like_sagas_open{kind=\"like\",state=\"running\"} 0",
+        "like_sagas_needs_attention 0",
+        "like_service_up{service=\"article\"} 1",
+        "like_service_up{service=\"user\"} 1",
+        "like_service_queue_depth{service=\"user\"} 0",
+    ] {
+        assert!(told.lines().any(|line| line == sample), "{sample} is missing in\n{told}");
+    }
+}
+
+#[test]
+fn every_alert_rule_is_about_numbers_that_exist() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    gateway.article(1);
+    gateway.like(1, 7).expect(200);
+    let told = gateway.get("/metrics").expect(200).text();
+    let names: BTreeSet<_> =
+        told.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let rules =
+        std::fs::read_to_string(source::root().join("systemd/examples/like-alerts.yml")).expect("rules");
+    let expressions = rules.lines().filter_map(|line| line.trim().strip_prefix("expr:"));
+    let mut used = 0;
+    for expression in expressions {
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for word in words.filter(|word| word.starts_with("like_")) {
+            let family = word.trim_end_matches("_bucket");
+            assert!(names.contains(family), "{word} is no number of the gateway");
+            used += 1;
+        }
+    }
+    assert!(used >= 8, "rules use only {used} numbers");
+}
+
+#[test]
+fn the_api_describes_every_route_and_every_error() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    let document = gateway.document();
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().expect("paths");
+    let described: Vec<_> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().expect("methods").keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    let declared = [
+        "GET /articles",
+        "POST /articles",
+        "GET /articles/{article_id}",
+        "DELETE /articles/{article_id}/like",
+        "POST /articles/{article_id}/like",
+        "GET /articles/{article_id}/likes",
+        "GET /events",
+        "GET /healthz",
+        "GET /metrics",
+        "GET /overview",
+        "GET /readyz",
+        "GET /sagas",
+        "GET /sagas/{saga_id}",
+        "POST /sagas/{saga_id}/compensate",
+        "POST /sagas/{saga_id}/force",
+        "POST /sagas/{saga_id}/retry",
+        "GET /users/{user_id}/likes",
+    ];
+    assert_eq!(BTreeSet::from_iter(described), declared.map(str::to_owned).into());
+    // Nothing is referred to that is not there, and every kind of problem is told by some operation.
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#").skip(1) {
+        let place = reference.split('"').next().expect("a place");
+        assert!(document.pointer(place).is_some(), "{place} is missing");
+    }
+    let kinds = document["components"]["schemas"]["Kind"]["enum"].as_array().cloned();
+    let kinds = kinds.unwrap_or_else(|| {
+        let one_of = document["components"]["schemas"]["Kind"]["oneOf"].as_array().expect("kinds");
+        one_of.iter().map(|kind| kind["enum"][0].clone()).collect()
+    });
+    assert!(kinds.len() > 20, "{kinds:?}");
+    let responses = paths.values().map(ToString::to_string).collect::<String>();
+    for kind in kinds {
+        let word = kind.as_str().expect("a word");
+        let told = word == "no_such_path" || responses.contains(&format!("`{word}`"));
+        assert!(told, "no operation tells {word}");
+    }
+}

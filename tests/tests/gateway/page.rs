@@ -1,0 +1,112 @@
+//! The operator's page in a real browser.
+
+use std::os::unix::fs::PermissionsExt;
+
+use like_tests::browser::Browser;
+use like_tests::gateway::{Gateway, Plan};
+use like_tests::house::{House, Service};
+use like_tests::http::Place;
+use like_tests::promises;
+
+use crate::PROGRAM;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+fn gateway(house: &House) -> Gateway {
+    let file = house.path().join("token");
+    std::fs::write(&file, TOKEN).expect("a file");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("a mode");
+    let file = file.display().to_string();
+    let flags = ["--admin-token-file", &file, "--timeout", "500ms", "--attention-after", "1"];
+    Gateway::start(house, &Plan::with(&flags).tcp()).0
+}
+
+fn address(gateway: &Gateway) -> String {
+    let Place::Tcp(address) = &gateway.place else { unreachable!("on TCP") };
+    format!("http://{address}/")
+}
+
+/// Keeps a picture for people, where one is asked for (`LIKE_PICTURES=DIRECTORY`).
+fn keep(browser: &mut Browser, name: &str) {
+    let Some(directory) = std::env::var_os("LIKE_PICTURES") else { return };
+    let path = std::path::Path::new(&directory).join(format!("{name}.png.base64"));
+    std::fs::write(path, browser.picture()).expect("a picture");
+}
+
+#[test]
+fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
+    let mut house = House::open(PROGRAM);
+    let gateway = gateway(&house);
+    let Some(mut browser) = Browser::open(&house.path().join("profile"), &address(&gateway)) else { return };
+    browser.screen(1200, 900, "light");
+    browser.until("document.getElementById('verdict').textContent === 'All is well'");
+    browser.until("document.getElementById('live-text').textContent === 'live'");
+
+    // What happens is seen without asking.
+    gateway.article(1);
+    let hostile =
+        serde_json::json!({ "article_id": 2, "title": "<img src=x onerror=document.title='taken'>" });
+    gateway.post("/articles", &hostile).expect(201);
+    gateway.like(1, 6).expect(200);
+    browser.until("document.getElementById('recent').textContent.includes('like of article 1 by user 6')");
+    browser.click("#more-articles", "");
+    browser.until("document.getElementById('articles').textContent.includes('onerror')");
+    browser.click("#recent button", "by user 6");
+    browser.until("document.querySelectorAll('#saga svg circle').length >= 6");
+    browser.until("document.getElementById('saga').textContent.includes('every service knows')");
+    keep(&mut browser, "saga");
+
+    // A bad day.
+    house.freeze(Service::User);
+    gateway.like(1, 7).expect(202);
+    house.kill(Service::User);
+    browser.until("document.getElementById('verdict').textContent.includes('1 saga needs an operator')");
+    browser.until("document.title.startsWith('(!)')");
+    browser.until("document.getElementById('services').textContent.includes('Does not answer')");
+    browser.until("!document.getElementById('trouble-section').hidden");
+    keep(&mut browser, "trouble");
+
+    // The end is forced, with the keyboard alone from the opened dialog on.
+    browser.click("#trouble button", "Force an end");
+    browser.until("document.getElementById('act').open && document.activeElement.id === 'act-reason'");
+    keep(&mut browser, "dialog");
+    browser.type_text("the disk is gone");
+    browser.press("Tab");
+    browser.type_text("not the token");
+    browser.press("Enter");
+    browser.until("document.getElementById('act-error').textContent.includes('not the administrators')");
+    browser.script("document.getElementById('act-token').select()");
+    browser.type_text(TOKEN);
+    browser.press("Enter");
+    browser.until("!document.getElementById('act').open");
+    browser.until("document.getElementById('saga').textContent.includes('forced compensated')");
+    browser.until("document.getElementById('saga').textContent.includes('the disk is gone')");
+    browser.until("document.getElementById('trouble-section').hidden");
+    assert_eq!(browser.script("location.href"), address(&gateway), "nothing is said in the address");
+
+    // On a phone, in the dark.
+    browser.screen(360, 780, "dark");
+    browser.until("document.documentElement.scrollWidth <= window.innerWidth");
+    keep(&mut browser, "phone");
+    house.start(Service::User);
+    browser.until("document.getElementById('verdict').textContent === 'All is well'");
+    assert_eq!(browser.complaints, [""; 0]);
+    house.likectl(&["--json", "recover"]).expect_code(0);
+    promises::no_drift(&house);
+
+    // A gateway that is gone is said to be.
+    gateway.kill();
+    browser.until("document.getElementById('live-text').textContent.includes('out of date')");
+}
+
+#[test]
+fn the_api_is_shown_on_a_page() {
+    let house = House::open(PROGRAM);
+    let gateway = gateway(&house);
+    let address = format!("{}docs", address(&gateway));
+    let Some(mut browser) = Browser::open(&house.path().join("profile"), &address) else { return };
+    browser.until("document.body.textContent.includes('POST /articles/{article_id}/like')");
+    browser.until("document.body.textContent.includes('already_liked')");
+    keep(&mut browser, "docs");
+    assert_eq!(browser.complaints, [""; 0]);
+}

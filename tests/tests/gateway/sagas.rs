@@ -1,0 +1,217 @@
+//! Sagas over HTTP: what the log tells, and what administrators may do.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use like_tests::gateway::{Gateway, Plan, unlike};
+use like_tests::house::{House, Service};
+use like_tests::http::{Answer, Request};
+use like_tests::process::eventually;
+use like_tests::promises;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::PROGRAM;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const UNKNOWN: &str = "0198f000-0000-7000-8000-000000000000";
+
+/// A gateway whose administrators' token is [`TOKEN`]; its likes try for half a second.
+fn with_token(house: &House) -> Gateway {
+    let file = house.path().join("token");
+    std::fs::write(&file, TOKEN).expect("a file");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("a mode");
+    let file = file.display().to_string();
+    Gateway::start(house, &Plan::with(&["--admin-token-file", &file, "--timeout", "500ms"])).0
+}
+
+fn act(gateway: &Gateway, saga: &str, act: &str, token: Option<&str>, document: &Value) -> Answer {
+    let request = Request::new("POST", &format!("/sagas/{saga}/{act}")).json(document);
+    gateway.send(&match token {
+        Some(token) => request.header("Authorization", format!("Bearer {token}")),
+        None => request,
+    })
+}
+
+fn ids(page: &Answer) -> Vec<String> {
+    let page = page.json();
+    let rows = page.as_array().expect("a list").iter();
+    rows.map(|saga| saga["saga_id"].as_str().expect("an id").to_owned()).collect()
+}
+
+/// Leaves a saga that has turned back and can't compensate its user step, in the slot of the gateway itself.
+fn stuck(house: &mut House, gateway: &Gateway) -> String {
+    gateway.like(1, 6).expect(200);
+    house.freeze(Service::User);
+    let pending = gateway.like(1, 7).expect(202).json();
+    house.kill(Service::User);
+    pending["saga_id"].as_str().expect("a saga").to_owned()
+}
+
+#[test]
+fn sagas_are_listed_newest_first_filtered_and_paged() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    gateway.article(1);
+    gateway.article(2);
+    let of = |answer: Answer| answer.expect(200).json()["saga_id"].as_str().expect("an id").to_owned();
+    let made: Vec<_> =
+        [gateway.like(1, 7), gateway.like(1, 8), gateway.like(2, 7), gateway.send(&unlike(1, 7))]
+            .into_iter()
+            .map(of)
+            .collect();
+    let newest_first: Vec<_> = made.iter().rev().cloned().collect();
+    assert_eq!(ids(&gateway.get("/sagas").expect(200)), newest_first);
+
+    let first = gateway.get("/sagas?limit=3&state=completed").expect(200);
+    assert_eq!(ids(&first), newest_first[..3]);
+    let link = first.header("link").expect("a next page");
+    let next = link.trim_start_matches('<').split('>').next().expect("a path");
+    let last = gateway.get(next).expect(200);
+    assert_eq!(ids(&last), newest_first[3..]);
+    assert_eq!(last.header("link"), None);
+
+    assert_eq!(ids(&gateway.get("/sagas?kind=unlike").expect(200)), [made[3].clone()]);
+    assert_eq!(ids(&gateway.get("/sagas?article_id=2").expect(200)), [made[2].clone()]);
+    assert_eq!(ids(&gateway.get("/sagas?user_id=8").expect(200)), [made[1].clone()]);
+    assert_eq!(ids(&gateway.get("/sagas?state=running,compensating").expect(200)), [""; 0]);
+    assert_eq!(ids(&gateway.get("/sagas?needs_attention=true").expect(200)), [""; 0]);
+    gateway.get("/sagas?state=sleeping").problem(422, "invalid");
+    gateway.get("/sagas?before=yesterday").problem(422, "invalid");
+}
+
+#[test]
+fn a_saga_is_shown_as_the_command_line_shows_it() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    gateway.article(1);
+    let liked = gateway.like(1, 7).expect(200).json();
+    let saga = liked["saga_id"].as_str().expect("an id");
+    let shown = eventually("a settled saga", || {
+        let shown = gateway.get(&format!("/sagas/{saga}")).expect(200).json();
+        (shown["settled"] == true).then_some(shown)
+    });
+    let told = house.json(&["saga", "show", saga]);
+    for name in [
+        "saga_id",
+        "kind",
+        "state",
+        "article_id",
+        "user_id",
+        "started_at",
+        "ended_at",
+        "steps",
+        "events",
+        "slot",
+    ] {
+        assert_eq!(shown[name], told[name], "{name}");
+    }
+    assert_eq!(shown["history"].as_array().map(Vec::len), told["history"].as_array().map(Vec::len));
+    gateway.get(&format!("/sagas/{UNKNOWN}")).problem(404, "not_found");
+    gateway.get("/sagas/one").problem(422, "invalid");
+}
+
+#[test]
+fn nobody_administers_unless_somebody_was_named() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    let reason = json!({ "reason": "to see" });
+    for act_name in ["retry", "compensate"] {
+        act(&gateway, UNKNOWN, act_name, Some(TOKEN), &reason).problem(403, "forbidden");
+    }
+    let forced = json!({ "as": "completed", "reason": "to see" });
+    act(&gateway, UNKNOWN, "force", None, &forced).problem(403, "forbidden");
+}
+
+#[test]
+fn administrators_are_known_by_their_token_or_as_users_of_this_host() {
+    let house = House::open(PROGRAM);
+    let gateway = with_token(&house);
+    let reason = json!({ "reason": "to see" });
+    let unknown = act(&gateway, UNKNOWN, "retry", None, &reason);
+    assert_eq!(unknown.header("www-authenticate"), Some("Bearer realm=\"like\""));
+    unknown.problem(401, "unauthorized");
+    act(&gateway, UNKNOWN, "retry", Some(&TOKEN.to_uppercase()), &reason).problem(401, "unauthorized");
+    act(&gateway, UNKNOWN, "retry", Some(TOKEN), &reason).problem(404, "not_found");
+    act(&gateway, UNKNOWN, "retry", Some(TOKEN), &json!({ "reason": " " })).problem(422, "invalid");
+    act(&gateway, UNKNOWN, "retry", Some(TOKEN), &json!({})).problem(422, "invalid");
+    assert!(!gateway.log().contains(TOKEN), "a token is no log line");
+    gateway.kill();
+
+    let me = rustix::process::getuid().as_raw().to_string();
+    let (gateway, _) = Gateway::start(&house, &Plan::with(&["--admin-user", &me]));
+    act(&gateway, UNKNOWN, "retry", None, &reason).problem(404, "not_found");
+    gateway.kill();
+    let (gateway, _) = Gateway::start(&house, &Plan::with(&["--admin-user", "4711"]));
+    act(&gateway, UNKNOWN, "retry", None, &reason).problem(401, "unauthorized");
+    gateway.kill();
+    let (gateway, _) = Gateway::start(&house, &Plan::with(&["--admin-user", &me]).tcp());
+    act(&gateway, UNKNOWN, "retry", None, &reason).problem(401, "unauthorized");
+}
+
+#[test]
+fn an_administrator_forces_the_end_of_a_saga_that_the_gateway_itself_drives() {
+    let mut house = House::open(PROGRAM);
+    let gateway = with_token(&house);
+    gateway.article(1);
+    let saga = stuck(&mut house, &gateway);
+    let forced = json!({ "as": "compensated", "reason": "the disk is gone" });
+    let acted = act(&gateway, &saga, "force", Some(TOKEN), &forced).expect(200).json();
+    assert_eq!(acted["saga"]["state"], "forced_compensated", "{acted}");
+    assert!(acted["leaves_broken"].as_array().is_some_and(|broken| broken.len() == 1), "{acted}");
+    let told = house.json(&["saga", "show", &saga]).to_string();
+    assert!(
+        told.contains("the disk is gone (by a holder of the administrators' token, over HTTP)"),
+        "{told}"
+    );
+    act(&gateway, &saga, "retry", Some(TOKEN), &json!({ "reason": "too late" })).problem(409, "ended");
+
+    // The gateway goes on in another slot.
+    house.start(Service::User);
+    eventually("a like after all", || (gateway.like(1, 7).status == 200).then_some(()));
+    house.likectl(&["--json", "recover"]).expect_code(0);
+    promises::no_drift(&house);
+}
+
+#[test]
+fn an_administrator_retries_what_is_stuck() {
+    let mut house = House::open(PROGRAM);
+    let gateway = with_token(&house);
+    gateway.article(1);
+    let saga = stuck(&mut house, &gateway);
+    house.start(Service::User);
+    let acted = act(&gateway, &saga, "retry", Some(TOKEN), &json!({ "reason": "it is back" }));
+    // Its own retries may have been quicker.
+    if acted.status == 409 {
+        acted.problem(409, "ended");
+    } else {
+        assert_eq!(acted.expect(200).json()["saga"]["state"], "compensated");
+    }
+    assert_eq!(gateway.likes(1), 1);
+    promises::kept(&house);
+}
+
+#[test]
+fn live_updates_tell_what_is_new_until_the_gateway_stops() {
+    let house = House::open(PROGRAM);
+    let mut gateway = Gateway::open(&house);
+    gateway.article(1);
+    let mut stream = gateway.place.connect().expect("a connection");
+    stream.write_all(b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+    let mut heard = String::new();
+    let mut hear = |until: &str| {
+        let mut buffer = [0; 4096];
+        while !heard.contains(until) {
+            let length = std::io::Read::read(&mut stream, &mut buffer).expect("news");
+            assert!(length > 0, "the stream has ended without {until}: {heard}");
+            heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+    };
+    hear("event: overview");
+    let liked = gateway.like(1, 7).expect(200).json();
+    hear(liked["saga_id"].as_str().expect("an id"));
+    gateway.running().signal(Signal::TERM);
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut stream, &mut rest).expect("an end");
+    assert_eq!(gateway.end().code(), Some(0));
+}
