@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/box");
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd");
-const PROGRAMS: [&str; 3] = ["like-articled", "like-userd", "likectl"];
+const PROGRAMS: [&str; 4] = ["like-articled", "like-userd", "likectl", "like-gateway"];
 
 /// The article service's unit.
 pub const ARTICLE: &str = "like-article.service";
@@ -259,6 +259,7 @@ fn build() -> PathBuf {
             "--bins",
             "--package=like-daemon",
             "--package=like-client",
+            "--package=like-gateway",
             "--target-dir",
         ])
         .arg(target)

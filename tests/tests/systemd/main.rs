@@ -10,6 +10,7 @@
 mod access;
 mod activation;
 mod crashes;
+mod gateway;
 mod machine;
 mod operations;
 mod quiet;

@@ -1,0 +1,46 @@
+//! The HTTP front as a unit: a passed socket, no network of its own.
+
+use like_tests::process::eventually;
+
+use crate::machine::Machine;
+
+const UNIT: &str = "like-gateway.service";
+
+/// Sends a request from inside the machine, and returns the whole answer.
+fn request(machine: &Machine, first_line: &str, headers: &str) -> String {
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/8080
+         printf '{first_line} HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n{headers}\\r\\n' >&3
+         cat <&3"
+    );
+    machine.run(&["bash", "-euc", &script]).expect_code(0).stdout
+}
+
+#[test]
+fn likes_are_served_over_http_from_a_sandbox_without_a_network_and_across_kills() {
+    let Some(machine) = Machine::boot_started("gateway") else { return };
+    machine.json(&["article", "create", "Title"]);
+    machine.sh("systemctl start like-gateway.socket");
+    let like = |user: u32| request(&machine, "POST /articles/1/like", &format!("X-User-ID: {user}\\r\\n"));
+    // The first request starts the service.
+    let liked = like(7);
+    assert!(liked.starts_with("HTTP/1.1 200") && liked.contains("\"current_likes\":1"), "{liked}");
+    assert_eq!(machine.sh(&format!("systemctl show -p ActiveState --value {UNIT}")), "active");
+    assert!(like(7).starts_with("HTTP/1.1 409"), "a rule is a rule");
+
+    // Killed, it is started again; who connects meanwhile waits in the socket.
+    machine.sh(&format!("systemctl kill -s KILL {UNIT}"));
+    let liked = like(8);
+    assert!(liked.starts_with("HTTP/1.1 200") && liked.contains("\"current_likes\":2"), "{liked}");
+    machine.sh(&format!("systemctl restart {UNIT}"));
+    assert!(request(&machine, "GET /readyz", "").starts_with("HTTP/1.1 200"));
+    let page = request(&machine, "GET /", "");
+    assert!(page.contains("<title>Likes</title>"), "{page}");
+    assert!(request(&machine, "GET /metrics", "").contains("like_service_up{service=\"user\"} 1"));
+    eventually("a status for people", || {
+        machine.sh(&format!("systemctl show -p StatusText --value {UNIT}")).contains("Serving").then_some(())
+    });
+    machine.sh("systemctl stop like-gateway.socket like-gateway.service");
+    assert_eq!(machine.likes(1), 2);
+    machine.promises_are_kept();
+}
