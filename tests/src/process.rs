@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use like_protocol::failpoint::Failpoint;
@@ -157,6 +158,8 @@ impl Armed {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
+    /// Who reads what it writes to its two outputs, if anybody does by now.
+    readers: Option<[JoinHandle<String>; 2]>,
 }
 
 impl Running {
@@ -166,7 +169,7 @@ impl Running {
     /// It can't be started.
     pub fn start(command: &mut Command) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        Self { child: child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")) }
+        Self { child: child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")), readers: None }
     }
 
     /// Starts a command that may have much to say: its output goes to the end of a file.
@@ -177,7 +180,7 @@ impl Running {
         let file = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
         let twin = file.try_clone().expect("a second handle");
         let child = command.stdin(Stdio::null()).stdout(file).stderr(twin).spawn();
-        Self { child: child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")) }
+        Self { child: child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")), readers: None }
     }
 
     /// Its process id.
@@ -233,17 +236,25 @@ impl Running {
         written
     }
 
+    /// Reads what it writes from now on, and keeps it for its end: for a process that is waited for by looking at it.
+    /// One that has much to say would wait for a reader otherwise.
+    pub fn read_on(&mut self) {
+        let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
+        self.readers.get_or_insert_with(|| {
+            [std::thread::spawn(move || text_of(out)), std::thread::spawn(move || text_of(err))]
+        });
+    }
+
     /// Waits for its end. What it wrote is known unless it went to a log.
     ///
     /// # Panics
     /// It does not end in time.
     pub fn end(mut self) -> Ended {
-        // Both pipes are drained meanwhile: a full one would keep the process from ending.
-        let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
-        let stdout = std::thread::spawn(move || text_of(out));
-        let stderr = std::thread::spawn(move || text_of(err));
+        self.read_on();
         let status = eventually("the end of a process", || self.child.try_wait().expect("a child"));
-        let (stdout, stderr) = (stdout.join().expect("a reader"), stderr.join().expect("a reader"));
+        let written =
+            self.readers.take().into_iter().flatten().map(|reader| reader.join().expect("a reader"));
+        let [stdout, stderr] = <[String; 2]>::try_from(written.collect::<Vec<_>>()).expect("two outputs");
         Ended { status, stdout, stderr }
     }
 }

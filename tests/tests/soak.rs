@@ -26,7 +26,7 @@ fn no_kill_at_any_moment_breaks_a_promise() {
             seed: seed + round,
             clients: 4,
         };
-        let report = soak(&settings, |_| {});
+        let report = soak(&settings, &|_| {});
         // Past the harness's capture: what was tried is part of the result.
         let _ = writeln!(std::io::stderr(), "{report}");
         assert_eq!(report.verdict, Ok(()), "seed {}", settings.seed);

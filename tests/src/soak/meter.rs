@@ -9,7 +9,7 @@ use super::Round;
 use crate::house::{House, Service};
 
 /// How often the daemons are looked at under load.
-const EVERY: Duration = Duration::from_millis(200);
+const EVERY: Duration = Duration::from_millis(500);
 
 /// What both daemons used at most, each for itself.
 #[derive(Clone, Copy, Default, Debug)]
@@ -46,10 +46,11 @@ impl Meter {
         }
     }
 
-    /// Looks until the round is over.
-    pub fn watch(&self, round: &Round<'_>) {
+    /// Looks until the round is over, and says so every time.
+    pub fn watch(&self, round: &Round<'_>, looked: impl Fn()) {
         while round.goes_on() {
             std::thread::sleep(EVERY);
+            looked();
             for at in 0..2 {
                 let pid = self.pids[at].load(Ordering::Relaxed);
                 self.rss_kib[at].fetch_max(rss_kib(pid), Ordering::Relaxed);

@@ -31,7 +31,7 @@ use crate::random::Random;
 use actor::Actor;
 use meter::{Meter, Sample};
 use pair::Pair;
-use report::Report;
+use report::{Progress, Report};
 use stage::Stage;
 use tally::Tally;
 
@@ -77,36 +77,43 @@ impl Round<'_> {
     }
 }
 
+/// What all rounds of a soak share.
+struct Soak<'a> {
+    settings: &'a Settings,
+    tally: Tally,
+    progress: &'a (dyn Fn(&Progress) + Sync),
+}
+
 /// Soaks. What is found is in the report, a broken promise too; the directory is kept then.
 ///
 /// # Panics
 /// No house can be opened.
-pub fn soak(settings: &Settings, mut progress: impl FnMut(&Report)) -> Report {
+pub fn soak(settings: &Settings, progress: &(dyn Fn(&Progress) + Sync)) -> Report {
     let mut house = House::open(&settings.program);
     (1..=ARTICLES).for_each(|article| house.article(article));
     let mut report = Report::begin(settings, Sample::at_rest(&mut house, 0));
     let mut random = Random::of(settings.seed);
     let mut pairs = Vec::new();
-    let tally = Tally::default();
+    let soak = Soak { settings, tally: Tally::default(), progress };
     let mut rounds = 0;
     while report.loaded < settings.time && report.verdict.is_ok() {
         rounds += 1;
         let length = settings.round.min(settings.time - report.loaded);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let calm = rounds % 3 == 0;
-            let fresh = round(&mut house, settings, length, calm, &mut random, &tally, &mut report);
+            let fresh = round(&mut house, &soak, length, calm, &mut random, &mut report);
             check(&house, &fresh, &pairs, &mut random);
             pairs.extend(fresh);
-            Sample::at_rest(&mut house, report::sagas(&tally))
+            Sample::at_rest(&mut house, report::sagas(&soak.tally))
         }));
         report.loaded += length;
         report.rounds = rounds;
-        report.tally = tally.copy();
+        report.tally = soak.tally.copy();
         match outcome {
             Ok(sample) => report.samples.push(sample),
             Err(panic) => report.verdict = Err(said(&*panic)),
         }
-        progress(&report);
+        progress(&Progress::of(&report.tally, rounds, true, report.loaded));
     }
     let at_last = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         pair::all_stand(&house, &pairs);
@@ -135,17 +142,18 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
 /// One round; the pairs of users and articles that came up in it. Both daemons run afterwards.
 fn round(
     house: &mut House,
-    settings: &Settings,
+    soak: &Soak<'_>,
     length: Duration,
     calm: bool,
     random: &mut Random,
-    tally: &Tally,
     report: &mut Report,
 ) -> Vec<Pair> {
+    let Soak { settings, tally, progress } = soak;
     let stages: Vec<_> = (0..=settings.clients).map(|_| Stage::default()).collect();
     let until = Instant::now() + length;
     let round = Round { until, calm, broken: AtomicBool::new(false), stages: &stages, tally };
     let desk = house.desk();
+    let (before, rounds) = (report.loaded, report.rounds + 1);
     let first_user = report.next_user;
     report.next_user += (settings.clients + 1) * 1_000_000;
     let meter = Meter::default();
@@ -160,7 +168,12 @@ fn round(
         let actors: Vec<_> = (0..settings.clients).map(|client| scope.spawn(move || act(client))).collect();
         let operator_seed = seeds[settings.clients as usize];
         let operator = scope.spawn(move || operator::Operator::new(round, desk, operator_seed).operate());
-        let watch = scope.spawn(move || meter.watch(round));
+        let watch = scope.spawn(move || {
+            meter.watch(round, || {
+                let left = until.saturating_duration_since(Instant::now());
+                progress(&Progress::of(&tally.copy(), rounds, false, before + length.saturating_sub(left)));
+            });
+        });
         chaos::strike_on(round, house, meter, &mut Random::of(seeds[settings.clients as usize + 1]));
         let joined: Vec<_> = actors.into_iter().map(|actor| actor.join()).collect();
         let operated = operator.join();

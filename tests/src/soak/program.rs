@@ -48,9 +48,12 @@ pub fn main(program: PathBuf, arguments: impl IntoIterator<Item = String>) -> Ex
     };
     eprintln!("soak: --seed {seed}, {minutes} minutes of load");
     let terminal = std::io::stderr().is_terminal();
-    let report = soak(&settings, |report| {
-        let (start, end) = if terminal { ("\r", "") } else { ("", "\n") };
-        let _nobody_looks = write!(std::io::stderr(), "{start}{}{end}", report.progress());
+    let report = soak(&settings, &|progress| {
+        let _nobody_looks = match (terminal, progress.checked) {
+            (true, _) => write!(std::io::stderr(), "\r{progress} of {minutes} minutes   "),
+            (false, true) => writeln!(std::io::stderr(), "{progress}"),
+            (false, false) => Ok(()),
+        };
     });
     println!("\n{report}");
     if report.verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

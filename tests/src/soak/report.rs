@@ -137,24 +137,40 @@ impl Report {
             .into_iter()
             .all(happened)
     }
+}
 
-    /// One line about how far it is.
-    pub fn progress(&self) -> String {
-        let acts: u32 = self.tally.acts.values().map(|act| act.count()).sum();
-        let struck: u32 = self.struck().map(|(_, count)| count).sum();
-        let verdict = if self.verdict.is_ok() { "" } else { "; A PROMISE IS BROKEN" };
-        format!(
-            "round {}: {:.0} of {:.0} s of load, {acts} processes, {struck} strikes{verdict}",
-            self.rounds,
-            self.loaded.as_secs_f64(),
-            self.settings.time.as_secs_f64(),
-        )
+/// How far a soak is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Which round it is.
+    pub round: u32,
+    /// Whether that is over, checks and all.
+    pub checked: bool,
+    /// How long there was load.
+    pub loaded: Duration,
+    /// How many processes have ended.
+    pub processes: u32,
+    /// How often something was killed, stopped or restarted.
+    pub strikes: u32,
+}
+
+impl Progress {
+    /// From what was counted.
+    pub fn of(counted: &Counted, round: u32, checked: bool, loaded: Duration) -> Self {
+        let is_strike =
+            |what: &str| ["killed", "stopped", "restarted"].iter().any(|kind| what.starts_with(kind));
+        let strikes = counted.events.iter().filter(|(what, _)| is_strike(what)).map(|(_, count)| count).sum();
+        let processes = counted.acts.values().map(|act| act.count()).sum();
+        Self { round, checked, loaded, processes, strikes }
     }
+}
 
-    fn struck(&self) -> impl Iterator<Item = (&'static str, u32)> {
-        let strikes = self.tally.events.iter().map(|(what, count)| (*what, *count));
-        strikes
-            .filter(|(what, _)| ["killed", "stopped", "restarted"].iter().any(|kind| what.starts_with(kind)))
+impl Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { round, checked, loaded, processes, strikes } = self;
+        let checked = if *checked { ", checked" } else { "" };
+        let seconds = loaded.as_secs_f64();
+        write!(f, "round {round}{checked}: {seconds:.0} s of load, {processes} processes, {strikes} strikes")
     }
 }
 
@@ -241,7 +257,9 @@ impl Display for Report {
         match (&self.verdict, &self.kept) {
             (Ok(()), _) => writeln!(f, "\nevery promise was kept"),
             (Err(why), kept) => {
-                writeln!(f, "\nA PROMISE IS BROKEN: {why}\nkept in {kept:?}; again: --seed {seed}")
+                let kept =
+                    kept.as_deref().map_or_else(String::new, |kept| format!("kept in {}; ", kept.display()));
+                writeln!(f, "\nA PROMISE IS BROKEN: {why}\n{kept}again: --seed {seed}")
             }
         }
     }

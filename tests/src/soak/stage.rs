@@ -23,7 +23,9 @@ impl Stage {
     /// It can't be started.
     pub fn run(&self, command: &mut Command) -> (Ended, Duration) {
         let started = Instant::now();
-        *self.standing() = Some(Running::start(command));
+        let mut running = Running::start(command);
+        running.read_on();
+        *self.standing() = Some(running);
         while self.standing().as_mut().is_some_and(|running| !running.has_ended()) {
             std::thread::sleep(Duration::from_millis(2));
         }
