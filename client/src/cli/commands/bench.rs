@@ -1,10 +1,12 @@
 //! `likectl bench`: durable likes per second, as callers see them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use futures::stream::{self, StreamExt};
+use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use like_protocol::likes::{ArticleId, UserId};
 use serde::Serialize;
@@ -15,6 +17,12 @@ use crate::cli::error::CliError;
 use crate::cli::output::{STRONG, WARN, count, paint};
 use crate::cli::tools::Tools;
 use crate::likes::{ActError, Likes};
+
+/// Latencies are told to three digits.
+const DIGITS: u8 = 3;
+
+/// Longer ones count as this: no act is waited for so long.
+const LATENCY_US_MAX: u64 = 2 * 3_600_000_000;
 
 /// What to measure.
 #[derive(Args, Debug)]
@@ -28,6 +36,9 @@ pub struct BenchArgs {
     /// Over how many articles; they are created
     #[arg(long, value_name = "A", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     articles: u64,
+    /// How many likes first, which are not measured
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    warm_up: u64,
 }
 
 /// What was measured.
@@ -35,12 +46,18 @@ pub struct BenchArgs {
 struct BenchDocument {
     likes: u64,
     concurrency: u32,
+    articles: u64,
+    warm_up: u64,
     seconds: f64,
     likes_per_s: f64,
     p50_us: u64,
+    p90_us: u64,
     p99_us: u64,
+    p999_us: u64,
     max_us: u64,
     failed: u64,
+    /// How many failed, by the kind that the error would have had.
+    failures: BTreeMap<&'static str, u64>,
 }
 
 /// Runs `likectl bench`.
@@ -50,30 +67,38 @@ struct BenchDocument {
 pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
     let articles = create_articles(tools, args.articles).await?;
     let (runner, likes) = tools.likes()?;
-    let progress = progress_bar(tools, args.likes);
-    let measured = measure(tools, args, &likes, &articles, &progress).await;
-    progress.finish_and_clear();
-    let (document, first_failure) = measured;
+    let bench = Bench { tools, args, likes: &likes, articles: &articles, first_user: first_user() };
+    bench.likes(0..args.warm_up, "warm-up").await?;
+    let began = Instant::now();
+    let measured = bench.likes(args.warm_up..args.warm_up + args.likes, "likes").await?;
+    let document = measured.document(args, began.elapsed());
     runner.close(tools.config.timeout).await;
-    if let Some(failure) = first_failure {
+    if let Some(failure) = measured.first_failure {
         let failed = count(document.failed, "like", "likes");
         tools.output.note(format!("{} {failed} failed; the first: {failure}", paint(WARN, "warning:")));
     }
-    if tools.output.json {
-        return tools.output.document(&document);
-    }
+    if tools.output.json { tools.output.document(&document) } else { tools.output.text(in_words(&document)) }
+}
+
+fn in_words(document: &BenchDocument) -> String {
     let micros = |us: u64| duration::show(Duration::from_micros(us));
-    tools.output.text(format!(
-        "{} durable likes per second ({} in {:.2} s, {} in flight)\n  p50 {}   p99 {}   max {}   failed {}",
+    let kinds = document.failures.iter().map(|(kind, many)| format!(" {kind} {many}"));
+    let kinds = kinds.collect::<Vec<_>>().join(",");
+    format!(
+        "{} durable likes per second ({} in {:.2} s, {} in flight)\n  \
+         p50 {}   p90 {}   p99 {}   p99.9 {}   max {}   failed {}{}",
         paint(STRONG, format!("{:.0}", document.likes_per_s)),
         count(document.likes, "like", "likes"),
         document.seconds,
         document.concurrency,
         micros(document.p50_us),
+        micros(document.p90_us),
         micros(document.p99_us),
+        micros(document.p999_us),
         micros(document.max_us),
         document.failed,
-    ))
+        if kinds.is_empty() { kinds } else { format!(" ({})", kinds.trim_start()) },
+    )
 }
 
 async fn create_articles(tools: &Tools, how_many: u64) -> Result<Vec<ArticleId>, CliError> {
@@ -92,74 +117,116 @@ fn first_user() -> u64 {
     high >> 20
 }
 
-async fn measure(
-    tools: &Tools,
-    args: &BenchArgs,
-    likes: &Likes,
-    articles: &[ArticleId],
-    progress: &ProgressBar,
-) -> (BenchDocument, Option<ActError>) {
-    let (first_user, timeout) = (first_user(), tools.config.timeout);
-    let (latencies, failed, first_failure) = (RefCell::new(Vec::new()), Cell::new(0), RefCell::new(None));
-    let began = Instant::now();
-    let acts = (0..args.likes).map(|number| {
-        let article = articles[(number % args.articles) as usize];
-        let user = UserId(first_user.wrapping_add(number / args.articles));
-        let (latencies, failed, first_failure) = (&latencies, &failed, &first_failure);
-        async move {
-            let sent = Instant::now();
-            match likes.like(user, article, None, timeout).await {
-                Ok(_) => latencies.borrow_mut().push(sent.elapsed()),
-                Err(error) => {
-                    failed.set(failed.get() + 1);
-                    first_failure.borrow_mut().get_or_insert(error);
-                }
+struct Bench<'a> {
+    tools: &'a Tools,
+    args: &'a BenchArgs,
+    likes: &'a Likes,
+    articles: &'a [ArticleId],
+    first_user: u64,
+}
+
+impl Bench<'_> {
+    /// The likes of these numbers, so many in flight.
+    async fn likes(&self, numbers: std::ops::Range<u64>, what: &'static str) -> Result<Measured, CliError> {
+        let progress = progress_bar(self.tools, numbers.end - numbers.start, what);
+        let measured = RefCell::new(Measured::new()?);
+        let acts = numbers.map(|number| {
+            let (measured, progress) = (&measured, &progress);
+            async move {
+                let article = self.articles[(number % self.args.articles) as usize];
+                let user = UserId(self.first_user.wrapping_add(number / self.args.articles));
+                let sent = Instant::now();
+                let came = self.likes.like(user, article, None, self.tools.config.timeout).await;
+                measured.borrow_mut().note(came.err(), sent.elapsed());
+                progress.inc(1);
             }
-            progress.inc(1);
+        });
+        stream::iter(acts).buffer_unordered(self.args.concurrency as usize).for_each(|()| async {}).await;
+        progress.finish_and_clear();
+        Ok(measured.into_inner())
+    }
+}
+
+/// What came of likes.
+struct Measured {
+    latencies_us: Histogram<u64>,
+    failures: BTreeMap<&'static str, u64>,
+    first_failure: Option<String>,
+}
+
+impl Measured {
+    fn new() -> Result<Self, CliError> {
+        let latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS)
+            .map_err(|e| CliError::Internal(e.to_string()))?;
+        Ok(Self { latencies_us, failures: BTreeMap::new(), first_failure: None })
+    }
+
+    /// Only what was acknowledged has a latency.
+    fn note(&mut self, failure: Option<ActError>, latency: Duration) {
+        match failure {
+            None => {
+                let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+                self.latencies_us.saturating_record(us);
+            }
+            Some(failure) => {
+                self.first_failure.get_or_insert_with(|| failure.to_string());
+                *self.failures.entry(CliError::from(failure).told().kind()).or_default() += 1;
+            }
         }
-    });
-    stream::iter(acts).buffer_unordered(args.concurrency as usize).for_each(|()| async {}).await;
-    let seconds = began.elapsed().as_secs_f64();
-    let mut latencies = latencies.into_inner();
-    latencies.sort_unstable();
-    let document = BenchDocument {
-        likes: args.likes,
-        concurrency: args.concurrency,
-        seconds,
-        likes_per_s: latencies.len() as f64 / seconds,
-        p50_us: percentile(&latencies, 50),
-        p99_us: percentile(&latencies, 99),
-        max_us: percentile(&latencies, 100),
-        failed: failed.get(),
-    };
-    (document, first_failure.into_inner())
+    }
+
+    fn document(&self, args: &BenchArgs, took: Duration) -> BenchDocument {
+        let us = |quantile| self.latencies_us.value_at_quantile(quantile);
+        BenchDocument {
+            likes: args.likes,
+            concurrency: args.concurrency,
+            articles: args.articles,
+            warm_up: args.warm_up,
+            seconds: took.as_secs_f64(),
+            likes_per_s: self.latencies_us.len() as f64 / took.as_secs_f64(),
+            p50_us: us(0.5),
+            p90_us: us(0.9),
+            p99_us: us(0.99),
+            p999_us: us(0.999),
+            max_us: self.latencies_us.max(),
+            failed: self.failures.values().sum(),
+            failures: self.failures.clone(),
+        }
+    }
 }
 
-/// The nearest-rank percentile of sorted latencies, in microseconds; 0 if there are none.
-fn percentile(sorted: &[Duration], percent: usize) -> u64 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).map_or(0, |latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX))
-}
-
-fn progress_bar(tools: &Tools, likes: u64) -> ProgressBar {
+fn progress_bar(tools: &Tools, likes: u64, what: &'static str) -> ProgressBar {
     if !tools.output.shows_progress() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} likes, {eta} left");
-    ProgressBar::new(likes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}, {per_sec}, {eta} left");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(likes).with_style(style).with_message(what)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn args() -> BenchArgs {
+        BenchArgs { likes: 201, concurrency: 1, articles: 1, warm_up: 0 }
+    }
+
     #[test]
-    fn percentiles_are_nearest_ranks() {
-        let latencies: Vec<_> = (1..=200).map(Duration::from_micros).collect();
-        assert_eq!(percentile(&latencies, 50), 100);
-        assert_eq!(percentile(&latencies, 99), 198);
-        assert_eq!(percentile(&latencies, 100), 200);
-        assert_eq!(percentile(&latencies[..1], 50), 1);
-        assert_eq!(percentile(&[], 99), 0);
+    fn percentiles_are_of_what_was_acknowledged_and_failures_are_counted_by_kind() {
+        let mut measured = Measured::new().unwrap();
+        (1..=200).for_each(|us| measured.note(None, Duration::from_micros(us)));
+        measured.note(Some(ActError::Internal("a bug".to_owned())), Duration::from_secs(9));
+        let document = measured.document(&args(), Duration::from_secs(2));
+        assert_eq!((document.p50_us, document.p99_us, document.max_us), (100, 198, 200));
+        assert_eq!(document.likes_per_s, 100.0);
+        assert_eq!((document.failed, document.failures["internal"]), (1, 1));
+        assert!(in_words(&document).ends_with("failed 1 (internal 1)"), "{}", in_words(&document));
+    }
+
+    #[test]
+    fn nothing_measured_is_no_time_at_all() {
+        let document = Measured::new().unwrap().document(&args(), Duration::from_secs(1));
+        assert_eq!((document.p50_us, document.p99_us, document.max_us, document.failed), (0, 0, 0, 0));
     }
 }

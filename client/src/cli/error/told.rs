@@ -120,6 +120,11 @@ fn told(exit: Exit, kind: &'static str, message: impl ToString) -> Told {
 }
 
 impl Told {
+    /// What it is called in JSON.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// What happened, to what.
     pub fn message(&self) -> &str {
         &self.message
