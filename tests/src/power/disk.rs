@@ -255,6 +255,21 @@ impl Disk {
         open
     }
 
+    /// How many changes are uncertain, or `most` if there are more.
+    pub fn uncertain(&self, most: usize) -> usize {
+        let mut count = 0;
+        for object in &self.objects {
+            count += match object {
+                Object::File { since, .. } => since.len(),
+                Object::Directory { since, .. } => since.len(),
+            };
+            if count >= most {
+                return most;
+            }
+        }
+        count
+    }
+
     /// What is found after a power loss if each uncertain change has this fate.
     pub fn after(&self, fate: &dyn Fn(Moment) -> Fate) -> Tree {
         let mut tree = Tree::default();

@@ -1,6 +1,7 @@
 //! The search: plays workloads, cuts the power at every point of their records, and restarts on what may be left.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
@@ -87,15 +88,31 @@ impl Search {
         let each = in_recoveries.div_ceil(RECOVERIES);
         for (tree, ledger) in samples.into_iter().take(RECOVERIES) {
             (self.progress)(&format!("{}: recovering, to be cut as well", workload.name));
-            let mut stage = Stage::with(&self.program, &mut self.random, &tree, ledger);
-            stage.start_both();
-            stage.run(&["recover"]);
-            stage.run(&["audit"]);
-            self.cut(stage.finish(), each, &mut report);
+            match self.recovery(&tree, ledger) {
+                Some(recorded) => drop(self.cut(recorded, each, &mut report)),
+                None => report.findings.push(self.unrecovered(workload.name, &tree)),
+            }
             report.recoveries += 1;
         }
         report.seconds = began.elapsed().as_secs_f64();
         report
+    }
+
+    /// Lets real daemons and `likectl` recover what a power loss left; nothing if they can't.
+    fn recovery(&mut self, tree: &Tree, ledger: Ledger) -> Option<Recorded> {
+        let mut stage = Stage::with(&self.program, &mut self.random, tree, ledger);
+        let recovered = AssertUnwindSafe(|| {
+            stage.start_both();
+            stage.run(&["recover"]);
+            stage.run(&["audit"]);
+        });
+        std::panic::catch_unwind(recovered).ok()?;
+        Some(stage.finish())
+    }
+
+    fn unrecovered(&self, workload: &'static str, tree: &Tree) -> Finding {
+        let why = "real daemons and likectl do not recover".to_owned();
+        Finding { workload, at: 0, loss: Loss::Nothing, why, kept: kept(&self.keep, tree) }
     }
 
     /// Cuts the power along a record, and restarts on about `states` states. Some of them are handed back.
@@ -213,7 +230,7 @@ impl Shares {
     }
 
     fn weight(disk: &Disk) -> f64 {
-        1.0 + disk.open().len().min(8) as f64
+        1.0 + disk.uncertain(8) as f64
     }
 
     fn at(&self, disk: &Disk) -> f64 {
@@ -238,10 +255,16 @@ fn restart_all(
             Ok(Err(why)) => why,
             Err(_) => "it panics".to_owned(),
         };
-        let kept = keep.join(format!("{:016x}", state.tree.fingerprint()));
-        std::fs::create_dir_all(&kept).expect("a directory");
-        let _there_already = state.tree.write(&kept);
+        let kept = kept(keep, &state.tree);
         let finding = Finding { workload, at: state.at, loss: state.loss, why, kept };
         findings.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
     }
+}
+
+/// Keeps a state that breaks something, and says where.
+fn kept(keep: &Path, tree: &Tree) -> PathBuf {
+    let kept = keep.join(format!("{:016x}", tree.fingerprint()));
+    std::fs::create_dir_all(&kept).expect("a directory");
+    let _there_already = tree.write(&kept);
+    kept
 }
