@@ -106,7 +106,7 @@ pub struct Drift {
 }
 
 /// An article's count as it was compared.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CountSeen {
     /// Its likes.
     pub likes: u64,
@@ -115,9 +115,15 @@ pub struct CountSeen {
 }
 
 /// What one article looks like.
-enum Look {
-    /// Nothing moved: its count, if it exists, and its records.
-    Still { count: Option<CountSeen>, records: u64 },
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Look {
+    /// Nothing moved.
+    Still {
+        /// Its count, if it exists.
+        count: Option<CountSeen>,
+        /// How many like records it has.
+        records: u64,
+    },
     /// Something moved, or is unsettled, or may be.
     Moving,
     /// Something is damaged.
@@ -204,68 +210,100 @@ async fn look_again<B: Books>(books: &B, article: ArticleId) -> Result<Look, B::
 }
 
 async fn look<B: Books>(books: &B, article: ArticleId) -> Result<Look, B::Error> {
-    let before = match side(books, article).await? {
-        Ok(before) => before,
+    let mut looks = match Looks::begin(books.article(article).await?) {
+        Ok(looks) => looks,
         Err(look) => return Ok(look),
     };
-    let (mut records, mut damaged, mut unaccounted) = (0, 0, before.unaccounted);
     let mut after = None;
     loop {
         let page = books.count(article, after).await?;
-        if page.unsettled > 0 {
-            return Ok(Look::Moving);
+        if let Some(look) = looks.count(&page) {
+            return Ok(look);
         }
-        records += page.records;
-        damaged += page.damaged;
-        unaccounted |= page.unaccounted > 0;
         match page.more_after {
             Some(last) => after = Some(last),
             None => break,
         }
     }
-    if damaged > 0 {
-        return Ok(Look::Damaged(format!("{damaged} of its like records")));
-    }
-    match side(books, article).await? {
-        Err(look) => Ok(look),
-        Ok(again) if again.count != before.count => Ok(Look::Moving),
-        Ok(again) => {
-            let differs = again.count.is_none_or(|seen| seen.likes != records);
-            let unknown = differs && (unaccounted || again.unaccounted);
-            Ok(if unknown { Look::Moving } else { Look::Still { count: again.count, records } })
-        }
-    }
+    Ok(looks.end(books.article(article).await?))
 }
 
-/// What the article service says of an article in which nothing is in flight.
-struct Side {
+/// The looks at one article, one after the other: the rule by which they are compared, or not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Looks {
     count: Option<CountSeen>,
+    records: u64,
+    damaged: u64,
     /// Whether an operation record is damaged, so that something may be in flight after all.
     unaccounted: bool,
 }
 
-async fn side<B: Books>(books: &B, article: ArticleId) -> Result<Result<Side, Look>, B::Error> {
-    Ok(match books.article(article).await? {
-        None => Ok(Side { count: None, unaccounted: false }),
-        Some(ListedArticle::Damaged { why, .. }) => Err(Look::Damaged(why)),
-        Some(ListedArticle::Whole(article)) if article.unsettled > 0 => Err(Look::Moving),
-        Some(ListedArticle::Whole(Article { likes, change, unaccounted, .. })) => {
-            Ok(Side { count: Some(CountSeen { likes, change }), unaccounted: unaccounted > 0 })
+impl Looks {
+    /// The first look at the article.
+    ///
+    /// # Errors
+    /// That settles it: something is in flight, or damaged.
+    pub fn begin(article: Option<ListedArticle>) -> Result<Self, Look> {
+        let (count, unaccounted) = match article {
+            None => (None, false),
+            Some(ListedArticle::Damaged { why, .. }) => return Err(Look::Damaged(why)),
+            Some(ListedArticle::Whole(article)) if article.unsettled > 0 => return Err(Look::Moving),
+            Some(ListedArticle::Whole(Article { likes, change, unaccounted, .. })) => {
+                (Some(CountSeen { likes, change }), unaccounted > 0)
+            }
+        };
+        Ok(Self { count, records: 0, damaged: 0, unaccounted })
+    }
+
+    /// A page of its records; what they look like, if that settles it.
+    #[must_use]
+    pub fn count(&mut self, page: &LikerCount) -> Option<Look> {
+        self.records += page.records;
+        self.damaged += page.damaged;
+        self.unaccounted |= page.unaccounted > 0;
+        (page.unsettled > 0).then_some(Look::Moving)
+    }
+
+    /// The second look at the article, when all pages have been counted: what they all come to.
+    pub fn end(self, again: Option<ListedArticle>) -> Look {
+        if self.damaged > 0 {
+            return Look::Damaged(format!("{} of its like records", self.damaged));
         }
-    })
+        let again = match Self::begin(again) {
+            Ok(again) => again,
+            Err(look) => return look,
+        };
+        let Self { count, records, .. } = self;
+        let still = Look::Still { count, records };
+        let unknown = still.differs() && (self.unaccounted || again.unaccounted);
+        if again.count != count || unknown { Look::Moving } else { still }
+    }
+}
+
+impl Look {
+    /// Whether nothing moved, and the likes are not the records.
+    fn differs(&self) -> bool {
+        matches!(self, Self::Still { count, records } if count.is_none_or(|seen| seen.likes != *records))
+    }
+
+    /// What the looks at `article` found to differ, if nothing moved and something does.
+    pub fn drift(&self, article: ArticleId) -> Option<Drift> {
+        match *self {
+            Self::Still { count, records } if self.differs() => Some(Drift { article, count, records }),
+            _ => None,
+        }
+    }
 }
 
 impl Findings {
     fn add(&mut self, article: ArticleId, look: Look) {
+        self.drift.extend(look.drift(article));
         match look {
             Look::Moving => self.not_compared.push(article),
             Look::Damaged(why) => self.damaged.push(DamagedArticle { article, why }),
-            Look::Still { count, records } => {
+            Look::Still { records, .. } => {
                 self.articles_checked += 1;
                 self.likes_checked += records;
-                if count.is_none_or(|seen| seen.likes != records) {
-                    self.drift.push(Drift { article, count, records });
-                }
             }
         }
     }

@@ -3,8 +3,10 @@
 //! * [`like`], [`unlike`]: the two sagas. Pure; they name no socket and no log.
 //! * [`articles`], [`users`]: what can be asked of the two services outside any saga.
 //! * [`service`]: the acts as a caller means them: checks first, then the saga, then an answer.
+//! * [`answer`]: what the checks decide, and what an ended saga means to its caller. Pure.
 //! * [`audit`]: likes against like records.
 
+pub mod answer;
 pub mod articles;
 pub mod audit;
 pub mod like;
@@ -17,9 +19,10 @@ mod stored;
 
 use crate::saga::Definitions;
 
+pub use answer::{ActError, LikeAnswer, UnlikeAnswer};
 pub use articles::ArticleService;
 pub use ask::AskError;
-pub use service::{ActError, LikeAnswer, Likes, UnlikeAnswer};
+pub use service::Likes;
 pub use users::UserService;
 
 /// Both sagas: what a runner must know to drive and to recover likes.

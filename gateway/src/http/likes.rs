@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use like_client::likes::ActError;
-use like_client::likes::service::Rule;
+use like_client::likes::answer::Rule;
 use like_client::saga::event::FailureKind;
 use like_protocol::ids::SagaId;
 

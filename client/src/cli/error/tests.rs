@@ -6,7 +6,7 @@ use like_protocol::message::RetryReason;
 
 use super::*;
 use crate::likes::AskError;
-use crate::likes::service::Rule;
+use crate::likes::answer::Rule;
 use crate::rpc::{Lost, LostKind, UnreachableKind};
 use crate::saga::End;
 use crate::saga::event::FailureKind;

@@ -1,9 +1,11 @@
 use like_protocol::ids::{BootId, StoreId};
+use like_protocol::likes::user::CallerKey;
 use like_protocol::time::Deadline;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::*;
+use crate::likes::like::LikeParams;
 use crate::saga::definition::Definition;
 use crate::saga::{Begun, Event, ParticipantAt, PlannedStep, TurnBack};
 
@@ -112,4 +114,34 @@ fn a_deadline_that_passed_tells_what_the_last_attempt_came_to() {
     }
     let silent = compensated(&[Event::TurnedBack(TurnBack::Deadline { step: 0 })]);
     assert!(matches!(why(&silent), Err(ActError::Compensated { last: None, .. })));
+}
+
+#[test]
+fn a_check_that_meets_a_locked_row_or_gets_no_answer_decides_nothing() {
+    let article = || {
+        let (id, title) = (ArticleId(2), "t".to_owned());
+        Ok(Article { id, title, likes: 1, change: 1, unsettled: 0, unaccounted: 0 })
+    };
+    let UserRejection::KeyUsed(first) = first_use(KeyUse::Like, 2) else { panic!("a first use") };
+    let silent = || AskError::Misunderstood { role: "user", detail: String::new() };
+    let check = |usage, standing| before_saga(&target(), usage, article(), standing);
+    for usage in [KeyUse::Like, KeyUse::Unlike] {
+        for record in [None, Some(SAGA)] {
+            for key in [None, Some(first)] {
+                let locked = Standing { record, locked_by: Some(SAGA), key };
+                assert!(matches!(check(usage, Ok(locked)), Ok(None)));
+            }
+        }
+        assert!(matches!(check(usage, Err(silent())), Ok(None)));
+    }
+    let standing = |record, key| Ok(Standing { record, locked_by: None, key });
+    let liked = check(KeyUse::Like, standing(Some(SAGA), None));
+    assert!(matches!(liked, Err(ActError::Forbidden { rule: Rule::AlreadyLiked { .. }, saga: None })));
+    let not_liked = check(KeyUse::Unlike, standing(None, None));
+    assert!(matches!(not_liked, Err(ActError::Forbidden { rule: Rule::NotLiked { .. }, saga: None })));
+    assert_eq!(
+        check(KeyUse::Like, standing(None, Some(first))).ok().flatten(),
+        Some(first),
+        "a key comes first"
+    );
 }
