@@ -165,7 +165,7 @@ pub struct StepRequest {
     /// The latest deadline of the saga. An action is refused from then on unless it has run before; a compensation
     /// is never refused for it, but keeps its record until then.
     pub deadline: Deadline,
-    /// The domain's operation, the same for action and compensation.
+    /// The domain's operation, the same for action and compensation. A compensation without one undoes whatever ran.
     pub operation: Payload,
 }
 

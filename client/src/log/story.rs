@@ -84,6 +84,15 @@ impl Story {
         self.go_on(SagaRecord { saga: self.saga, seq: self.next_seq(), at_ms, event });
     }
 
+    /// Notes that another runner, with this process id, takes it over: a saga that nobody may drive, or that needs no
+    /// driving, stays as it is.
+    pub fn taken_over(&mut self, at_ms: u64, by_pid: u32) {
+        let driven = self.state.as_ref().is_some_and(|s| s.ended().is_none() && s.quarantined.is_none());
+        if driven {
+            self.add(at_ms, Event::TakenOver { by_pid });
+        }
+    }
+
     /// The story with fewer words: of events that repeat (attempts and their failures, takeovers, new deadlines) only the first and
     /// the last of each sort stay, and the rest is numbered anew. A story with gaps keeps every word and number.
     pub fn condensed(self) -> Self {

@@ -13,7 +13,6 @@ use super::segment::{self, Fresh, Segment};
 use super::slot::{JournalError, SlotLock};
 use super::story::{Stories, Story, quarantine_hit, tell};
 use super::writer::SagaLog;
-use crate::saga::Event;
 
 /// How long what was recorded of ended sagas can be read, unless it is said otherwise.
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -63,10 +62,7 @@ pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalE
     let head = segment::head(&slot, &numbers)?;
     let (mut stories, damage) = head.as_ref().map(stories_of).unwrap_or_default();
     for story in stories.values_mut() {
-        let driven = story.state.as_ref().is_some_and(|s| s.ended().is_none() && s.quarantined.is_none());
-        if driven {
-            story.add(disk.wall_ms(), Event::TakenOver { by_pid: disk.pid() });
-        }
+        story.taken_over(disk.wall_ms(), disk.pid());
     }
     let merges = damage.is_empty() && head.as_ref().is_some_and(|head| head.bytes <= keeping.merge_bytes_max);
     let retention_ms = u64::try_from(keeping.retention.as_millis()).unwrap_or(u64::MAX);

@@ -8,17 +8,19 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::SagaId;
-use like_protocol::message::{Direction, Payload};
+use like_protocol::message::Direction;
 use tokio::sync::oneshot;
 
-use super::attempt::{Answer, Attempt, Tried};
+use super::attempt::{Attempt, Tried};
 use super::hunt;
 use super::pace::{Pace, SLOW};
 use super::run::{Inner, Order, Outcome, lock};
 use crate::log::{LogEnded, Position};
+use crate::saga::attempt::{Answer, Unaskable};
 use crate::saga::event::{Failure, FailureKind};
+use crate::saga::next::Milestone;
 use crate::saga::state::Illegal;
-use crate::saga::{Begun, Definition, DefinitionError, End, Event, Next, SagaState, TurnBack};
+use crate::saga::{Begun, Definition, End, Event, Next, SagaState, TurnBack};
 
 /// Even an attempt that leaves just before the deadline is given this long for its answer.
 const LAST_ATTEMPT: Duration = Duration::from_millis(50);
@@ -32,6 +34,8 @@ pub(super) struct Driver {
     told: Option<oneshot::Sender<Result<Outcome, LogEnded>>>,
     /// Since when this step's action has been failing.
     pace: Option<(FailureKind, Pace)>,
+    /// The last milestone that this runner wrote, where it ends in the log, until it is known to be durable.
+    milestone: Option<(Milestone, Position)>,
 }
 
 /// An attempt at a step's compensation, and what came of it.
@@ -45,14 +49,7 @@ enum Stop {
     #[error(transparent)]
     Illegal(#[from] Illegal),
     #[error(transparent)]
-    Unreadable(#[from] DefinitionError),
-    #[error("a reply that a step needs is missing")]
-    ReplyMissing,
-}
-
-/// An answer that belongs to the other direction.
-fn out_of_place(answer: &Answer) -> Failure {
-    Failure { kind: FailureKind::Invalid, detail: format!("an answer that is out of place: {answer:?}") }
+    Unaskable(#[from] Unaskable),
 }
 
 impl Driver {
@@ -63,19 +60,13 @@ impl Driver {
         state: Arc<Mutex<SagaState>>,
         told: Option<oneshot::Sender<Result<Outcome, LogEnded>>>,
     ) -> Self {
-        Self { runner: Arc::clone(runner), saga, definition, state, told, pace: None }
+        Self { runner: Arc::clone(runner), saga, definition, state, told, pace: None, milestone: None }
     }
 
-    /// Writes the beginning and makes it durable, then drives the saga.
+    /// Writes the beginning, then drives the saga.
     pub async fn begin(mut self, begun: Begun) {
-        let begun = async {
-            let position = self.runner.log.append(self.saga, [Event::Begun(begun)])?;
-            reach(Failpoint::BeginWritten);
-            self.runner.log.durable(position).await?;
-            reach(Failpoint::BeginSynced);
-            Ok(())
-        };
-        let begun = begun.await;
+        let begun = self.write(Event::Begun(begun));
+        reach(Failpoint::BeginWritten);
         self.conclude(begun).await;
     }
 
@@ -119,25 +110,15 @@ impl Driver {
 
     /// The loop: what is next, do it, until the saga is handed to settlement or nothing can be done.
     async fn drive(&mut self) -> Result<(), Stop> {
-        let mut position = None;
-        if matches!(lock(&self.state).phase, crate::saga::Phase::Back(_)) {
-            // It may be known to nobody but this process that the saga turned back.
-            position = Some(self.runner.log.written());
-        }
         loop {
             let now = self.runner.context.clock.now();
             let next = lock(&self.state).next(&now);
+            self.rest_on(next.rests_on()).await?;
             match next {
                 Next::Act(step) => self.act(step).await?,
-                Next::TurnBack(why) => position = Some(self.turn_back(why)?),
-                Next::Compensate(steps) => {
-                    self.turned_back_durably(position.take()).await?;
-                    self.compensate(steps).await?;
-                }
-                Next::End(end) => {
-                    self.turned_back_durably(position.take()).await?;
-                    self.end(end)?;
-                }
+                Next::TurnBack(why) => self.turn_back(why)?,
+                Next::Compensate(steps) => self.compensate(steps).await?,
+                Next::End(end) => self.end(end)?,
                 Next::Settle(_) => {
                     self.runner.settle(self.saga, &lock(&self.state));
                     return Ok(());
@@ -147,6 +128,22 @@ impl Driver {
         }
     }
 
+    /// Waits until what the next deed rests on is durable. What was there at a takeover is; an end is made durable
+    /// together with those of other sagas, by those who settle them.
+    async fn rest_on(&mut self, milestone: Option<Milestone>) -> Result<(), Stop> {
+        if matches!(milestone, None | Some(Milestone::Ended)) {
+            return Ok(());
+        }
+        if let Some((milestone, position)) = self.milestone.take() {
+            self.runner.log.durable(position).await?;
+            reach(match milestone {
+                Milestone::Begun => Failpoint::BeginSynced,
+                Milestone::TurnedBack | Milestone::Ended => Failpoint::TurnBackSynced,
+            });
+        }
+        Ok(())
+    }
+
     /// One attempt at an action, and the pause after it if it came to nothing.
     async fn act(&mut self, step: usize) -> Result<(), Stop> {
         let attempt = self.attempt(step, Direction::Action)?;
@@ -154,19 +151,15 @@ impl Driver {
         if let Some(sent) = sent {
             lock(&self.state).apply(&sent)?;
         }
-        let step = step as u8;
         match answer {
-            Answer::Done(reply) => self.action_decided(Event::ActionDone { step, reply }),
-            Answer::Rejected(rejection) => self.action_decided(Event::ActionRejected { step, rejection }),
-            Answer::Refused(refusal) => self.action_decided(Event::ActionRefused { step, refusal }),
-            Answer::Undone => self.action_failed(step, out_of_place(&answer)).await,
+            Answer::Decided(event) => self.action_decided(event),
             Answer::Failed { mut failure, locked_by } => {
                 if let Some(by) = locked_by
                     && let Some(owner) = hunt::finish_dead(&self.runner, by).await
                 {
                     failure.detail = format!("locked by saga {by} of {owner}");
                 }
-                self.action_failed(step, failure).await
+                self.action_failed(step as u8, failure).await
             }
         }
     }
@@ -200,19 +193,10 @@ impl Driver {
         state.deadline.remaining(&self.runner.context.clock.now())
     }
 
-    fn turn_back(&mut self, why: TurnBack) -> Result<Position, Stop> {
+    fn turn_back(&mut self, why: TurnBack) -> Result<(), Stop> {
         tracing::info!(saga_id = %self.saga, ?why, "turning back");
-        let position = self.record(Event::TurnedBack(why))?;
+        self.record(Event::TurnedBack(why))?;
         reach(Failpoint::TurnBackWritten);
-        Ok(position)
-    }
-
-    /// Before the first compensation leaves, or a failure is told to anyone.
-    async fn turned_back_durably(&mut self, position: Option<Position>) -> Result<(), Stop> {
-        if let Some(position) = position {
-            self.runner.log.durable(position).await?;
-            reach(Failpoint::TurnBackSynced);
-        }
         Ok(())
     }
 
@@ -229,12 +213,11 @@ impl Driver {
                 lock(&self.state).apply(&sent)?;
             }
             let failure = match answer {
-                Answer::Undone => {
-                    self.record(Event::CompensationDone { step: step as u8 })?;
+                Answer::Decided(event) => {
+                    self.record(event)?;
                     continue;
                 }
                 Answer::Failed { failure, .. } => failure,
-                other => out_of_place(&other),
             };
             let slow = self.compensation_failed(step, failure)?;
             let pause = if slow { SLOW } else { paces[step].next() };
@@ -282,45 +265,33 @@ impl Driver {
 
     fn attempt(&self, step: usize, direction: Direction) -> Result<Attempt, Stop> {
         let state = lock(&self.state);
-        let operation = self.operation(&state, step)?;
+        let request = state.request(self.saga, self.definition.as_ref(), step, direction)?;
         let planned = &state.begun.steps[step];
         let participant = state.begun.participants[usize::from(planned.participant)].clone();
         let limit = self.runner.context.options.attempt_timeout;
-        let (attempt, within) = match direction {
-            Direction::Action if state.taken_over_forward => (state.steps[step].action_attempts + 1, limit),
-            Direction::Action => {
+        let within = match direction {
+            Direction::Action if !state.taken_over_forward => {
                 let remaining = state.deadline.remaining(&self.runner.context.clock.now());
-                (state.steps[step].action_attempts + 1, limit.min(remaining.max(LAST_ATTEMPT)))
+                limit.min(remaining.max(LAST_ATTEMPT))
             }
-            Direction::Compensation => (state.steps[step].compensation_attempts + 1, limit),
+            _ => limit,
         };
-        Ok(Attempt {
-            saga: self.saga,
-            step: step as u8,
-            number: planned.number,
-            direction,
-            attempt,
-            deadline: state.deadline,
-            operation,
-            participant,
-            within,
-        })
-    }
-
-    /// The step's operation: from the replies before it, which stand in the log before it was ever sent. A step that
-    /// was certainly never sent, which only an operator has compensated, may lack them: a tombstone needs no operation.
-    fn operation(&self, state: &SagaState, step: usize) -> Result<Payload, Stop> {
-        let never_sent = state.steps[step].action_attempts == 0;
-        match state.replies_before(step) {
-            Some(replies) => Ok(self.definition.operation(&state.begun.params, step, &replies)?),
-            None if never_sent => Ok(Payload::default()),
-            None => Err(Stop::ReplyMissing),
-        }
+        let sent = state.sent(step, direction);
+        Ok(Attempt { saga: self.saga, step: step as u8, sent, request, participant, within })
     }
 
     /// Applies an event to the state, and writes it.
-    fn record(&mut self, event: Event) -> Result<Position, Stop> {
+    fn record(&mut self, event: Event) -> Result<(), Stop> {
         lock(&self.state).apply(&event)?;
-        Ok(self.runner.log.append(self.saga, [event])?)
+        self.write(event)
+    }
+
+    fn write(&mut self, event: Event) -> Result<(), Stop> {
+        let milestone = event.milestone();
+        let position = self.runner.log.append(self.saga, [event])?;
+        if let Some(milestone) = milestone {
+            self.milestone = Some((milestone, position));
+        }
+        Ok(())
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use like_protocol::failpoint::{Failpoint, reach};
-use like_protocol::ids::{SagaId, StepId};
-use like_protocol::message::{Ending, ReplyBody, RequestBody, SETTLEMENTS_MAX, Settlement, Unsettleable};
+use like_protocol::ids::SagaId;
+use like_protocol::message::{ReplyBody, RequestBody, SETTLEMENTS_MAX, Settlement, Unsettleable};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -16,7 +16,8 @@ use super::context::Context;
 use super::pace::{Pace, SLOW};
 use super::run::lock;
 use crate::log::{LogEnded, Position, SagaLog};
-use crate::saga::{Definition, Event, Next, ParticipantAt, SagaState};
+use crate::saga::settlement::settlements;
+use crate::saga::{Definition, Event, ParticipantAt, SagaState};
 
 /// How long an end waits for others to be settled with. Settlements leave within 10 ms of the durable end; the rest of
 /// those is for the sync.
@@ -69,43 +70,6 @@ impl Settler {
     pub fn stop(&self) {
         lock(&self.tasks).abort_all();
     }
-}
-
-/// What each participant is told of a saga's end.
-fn settlements(
-    saga: SagaId,
-    state: &SagaState,
-    definition: Option<&dyn Definition>,
-    now: &like_protocol::time::Now,
-) -> Vec<(ParticipantAt, Settlement)> {
-    let steps = match state.next(now) {
-        Next::Settle(steps) => steps,
-        // A forced end that is told again.
-        _ => (0..state.steps.len()).collect(),
-    };
-    let completed = state.ended() == Some(crate::saga::End::Completed);
-    let replies = state.replies();
-    let part = |step: usize| {
-        let planned = state.begun.steps.get(step)?;
-        let mut participant = state.begun.participants.get(usize::from(planned.participant))?.clone();
-        if state.forced() {
-            // The operator ended it knowing what the stores are.
-            participant.store = None;
-        }
-        let note = match definition {
-            Some(definition) if completed => {
-                definition.note(&state.begun.params, step, &replies).unwrap_or_else(|e| {
-                    tracing::error!(saga_id = %saga, "settled without its note: {e}");
-                    None
-                })
-            }
-            _ => None,
-        };
-        let id = StepId { saga, step: planned.number };
-        let ending = if state.forced() { Ending::Forced } else { Ending::Natural };
-        Some((participant, Settlement { id, deadline: state.deadline, ending, note }))
-    };
-    steps.into_iter().filter_map(part).collect()
 }
 
 /// Collects ends for a moment, and settles each collection in a task of its own.

@@ -2,7 +2,7 @@
 
 use like_protocol::time::Now;
 
-use super::event::{End, TurnBack};
+use super::event::{End, Event, TurnBack};
 use super::state::{Action, Phase, SagaState, may_give_up};
 
 /// What is to be done next about a saga.
@@ -21,6 +21,42 @@ pub enum Next {
     Settle(Vec<usize>),
     /// Nothing: the saga is settled, or quarantined until an operator forces its end.
     Nothing,
+}
+
+/// What a saga's next deed rests on: until this event is durable, it is not done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Milestone {
+    /// Its `Begun`: otherwise a power loss could leave requests of a saga that nobody knows.
+    Begun,
+    /// Its `TurnedBack`: otherwise what was told to have failed, or was undone in part, could go forward again.
+    TurnedBack,
+    /// Its end: otherwise participants could forget what the log still means to ask.
+    Ended,
+}
+
+impl Next {
+    /// What must be durable before this is done. Whatever else was written before needs only to be written: every step
+    /// can be repeated.
+    pub fn rests_on(&self) -> Option<Milestone> {
+        match self {
+            Self::Act(_) => Some(Milestone::Begun),
+            Self::Compensate(_) | Self::End(End::Compensated) => Some(Milestone::TurnedBack),
+            Self::Settle(_) => Some(Milestone::Ended),
+            Self::TurnBack(_) | Self::End(End::Completed) | Self::Nothing => None,
+        }
+    }
+}
+
+impl Event {
+    /// The milestone that this event is, if it is one.
+    pub fn milestone(&self) -> Option<Milestone> {
+        match self {
+            Self::Begun(_) => Some(Milestone::Begun),
+            Self::TurnedBack(_) => Some(Milestone::TurnedBack),
+            Self::Ended(_) | Self::Forced { .. } => Some(Milestone::Ended),
+            _ => None,
+        }
+    }
 }
 
 impl SagaState {

@@ -63,7 +63,8 @@ pub struct Moment {
     pub storage_low: bool,
 }
 
-/// The participant of one store.
+/// The participant of one store. A clone goes on with a copy of that store.
+#[derive(Clone)]
 pub struct Participant<D: Domain> {
     domain: D,
     boots: Boots,

@@ -20,15 +20,17 @@ impl<D: Domain> Participant<D> {
             return Ok(invalid.into());
         }
         let record = self.read(&request.id, tx)?;
-        // A compensation is carried out from the record. One whose operation this version can't read, because a newer
-        // client sent it, must still be able to end a step that never ran here.
+        // A compensation is carried out from the record. One whose operation is not known any more, because a power loss
+        // took the reply that it follows from, or can't be read by this version must still be able to end its step.
         let operation = match (decode::<D::Operation>(&request.operation, "operation"), request.direction) {
+            (_, Direction::Compensation) if request.operation.0.is_empty() => None,
             (Ok(operation), _) => Some(operation),
             (Err(invalid), Direction::Action) => return Ok(invalid.into()),
             (Err(_), Direction::Compensation) => None,
         };
-        if let Some(known) = record.as_ref().and_then(OperationRecord::operation)
-            && Some(known) != operation.as_ref()
+        if let Some(operation) = &operation
+            && let Some(known) = record.as_ref().and_then(OperationRecord::operation)
+            && known != operation
         {
             return Ok(ReplyBody::Invalid("the step ran with another operation".to_owned()));
         }

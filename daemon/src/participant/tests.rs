@@ -208,6 +208,18 @@ fn an_operation_that_makes_no_sense_never_runs_but_can_be_ruled_out() {
 }
 
 #[test]
+fn a_compensation_that_does_not_know_what_ran_undoes_what_ran() {
+    let mut articles = articles();
+    articles.act(1, &ADD);
+    articles.act(2, &ADD);
+    assert_eq!(articles.undo(1, &()), UNDONE, "nothing is said of the operation");
+    assert_eq!(articles.undo(2, &99u64), UNDONE, "what is said of it can't be read");
+    assert_eq!(likes(&mut articles), 0);
+    assert_eq!(articles.undo(3, &()), UNDONE);
+    assert_eq!(articles.act(3, &ADD), COMPENSATED);
+}
+
+#[test]
 fn deadlines_more_than_an_hour_ahead_are_invalid_everywhere() {
     let mut articles = articles();
     let hour_ms = 3_600_000;

@@ -1,0 +1,147 @@
+//! An attempt at a step: what is asked of its participant, what is written before it leaves, and what its answer means.
+//! Pure.
+
+use like_protocol::ids::{SagaId, StepId};
+use like_protocol::message::{
+    self, Direction, PAYLOAD_BYTES_MAX, Payload, ReplyBody, RetryReason, StepReply, StepRequest,
+};
+
+use super::definition::{Definition, DefinitionError};
+use super::event::{Event, Failure, FailureKind};
+use super::state::SagaState;
+
+/// The longest text of a failure that is kept: texts come from other programs.
+const DETAIL_CHARS_MAX: usize = 300;
+
+/// Why a step can't be asked of its participant.
+#[derive(Debug, thiserror::Error)]
+pub enum Unaskable {
+    /// The saga's parameters or replies can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] DefinitionError),
+    /// A reply that the step needs is not on record, or there is no such step.
+    #[error("a reply that a step needs is missing")]
+    ReplyMissing,
+}
+
+/// What the answer to an attempt means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// It is certain what came of the step: this is to be recorded.
+    Decided(Event),
+    /// It came to nothing, or nothing is known.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// The saga that holds what the step needs, if that is why.
+        locked_by: Option<SagaId>,
+    },
+}
+
+impl SagaState {
+    /// The request of a step in one direction: the same in every attempt, but for a new deadline.
+    ///
+    /// # Errors
+    /// See [`Unaskable`].
+    pub fn request(
+        &self,
+        saga: SagaId,
+        definition: &dyn Definition,
+        step: usize,
+        direction: Direction,
+    ) -> Result<StepRequest, Unaskable> {
+        let planned = self.begun.steps.get(step).ok_or(Unaskable::ReplyMissing)?;
+        let id = StepId { saga, step: planned.number };
+        let operation = self.operation(definition, step)?;
+        Ok(StepRequest { id, direction, deadline: self.deadline, operation })
+    }
+
+    /// The step's operation: from the replies before it, which stand in the log before it was ever sent. A step that is
+    /// not known to have been sent, which only an operator has compensated, may lack them: a power loss may have taken
+    /// them. Its participant then goes by what ran there, if anything did.
+    fn operation(&self, definition: &dyn Definition, step: usize) -> Result<Payload, Unaskable> {
+        let never_sent = self.steps.get(step).is_some_and(|step| step.action_attempts == 0);
+        match self.replies_before(step) {
+            Some(replies) => Ok(definition.operation(&self.begun.params, step, &replies)?),
+            None if never_sent => Ok(Payload::default()),
+            None => Err(Unaskable::ReplyMissing),
+        }
+    }
+
+    /// What is written before the next attempt at a step leaves.
+    pub fn sent(&self, step: usize, direction: Direction) -> Event {
+        let attempts = |of: fn(&super::StepState) -> u32| self.steps.get(step).map_or(0, of) + 1;
+        let number = step as u8;
+        match direction {
+            Direction::Action => {
+                Event::ActionSent { step: number, attempt: attempts(|step| step.action_attempts) }
+            }
+            Direction::Compensation => {
+                Event::CompensationSent { step: number, attempt: attempts(|step| step.compensation_attempts) }
+            }
+        }
+    }
+}
+
+/// What a reply means for a step that was sent in this direction.
+pub fn meaning(step: u8, direction: Direction, reply: ReplyBody) -> Answer {
+    use Direction::{Action, Compensation};
+    let decided = match (direction, reply) {
+        (_, reply) if is_too_long(&reply) => {
+            return failed(FailureKind::Invalid, format!("an answer of more than {PAYLOAD_BYTES_MAX} bytes"));
+        }
+        (Action, ReplyBody::Step(StepReply::Done(reply))) => Event::ActionDone { step, reply },
+        (Action, ReplyBody::Step(StepReply::Rejected(rejection))) => {
+            Event::ActionRejected { step, rejection }
+        }
+        (Action, ReplyBody::Step(StepReply::Refused(refusal))) => {
+            Event::ActionRefused { step, refusal: refusal.into() }
+        }
+        (Compensation, ReplyBody::Step(StepReply::Undone)) => Event::CompensationDone { step },
+        (_, reply) => return not_decided(direction, reply),
+    };
+    Answer::Decided(decided)
+}
+
+fn not_decided(direction: Direction, reply: ReplyBody) -> Answer {
+    match reply {
+        ReplyBody::Step(StepReply::Refused(message::Refusal::Final))
+            if direction == Direction::Compensation =>
+        {
+            let detail = "the participant holds the step for final: its saga was ended before";
+            failed(FailureKind::Final, detail.into())
+        }
+        ReplyBody::Step(StepReply::Locked { by }) => Answer::Failed {
+            failure: Failure { kind: FailureKind::Locked, detail: format!("locked by saga {by}") },
+            locked_by: Some(by),
+        },
+        ReplyBody::Retry(RetryReason::Busy) => failed(FailureKind::Busy, "the daemon's queue is full".into()),
+        ReplyBody::Retry(RetryReason::Draining) => {
+            failed(FailureKind::Busy, "the daemon is shutting down".into())
+        }
+        ReplyBody::Retry(RetryReason::Storage) => {
+            failed(FailureKind::Storage, "the daemon is short of disk space".into())
+        }
+        ReplyBody::Damaged(row) => failed(FailureKind::Damaged, row.to_string()),
+        ReplyBody::Invalid(why) => failed(FailureKind::Invalid, why),
+        other => failed(FailureKind::Invalid, format!("an answer that makes no sense: {other:?}")),
+    }
+}
+
+/// A reply is kept in the log, where it must have room.
+fn is_too_long(reply: &ReplyBody) -> bool {
+    match reply {
+        ReplyBody::Step(StepReply::Done(payload) | StepReply::Rejected(payload)) => {
+            payload.0.len() > PAYLOAD_BYTES_MAX
+        }
+        _ => false,
+    }
+}
+
+/// An attempt that came to nothing, or of which nothing is known.
+pub fn failed(kind: FailureKind, mut detail: String) -> Answer {
+    if let Some((cut, _)) = detail.char_indices().nth(DETAIL_CHARS_MAX) {
+        detail.truncate(cut);
+    }
+    Answer::Failed { failure: Failure { kind, detail }, locked_by: None }
+}

@@ -1,0 +1,47 @@
+//! What participants are told of a saga's end. Pure.
+
+use like_protocol::ids::{SagaId, StepId};
+use like_protocol::message::{Ending, Settlement};
+use like_protocol::time::Now;
+
+use super::definition::Definition;
+use super::event::{End, ParticipantAt};
+use super::next::Next;
+use super::state::SagaState;
+
+/// What each participant is told of a saga's end. Without the definition of its kind it goes without notes.
+pub fn settlements(
+    saga: SagaId,
+    state: &SagaState,
+    definition: Option<&dyn Definition>,
+    now: &Now,
+) -> Vec<(ParticipantAt, Settlement)> {
+    let steps = match state.next(now) {
+        Next::Settle(steps) => steps,
+        // A forced end that is told again.
+        _ => (0..state.steps.len()).collect(),
+    };
+    let completed = state.ended() == Some(End::Completed);
+    let replies = state.replies();
+    let part = |step: usize| {
+        let planned = state.begun.steps.get(step)?;
+        let mut participant = state.begun.participants.get(usize::from(planned.participant))?.clone();
+        if state.forced() {
+            // The operator ended it knowing what the stores are.
+            participant.store = None;
+        }
+        let note = match definition {
+            Some(definition) if completed => {
+                definition.note(&state.begun.params, step, &replies).unwrap_or_else(|e| {
+                    tracing::error!(saga_id = %saga, "settled without its note: {e}");
+                    None
+                })
+            }
+            _ => None,
+        };
+        let id = StepId { saga, step: planned.number };
+        let ending = if state.forced() { Ending::Forced } else { Ending::Natural };
+        Some((participant, Settlement { id, deadline: state.deadline, ending, note }))
+    };
+    steps.into_iter().filter_map(part).collect()
+}
