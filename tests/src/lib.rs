@@ -4,6 +4,7 @@
 //! * [`gateway`]: the HTTP front as a process. [`http`]: an HTTP client that does what it is told.
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
 //! * [`matrix`]: processes that are killed or stopped wherever they stand, in every scenario.
+//! * [`model`]: every state of small worlds, reached by the shipped rules.
 //! * [`peer`]: a peer that speaks the protocol as badly as it is told to.
 //! * [`power`]: power loss on real bytes, and faults of the disk in real processes.
 //! * [`promises`]: what must hold after any crash, checked from outside by `likectl` alone.
@@ -20,6 +21,7 @@ pub mod gateway;
 pub mod house;
 pub mod http;
 pub mod matrix;
+pub mod model;
 pub mod peer;
 pub mod power;
 pub mod process;

@@ -1,0 +1,307 @@
+//! Services with one rule off: wrappers around the shipped domain, the shipped participant and what it has stored. With no
+//! rule off, what runs is the shipped code and nothing else.
+
+use like_daemon::likes::article::Articles;
+use like_daemon::likes::user::Users;
+use like_daemon::participant::barrier::State;
+use like_daemon::participant::boots::Boots;
+use like_daemon::participant::domain::{Context, Domain, Stop};
+use like_daemon::participant::holds::{Hold, Mode};
+use like_daemon::participant::record::{self, History, OperationRecord};
+use like_daemon::participant::{Moment, Participant};
+use like_daemon::store::{MemoryStore, Store, StoreError, Tx};
+use like_protocol::ids::{SagaId, StepId};
+use like_protocol::likes::article::{ArticleAnswer, ArticleOperation, ArticleQuery, ArticleReply};
+use like_protocol::message::{Direction, ReplyBody, RequestBody};
+use like_protocol::time::Now;
+
+use super::daemon::{Open, Participate, evaluate};
+use super::mutation::Mutation;
+use super::universe::clock;
+
+/// The article and the user service, with a rule off or none.
+pub fn services(mutation: Option<Mutation>) -> [Open; 2] {
+    match mutation {
+        None => [shipped(Articles), shipped(Users)],
+        Some(Mutation::OldCountBack) => [shipped(OldCountBack(Articles)), shipped(Users)],
+        Some(rule @ (Mutation::NoLock | Mutation::KeyNotHeld | Mutation::KeyWithoutAnswer)) => {
+            [shipped(Altered { domain: Articles, rule }), shipped(Altered { domain: Users, rule })]
+        }
+        Some(rule) => [altered(Articles, rule), altered(Users, rule)],
+    }
+}
+
+/// The shipped participant of a domain.
+fn shipped<D: Domain + Copy>(domain: D) -> Open {
+    Box::new(move |store, now| Box::new(opened(domain, store, now)))
+}
+
+fn altered<D: Domain + Copy>(domain: D, rule: Mutation) -> Open {
+    Box::new(move |store, now| {
+        let participant = opened(domain, store, now);
+        Box::new(AlteredParticipant { domain, rule, participant })
+    })
+}
+
+fn opened<D: Domain>(domain: D, store: &mut MemoryStore, now: &Now) -> Participant<D> {
+    Participant::open(domain, store, now).expect("rows in memory can be read")
+}
+
+/// A participant whose clock, request or rows are tampered with.
+struct AlteredParticipant<D: Domain> {
+    domain: D,
+    rule: Mutation,
+    participant: Participant<D>,
+}
+
+impl<D: Domain + Copy> Participate for AlteredParticipant<D> {
+    fn group(&mut self, store: &mut MemoryStore, now: &Now, body: Option<RequestBody>) -> Option<ReplyBody> {
+        let at = |now| Moment { now, storage_low: false };
+        let (mut evaluated_at, mut collected_at) = (at(*now), at(*now));
+        let mut body = body;
+        match (self.rule, &mut body) {
+            (Mutation::NoRefusalPastDeadline, Some(RequestBody::Step(step)))
+                if step.direction == Direction::Action =>
+            {
+                // Before any deadline of this boot.
+                evaluated_at.now.at_ms = clock(u8::from(now.at_ms < 1_000_000), 0).at_ms;
+            }
+            (Mutation::OtherBootAhead, Some(RequestBody::Step(step))) => step.deadline.boot = now.boot,
+            (Mutation::CollectBeforeDeadline, _) => collected_at.now.at_ms += 1_000_000,
+            _ => {}
+        }
+        let changes = !matches!(body, Some(RequestBody::Query(_) | RequestBody::Unsettled { .. }));
+        let reply = evaluate(&mut self.participant, store, &evaluated_at, &collected_at, body);
+        if self.rule == Mutation::AnswerUnsynced {
+            return reply;
+        }
+        store.sync().expect("memory can be synced");
+        if changes {
+            self.tamper(store, now);
+        }
+        reply
+    }
+
+    fn next_due_ms(&self) -> Option<u64> {
+        self.participant.next_due_ms()
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (self.participant.unsettled(), self.participant.collectable())
+    }
+
+    fn another(&self) -> Box<dyn Participate> {
+        let Self { domain, rule, participant } = self;
+        Box::new(Self { domain: *domain, rule: *rule, participant: participant.clone() })
+    }
+}
+
+/// What a rule makes of a record.
+enum Fate {
+    Stays,
+    Goes,
+    LosesItsOperation,
+}
+
+impl<D: Domain + Copy> AlteredParticipant<D> {
+    /// Changes records that are stored, and has the participant read them anew.
+    fn tamper(&mut self, store: &mut MemoryStore, now: &Now) {
+        let mut tx = Tx::new(store);
+        let (boots, _) = Boots::load(&tx).expect("rows in memory can be read");
+        let rows = tx.scan(&record::all(), 1000).expect("rows in memory can be read");
+        let ids: Vec<StepId> =
+            rows.iter().map(|row| record::id_of(&row.key).expect("a record's key")).collect();
+        for id in ids {
+            let found =
+                OperationRecord::<D::Operation, D::Reply>::read(&id, &tx, &boots).expect("a sound record");
+            let Some(mut found) = found else { continue };
+            match self.fate(&found, now) {
+                Fate::Stays => {}
+                Fate::Goes => tx.delete(record::key_of(&id)),
+                Fate::LosesItsOperation => {
+                    found.history = History::Cancelled;
+                    found.write(&id, &mut tx, &boots).expect("a record can be written");
+                }
+            }
+        }
+        tx.keep();
+        let batches = tx.into_batches();
+        if batches.is_empty() {
+            return;
+        }
+        for batch in batches {
+            store.apply(batch).expect("memory can be written");
+        }
+        self.participant = opened(self.domain, store, now);
+    }
+
+    fn fate(&self, record: &OperationRecord<D::Operation, D::Reply>, now: &Now) -> Fate {
+        match (self.rule, record.standing().state) {
+            (Mutation::NoTombstone, State::Cancelled) if !record.settled => Fate::Goes,
+            (Mutation::UndoingUnlocks, State::Undone) => Fate::LosesItsOperation,
+            (Mutation::CollectUnsettled, _) if record.deadline.passed(now) => Fate::Goes,
+            _ => Fate::Stays,
+        }
+    }
+}
+
+/// A domain that holds less than it should, or keeps no answers.
+#[derive(Clone, Copy)]
+struct Altered<D> {
+    domain: D,
+    rule: Mutation,
+}
+
+impl<D: Domain + Copy> Domain for Altered<D> {
+    const ROLE: &'static str = D::ROLE;
+
+    type Operation = D::Operation;
+    type Reply = D::Reply;
+    type Rejection = D::Rejection;
+    type Note = D::Note;
+    type Query = D::Query;
+    type Command = D::Command;
+    type Answer = D::Answer;
+
+    fn name_of(&self, key: &[u8]) -> Option<String> {
+        self.domain.name_of(key)
+    }
+
+    fn holds(&self, operation: &D::Operation) -> Vec<Hold> {
+        let mut holds = self.domain.holds(operation);
+        match self.rule {
+            Mutation::NoLock => holds.retain(|hold| hold.mode == Mode::Shared),
+            // The like record comes first, the caller's key second.
+            Mutation::KeyNotHeld if holds.len() == 3 => drop(holds.remove(1)),
+            _ => {}
+        }
+        holds
+    }
+
+    fn act(
+        &self,
+        context: &mut Context<'_, '_>,
+        saga: SagaId,
+        operation: &D::Operation,
+    ) -> Result<D::Reply, Stop<D::Rejection>> {
+        self.domain.act(context, saga, operation)
+    }
+
+    fn undo(
+        &self,
+        context: &mut Context<'_, '_>,
+        saga: SagaId,
+        operation: &D::Operation,
+        reply: &D::Reply,
+    ) -> Result<(), StoreError> {
+        self.domain.undo(context, saga, operation, reply)
+    }
+
+    fn settle(
+        &self,
+        context: &mut Context<'_, '_>,
+        saga: SagaId,
+        operation: &D::Operation,
+        note: Option<D::Note>,
+    ) -> Result<(), StoreError> {
+        let note = note.filter(|_| self.rule != Mutation::KeyWithoutAnswer);
+        self.domain.settle(context, saga, operation, note)
+    }
+
+    fn query(&self, context: &Context<'_, '_>, query: D::Query) -> Result<D::Answer, Stop<D::Rejection>> {
+        self.domain.query(context, query)
+    }
+
+    fn command(
+        &self,
+        context: &mut Context<'_, '_>,
+        command: D::Command,
+    ) -> Result<D::Answer, Stop<D::Rejection>> {
+        self.domain.command(context, command)
+    }
+}
+
+/// Articles whose compensation writes the count back that stood before the action.
+#[derive(Clone, Copy)]
+struct OldCountBack(Articles);
+
+impl Domain for OldCountBack {
+    const ROLE: &'static str = Articles::ROLE;
+
+    type Operation = <Articles as Domain>::Operation;
+    type Reply = ArticleReply;
+    type Rejection = <Articles as Domain>::Rejection;
+    type Note = <Articles as Domain>::Note;
+    type Query = ArticleQuery;
+    type Command = <Articles as Domain>::Command;
+    type Answer = ArticleAnswer;
+
+    fn name_of(&self, key: &[u8]) -> Option<String> {
+        self.0.name_of(key)
+    }
+
+    fn holds(&self, operation: &ArticleOperation) -> Vec<Hold> {
+        self.0.holds(operation)
+    }
+
+    fn act(
+        &self,
+        context: &mut Context<'_, '_>,
+        saga: SagaId,
+        operation: &ArticleOperation,
+    ) -> Result<ArticleReply, Stop<Self::Rejection>> {
+        self.0.act(context, saga, operation)
+    }
+
+    fn undo(
+        &self,
+        context: &mut Context<'_, '_>,
+        saga: SagaId,
+        operation: &ArticleOperation,
+        reply: &ArticleReply,
+    ) -> Result<(), StoreError> {
+        let (article, old) = match operation {
+            ArticleOperation::AddLike(article) => (*article, reply.likes - 1),
+            ArticleOperation::RemoveLike(article) => (*article, reply.likes + 1),
+        };
+        loop {
+            let Ok(ArticleAnswer::Article(shown)) = self.0.query(context, ArticleQuery::Show(article)) else {
+                return Ok(());
+            };
+            let step = match shown.likes.cmp(&old) {
+                std::cmp::Ordering::Equal => return Ok(()),
+                std::cmp::Ordering::Less => ArticleOperation::AddLike(article),
+                std::cmp::Ordering::Greater => ArticleOperation::RemoveLike(article),
+            };
+            if let Err(Stop::Failed(failed)) = self.0.act(context, saga, &step) {
+                return Err(failed);
+            }
+        }
+    }
+
+    fn settle(
+        &self,
+        context: &mut Context<'_, '_>,
+        saga: SagaId,
+        operation: &ArticleOperation,
+        note: Option<()>,
+    ) -> Result<(), StoreError> {
+        self.0.settle(context, saga, operation, note)
+    }
+
+    fn query(
+        &self,
+        context: &Context<'_, '_>,
+        query: ArticleQuery,
+    ) -> Result<ArticleAnswer, Stop<Self::Rejection>> {
+        self.0.query(context, query)
+    }
+
+    fn command(
+        &self,
+        context: &mut Context<'_, '_>,
+        command: Self::Command,
+    ) -> Result<ArticleAnswer, Stop<Self::Rejection>> {
+        self.0.command(context, command)
+    }
+}
