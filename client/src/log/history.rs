@@ -8,6 +8,7 @@ use super::segment;
 use super::slot::{Journal, JournalError, Slot};
 use super::story::{Stories, Story};
 use super::takeover::stories_of;
+use crate::saga::Event;
 
 /// How often a slot is read again because its owner replaced a segment just then.
 const READ_AGAIN_MAX: u32 = 20;
@@ -72,14 +73,24 @@ fn read_slot_once(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
         // It was the head once, so its carry-over was synced.
         let older = segment::read(slot, number, true)?;
         let (told, damaged) = stories_of(&older);
-        // Whatever was open there stands in the head too: what is open only there has lost some of its last words.
-        stories.extend(told.into_iter().filter(|(_, story)| !story.is_open()));
+        stories.extend(told.into_iter().filter_map(|(saga, story)| Some((saga, closed(story)?))));
         damage.extend(damaged);
     }
     let (told, damaged) = stories_of(&head);
     stories.extend(told);
     damage.extend(damaged);
     Ok((stories, damage))
+}
+
+/// A story of an older segment as it stands unless a later one tells it too. What was open there is told again in the
+/// next one; so an ended saga that isn't had been settled, and only the word that it was, for whose sync nobody waits,
+/// was lost with the power. `None` if even its end is lost.
+fn closed(mut story: Story) -> Option<Story> {
+    let ended = story.state.as_ref().is_some_and(|state| state.ended().is_some());
+    if story.is_open() && ended {
+        story.add(story.last_at_ms(), Event::Settled);
+    }
+    (!story.is_open()).then_some(story)
 }
 
 /// What is open in one slot: unfinished, quarantined, or ended and not known to be settled. Only the head is read.

@@ -158,3 +158,23 @@ fn readers_see_every_saga_while_runners_come_and_go() {
         }
     });
 }
+
+#[test]
+fn a_saga_of_which_a_power_loss_took_only_the_word_that_it_was_settled_is_still_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let log = take(path).log;
+    let mut events = settled_events();
+    let settled = events.pop().unwrap();
+    wait_for(log.durable(tell(&log, saga(1), events))).unwrap();
+    let older = segment::path(&path.join("0"), 1);
+    let synced = fs::metadata(&older).unwrap().len();
+    tell(&log, saga(1), [settled]);
+    log.let_go();
+    let lock = Journal::open(path).unwrap().claim_free().unwrap();
+    // The next owner leaves the segment to history, since it is large or damaged: the saga is not told again.
+    let history_stays = Keeping { merge_bytes_max: 0, ..Keeping::default() };
+    assert!(take_over(lock, history_stays).unwrap().open.is_empty());
+    fs::OpenOptions::new().write(true).open(&older).unwrap().set_len(synced).unwrap();
+    assert_eq!(open_by_saga(&read(path)), [(saga(1), false)]);
+}
