@@ -9,6 +9,7 @@
 //! * [`power`]: power loss on real bytes, and faults of the disk in real processes.
 //! * [`promises`]: what must hold after any crash, checked from outside by `likectl` alone.
 //! * [`random`]: random numbers that a seed repeats.
+//! * [`sim`]: the whole system on one thread, from one seed.
 //! * [`soak`]: random load, random kills, for as long as wanted.
 //! * [`source`]: the source as architecture rules look at it.
 //! * [`wallet`]: a third domain on the same engine, which knows nothing about likes.
@@ -27,6 +28,7 @@ pub mod power;
 pub mod process;
 pub mod promises;
 pub mod random;
+pub mod sim;
 pub mod soak;
 pub mod source;
 pub mod wallet;

@@ -1,0 +1,100 @@
+//! What can go wrong, and how often it did.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Fault {
+    /// A client process is killed between two of its steps.
+    ClientKilled,
+    /// A daemon is.
+    DaemonKilled,
+    /// A process dies at one of its operations on disk, store or network, before or after that took effect.
+    KilledAtOperation,
+    /// Recovery, or an operator's command, is killed.
+    RecoveryKilled,
+    /// The host loses power.
+    PowerLost,
+    /// A process is stopped for a while.
+    Stopped,
+    /// A connection breaks, with bytes on their way that never arrive: mostly in the middle of a frame.
+    ConnectionCut,
+    /// Bytes take far longer than usual.
+    BytesLate,
+    /// Requests that were sent once arrive again on another connection, some left out, in any order.
+    RequestsReplayed,
+    /// An append to the saga log is refused: the disk is full.
+    DiskFull,
+    /// An append is cut short.
+    WriteShort,
+    /// A sync of the saga log fails.
+    SyncFailed,
+    /// A file of the saga log can't be read for once.
+    ReadFailed,
+    /// A daemon's store fails to write.
+    StoreWriteFailed,
+    /// A daemon's store fails to sync.
+    StoreSyncFailed,
+    /// A daemon is short of disk space.
+    StorageLow,
+    /// A crash takes writes of a store that were not synced.
+    BatchesLost,
+    /// A power loss takes or tears bytes of the saga log that were not synced.
+    LogTorn,
+    /// A power loss takes the name of a file or directory that was not synced.
+    NameLost,
+    /// A power loss brings back the name of a file whose removal was not synced.
+    NameBack,
+    /// A caller stops waiting for its answer.
+    CallerGone,
+}
+
+impl Fault {
+    /// All kinds.
+    pub const ALL: [Self; 21] = [
+        Self::ClientKilled,
+        Self::DaemonKilled,
+        Self::KilledAtOperation,
+        Self::RecoveryKilled,
+        Self::PowerLost,
+        Self::Stopped,
+        Self::ConnectionCut,
+        Self::BytesLate,
+        Self::RequestsReplayed,
+        Self::DiskFull,
+        Self::WriteShort,
+        Self::SyncFailed,
+        Self::ReadFailed,
+        Self::StoreWriteFailed,
+        Self::StoreSyncFailed,
+        Self::StorageLow,
+        Self::BatchesLost,
+        Self::LogTorn,
+        Self::NameLost,
+        Self::NameBack,
+        Self::CallerGone,
+    ];
+}
+
+/// How often each kind of fault had an effect.
+#[derive(Default, Debug)]
+pub struct Fired([AtomicU64; Fault::ALL.len()]);
+
+impl Fired {
+    /// One more.
+    pub fn count(&self, fault: Fault) {
+        self.0[fault as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often one had an effect.
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.0[fault as usize].load(Ordering::Relaxed)
+    }
+
+    /// Adds what another simulation counted.
+    pub fn add(&self, other: &Self) {
+        for fault in Fault::ALL {
+            self.0[fault as usize].fetch_add(other.of(fault), Ordering::Relaxed);
+        }
+    }
+}

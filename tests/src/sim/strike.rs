@@ -1,0 +1,134 @@
+//! When faults strike, and what they do.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use like_client::runner::Order;
+
+use super::disk::Failing;
+use super::faults::Fault;
+use super::process::Kind;
+use super::simulation::Simulation;
+use super::store::StoreFailing;
+use super::workload;
+use super::world::{Host, Role, lock};
+
+/// How many operations a process that is to die at one has left at most.
+const FUSE_MAX: u64 = 80;
+
+impl Simulation {
+    /// What goes wrong in this millisecond.
+    pub(super) fn strike(&mut self) {
+        let world = Arc::clone(&self.world);
+        let every = world.plan.every_ms;
+        if world.happens(every.power_lost) {
+            return self.lose_power();
+        }
+        if world.happens(every.client_killed) {
+            self.kill_one(|kind| !matches!(kind, Kind::Daemon(_)));
+        }
+        if world.happens(every.daemon_killed) {
+            self.kill_one(|kind| matches!(kind, Kind::Daemon(_)));
+        }
+        if world.happens(every.fuse)
+            && let Some(at) = self.any_process(|_| true)
+        {
+            self.processes[at].host.life.light_fuse(1 + world.below(FUSE_MAX));
+        }
+        if world.happens(every.stopped)
+            && let Some(at) = self.any_process(|_| true)
+        {
+            let life = &self.processes[at].host.life;
+            let for_ms = [50, 500, 6000][world.below(3) as usize];
+            life.stopped_until_ms.store(world.now_ms() + 1 + world.below(for_ms), Ordering::Relaxed);
+            world.fault(Fault::Stopped, life.pid);
+        }
+        if world.happens(every.cut) {
+            world.network.cut(&world);
+        }
+        if world.happens(every.replayed) {
+            let life = world.life(0).unwrap_or_else(|| Arc::clone(&self.ghost));
+            world.network.replay(&world, &Host { world: Arc::clone(&world), life });
+        }
+        self.strike_disks();
+        self.send_others();
+    }
+
+    fn strike_disks(&mut self) {
+        let world = &self.world;
+        let every = world.plan.every_ms;
+        if world.happens(every.disk_full) {
+            lock(&world.disk).full_until_ms = world.now_ms() + 1 + world.below(400);
+        }
+        if world.happens(every.disk_fails) {
+            let how = [Failing::Sync, Failing::Read, Failing::Short][world.below(3) as usize];
+            lock(&world.disk).fails_next = Some(how);
+        }
+        if world.happens(every.store_fails) {
+            let how = if world.percent(50) { StoreFailing::Write } else { StoreFailing::Sync };
+            lock(&world.stores[world.below(2) as usize]).fails_next = Some(how);
+        }
+        if world.happens(every.storage_low) {
+            let until_ms = world.now_ms() + 1 + world.below(500);
+            lock(&world.stores[world.below(2) as usize]).low_until_ms = until_ms;
+        }
+    }
+
+    /// Recovery, operators and readers come along.
+    fn send_others(&mut self) {
+        let world = Arc::clone(&self.world);
+        let every = world.plan.every_ms;
+        if world.happens(every.recovery) && self.count(|kind| kind == Kind::Recovery) < 2 {
+            let wait_ms = world.below(3000);
+            let order = match world.below(if world.plan.operators { 8 } else { 1 }) {
+                6 => Order::Resume { timeout: std::time::Duration::from_millis(1 + world.below(3000)) },
+                7 => Order::Compensate,
+                _ => Order::GoOn,
+            };
+            self.start(Kind::Recovery, |host| workload::recover_once(host, order, wait_ms));
+        }
+        if world.plan.operators && world.happens(every.operator) {
+            self.start(Kind::Operator, workload::administrate);
+        }
+        if world.happens(every.reader) {
+            self.start(Kind::Reader, workload::read);
+        }
+    }
+
+    fn kill_one(&mut self, which: impl Fn(Kind) -> bool) {
+        let Some(at) = self.any_process(which) else { return };
+        let process = &self.processes[at];
+        let fault = match process.kind {
+            Kind::Daemon(_) => Fault::DaemonKilled,
+            Kind::Recovery | Kind::Operator => Fault::RecoveryKilled,
+            _ => Fault::ClientKilled,
+        };
+        self.world.fault(fault, process.host.life.pid);
+        self.world.kill(&process.host.life);
+    }
+
+    fn any_process(&self, which: impl Fn(Kind) -> bool) -> Option<usize> {
+        let candidates = self.processes.iter().enumerate().filter(|(_, process)| which(process.kind));
+        let candidates: Vec<_> = candidates.map(|(at, _)| at).collect();
+        let drawn = self.world.below(candidates.len() as u64) as usize;
+        candidates.get(drawn).copied()
+    }
+
+    fn lose_power(&mut self) {
+        let world = Arc::clone(&self.world);
+        world.fault(Fault::PowerLost, 0);
+        for process in &self.processes {
+            world.kill(&process.host.life);
+        }
+        self.processes.clear();
+        world.network.lose_power();
+        for role in Role::BOTH {
+            lock(&world.stores[role as usize]).lose(&world, role);
+        }
+        lock(&world.disk).lose_power(&world);
+        world.advance(1 + world.below(1000));
+        world.boot_anew();
+        self.daemons_due_ms = [(); 2].map(|()| world.now_ms() + world.below(60));
+        world.note(0, "boots", world.now().at_ms, 0);
+    }
+}
