@@ -22,6 +22,9 @@ const RECOVERIES: usize = 3;
 /// How much of a workload's states are found in those, in percent.
 const RECOVERIES_PERCENT: usize = 30;
 
+/// How often something is played because its record was not complete: a process died between a change and its entry.
+const RECORDINGS_MAX: usize = 5;
+
 /// A search.
 pub struct Search {
     program: PathBuf,
@@ -75,20 +78,13 @@ impl Search {
         let began = Instant::now();
         (self.progress)(&format!("{}: playing", workload.name));
         let mut report = WorkloadReport::of(workload.name);
-        let mut stage = Stage::empty(&self.program, &mut self.random);
-        if let Some(before) = workload.before {
-            before(&mut stage);
-            let (tree, ledger) = stage.finish().in_the_end();
-            stage = Stage::with(&self.program, &mut self.random, &tree, ledger);
-        }
-        (workload.play)(&mut stage);
-        let recorded = stage.finish();
+        let recorded = self.recorded(workload);
         let in_recoveries = states * RECOVERIES_PERCENT / 100;
         let samples = self.cut(recorded, states - in_recoveries, &mut report);
         let each = in_recoveries.div_ceil(RECOVERIES);
         for (tree, ledger) in samples.into_iter().take(RECOVERIES) {
             (self.progress)(&format!("{}: recovering, to be cut as well", workload.name));
-            match self.recovery(&tree, ledger) {
+            match self.recovery(&tree, &ledger) {
                 Some(recorded) => drop(self.cut(recorded, each, &mut report)),
                 None => report.findings.push(self.unrecovered(workload.name, &tree)),
             }
@@ -98,16 +94,36 @@ impl Search {
         report
     }
 
-    /// Lets real daemons and `likectl` recover what a power loss left; nothing if they can't.
-    fn recovery(&mut self, tree: &Tree, ledger: Ledger) -> Option<Recorded> {
-        let mut stage = Stage::with(&self.program, &mut self.random, tree, ledger);
-        let recovered = AssertUnwindSafe(|| {
-            stage.start_both();
-            stage.run(&["recover"]);
-            stage.run(&["audit"]);
+    /// Plays a workload.
+    ///
+    /// # Panics
+    /// Its record is incomplete again and again: something escapes the recorder.
+    fn recorded(&mut self, workload: &Workload) -> Recorded {
+        let tried = (0..RECORDINGS_MAX).find_map(|_| {
+            let mut stage = Stage::empty(&self.program, &mut self.random);
+            if let Some(before) = workload.before {
+                before(&mut stage);
+                let (tree, ledger) = stage.finish()?.in_the_end();
+                stage = Stage::with(&self.program, &mut self.random, &tree, ledger);
+            }
+            (workload.play)(&mut stage);
+            stage.finish()
         });
-        std::panic::catch_unwind(recovered).ok()?;
-        Some(stage.finish())
+        tried.unwrap_or_else(|| panic!("{}: the record does not lead to what is on disk", workload.name))
+    }
+
+    /// Lets real daemons and `likectl` recover what a power loss left; nothing if they can't.
+    fn recovery(&mut self, tree: &Tree, ledger: &Ledger) -> Option<Recorded> {
+        (0..RECORDINGS_MAX).find_map(|_| {
+            let mut stage = Stage::with(&self.program, &mut self.random, tree, ledger.clone());
+            let recovered = AssertUnwindSafe(|| {
+                stage.start_both();
+                stage.run(&["recover"]);
+                stage.run(&["audit"]);
+            });
+            std::panic::catch_unwind(recovered).ok()?;
+            stage.finish()
+        })
     }
 
     fn unrecovered(&self, workload: &'static str, tree: &Tree) -> Finding {
