@@ -2,6 +2,7 @@
 //!
 //! * [`browser`]: a real one, without a screen.
 //! * [`gateway`]: the HTTP front as a process. [`http`]: an HTTP client that does what it is told.
+//! * [`hostile`]: hostile and damaged input, for fuzzing and for the default tests.
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
 //! * [`matrix`]: processes that are killed or stopped wherever they stand, in every scenario.
 //! * [`model`]: every state of small worlds, reached by the shipped rules.
@@ -19,6 +20,7 @@
 
 pub mod browser;
 pub mod gateway;
+pub mod hostile;
 pub mod house;
 pub mod http;
 pub mod matrix;

@@ -8,11 +8,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use like_protocol::ids::BootId;
+use like_protocol::time::{BootClock, Clock};
 use rustix::fs::Access;
 
 use super::owner::{self, Owner};
@@ -80,6 +82,11 @@ pub trait Disk: Debug + Send + Sync {
 
     /// Wall time in milliseconds since the Unix epoch: what records carry for people, and retention goes by.
     fn wall_ms(&self) -> u64;
+
+    /// The boot that the host is in, if it has one: what was written in it, no power cut has touched.
+    fn boot(&self) -> Option<BootId> {
+        None
+    }
 
     /// This process, as [`Disk::owner`] names it to others.
     fn pid(&self) -> u32;
@@ -223,6 +230,11 @@ impl Disk for RealDisk {
 
     fn wall_ms(&self) -> u64 {
         wall_ms()
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        static BOOT: OnceLock<Option<BootId>> = OnceLock::new();
+        *BOOT.get_or_init(|| BootClock::open().ok().map(|clock| clock.now().boot))
     }
 
     fn pid(&self) -> u32 {

@@ -3,7 +3,11 @@
 //! Owners go on writing meanwhile. A record that is being written looks like a torn tail, and is simply not seen yet; a
 //! segment that vanishes was replaced by a newer one, and the slot is read again.
 
-use super::scan::Damage;
+use std::collections::BTreeSet;
+use std::io;
+
+use super::record::Place;
+use super::scan::{Certain, Damage};
 use super::segment;
 use super::slot::{Journal, JournalError, Slot};
 use super::story::{Stories, Story};
@@ -48,30 +52,45 @@ pub fn read(journal: &Journal) -> Result<History, JournalError> {
 /// # Errors
 /// A segment can't be read, or was written by a newer program.
 pub fn read_slot(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
-    read_again(|| read_slot_once(slot))
+    read_again(|last_try| read_slot_once(slot, last_try))
 }
 
-fn read_again<T>(read: impl Fn() -> Result<T, JournalError>) -> Result<T, JournalError> {
+fn read_again<T>(read: impl Fn(bool) -> Result<T, JournalError>) -> Result<T, JournalError> {
     let mut tries = 0;
     loop {
-        match read() {
+        match read(tries == READ_AGAIN_MAX) {
             Err(e) if e.is_vanished() && tries < READ_AGAIN_MAX => tries += 1,
             other => return other,
         }
     }
 }
 
-fn read_slot_once(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
+/// What is missing was replaced by something newer just then; on the last try it is damage.
+fn read_slot_once(slot: &Slot, last_try: bool) -> Result<(Stories, Vec<Damage>), JournalError> {
     let numbers = segment::numbers(slot)?;
-    let Some(head) = segment::head(slot, &numbers)? else {
+    let (Some(head), _) = segment::head(slot, &numbers)? else {
         return Ok(Default::default());
     };
     let lowest = head.header.map_or(0, |header| header.lowest_live);
     let mut stories = Stories::new();
     let mut damage = Vec::new();
-    for number in numbers.into_iter().filter(|number| (lowest..head.place.segment).contains(number)) {
+    let kept = |number: u64| head.scan.kept.iter().find(|kept| kept.segment == number).copied();
+    let older = numbers.into_iter().chain(head.scan.kept.iter().map(|kept| kept.segment));
+    for number in
+        older.filter(|number| (lowest..head.place.segment).contains(number)).collect::<BTreeSet<_>>()
+    {
         // It was the head once, so its carry-over was synced.
-        let older = segment::read(slot, number, true)?;
+        let certain = kept(number).map_or(Certain::CarryOver, Certain::End);
+        let older = match segment::read(slot, number, certain) {
+            Err(JournalError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound || last_try => {
+                let (place, to) =
+                    (Place { segment: number, ..head.place }, kept(number).map_or(0, |kept| kept.end));
+                let what = format!("can't be read: {source}").into();
+                damage.push(Damage { place, from: 0, to, sagas: Vec::new(), what });
+                continue;
+            }
+            read => read?,
+        };
         let (told, damaged) = stories_of(&older);
         stories.extend(told.into_iter().filter_map(|(saga, story)| Some((saga, closed(story)?))));
         damage.extend(damaged);
@@ -107,7 +126,7 @@ pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
 /// # Errors
 /// As for [`read_slot`].
 pub fn recent_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
-    let head = read_again(|| segment::head(slot, &segment::numbers(slot)?))?;
+    let (head, _) = read_again(|_| segment::head(slot, &segment::numbers(slot)?))?;
     let Some(head) = head else { return Ok(Vec::new()) };
     Ok(stories_of(&head).0.into_values().collect())
 }

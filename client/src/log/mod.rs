@@ -21,7 +21,7 @@
 //! A record is safe from `kill -9` of its writer once [`SagaLog::append`] has returned, and from power loss once
 //! [`SagaLog::durable`] has. Of what was not yet durable a power loss keeps a prefix: a bad record above the highest
 //! offset that the segment itself calls durable is a torn tail and is cut; below it, it is damage, which is reported
-//! and costs at most the saga it hits ([`scan`]).
+//! and costs at most the saga it hits ([`scan`]). Whatever a takeover cuts it names ([`Cut`]).
 
 pub mod disk;
 pub mod history;
@@ -43,5 +43,5 @@ pub use record::SagaRecord;
 pub use scan::Damage;
 pub use slot::{Journal, JournalError, Slot, SlotLock};
 pub use story::Story;
-pub use takeover::{Keeping, TakenOver, take_over};
+pub use takeover::{Cut, Keeping, TakenOver, take_over};
 pub use writer::{LogEnded, Position, SagaLog};

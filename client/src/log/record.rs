@@ -1,8 +1,8 @@
 //! The format of a segment: its header and its records. Pure: bytes in, bytes out.
 //!
 //! ```text
-//! header   magic 8 | format u16 | zero u16 | slot u32 | segment u64 | lowest live segment u64 | crc u32      (36 bytes)
-//! record   body length u32 | crc u32 | tag of the record before u32 | body                                   (12 + n)
+//! header   magic 8 | format u16 | zero u16 | slot u32 | segment u64 | lowest live segment u64 | boot 16 | crc u32
+//! record   body length u32 | crc u32 | tag of the record before u32 | body
 //! ```
 //!
 //! All integers are little-endian; a body is one encoded [`Entry`]. A record's CRC32C covers its segment, slot, offset
@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use like_protocol::codec;
-use like_protocol::ids::SagaId;
+use like_protocol::ids::{BootId, SagaId};
 
 use crate::saga::Event;
 
@@ -24,7 +24,7 @@ pub const FORMAT_VERSION: u16 = 1;
 const MAGIC: [u8; 8] = *b"sagalog\n";
 
 /// How many bytes a header takes.
-pub const HEADER_BYTES: usize = 36;
+pub const HEADER_BYTES: usize = 52;
 
 /// How many bytes stand before a record's body.
 pub const RECORD_HEAD_BYTES: usize = 12;
@@ -32,6 +32,9 @@ pub const RECORD_HEAD_BYTES: usize = 12;
 /// The largest body. Parameters and replies are bounded by the wire's `PAYLOAD_BYTES_MAX`, texts are cut by the runner;
 /// a longer claim in a record's head is not believed.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Stands in the header of a segment whose boot is not known.
+const NO_BOOT: BootId = BootId::from_bytes([0; 16]);
 
 /// The tag that stands in a segment's first record, which has none before it.
 pub const FIRST_TAG: u32 = 0;
@@ -54,6 +57,28 @@ pub enum Entry {
     DurableTo(u64),
     /// The carry-over ends here: the segment stands for all older ones.
     CarriedOver,
+    /// Older segments that are kept as history, and where each of them ends: what is missing there is damage.
+    Kept(Vec<KeptSegment>),
+    /// The runner has let go of its slot in good order, and nothing follows. Everything before this offset was durable.
+    LetGo(u64),
+}
+
+impl Entry {
+    /// Whether it stands behind a whole carry-over only: an offset is called durable after the carry-over was.
+    pub fn proves_carry_over(&self) -> bool {
+        matches!(self, Self::CarriedOver | Self::DurableTo(_) | Self::LetGo(_))
+    }
+}
+
+/// An older segment that is kept as history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeptSegment {
+    /// Which one.
+    pub segment: u64,
+    /// Where its valid part ends.
+    pub end: u64,
+    /// The tag of its last record.
+    pub tag: u32,
 }
 
 /// One event of one saga.
@@ -76,6 +101,8 @@ pub struct Header {
     pub place: Place,
     /// The lowest segment of the slot that counts; older ones that reappear (their deletion was not synced) don't.
     pub lowest_live: u64,
+    /// The boot of the host in which it is written: as long as that goes on, nothing of it is lost to a power cut.
+    pub boot: Option<BootId>,
 }
 
 /// Why bytes are no header that this program can use.
@@ -96,8 +123,9 @@ impl Header {
         bytes[12..16].copy_from_slice(&self.place.slot.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.place.segment.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.lowest_live.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[..32]);
-        bytes[32..].copy_from_slice(&crc.to_le_bytes());
+        bytes[32..48].copy_from_slice(self.boot.unwrap_or(NO_BOOT).as_bytes());
+        let crc = crc32c::crc32c(&bytes[..48]);
+        bytes[48..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
@@ -107,7 +135,7 @@ impl Header {
     /// See [`BadHeader`]. A newer format is told from damage by its intact checksum.
     pub fn decode(bytes: &[u8], place: Place) -> Result<Self, BadHeader> {
         let Some(bytes) = bytes.get(..HEADER_BYTES) else { return Err(BadHeader::Unreadable) };
-        let intact = bytes[..8] == MAGIC && u32_at(bytes, 32) == crc32c::crc32c(&bytes[..32]);
+        let intact = bytes[..8] == MAGIC && u32_at(bytes, 48) == crc32c::crc32c(&bytes[..48]);
         if !intact {
             return Err(BadHeader::Unreadable);
         }
@@ -118,6 +146,7 @@ impl Header {
         let header = Self {
             place: Place { slot: u32_at(bytes, 12), segment: u64_at(bytes, 16) },
             lowest_live: u64_at(bytes, 24),
+            boot: bytes[32..48].try_into().ok().map(BootId::from_bytes).filter(|boot| *boot != NO_BOOT),
         };
         if header.place == place { Ok(header) } else { Err(BadHeader::Unreadable) }
     }
@@ -208,7 +237,7 @@ pub fn no_saga_tag(bytes: usize) -> u32 {
 fn tag_of(entry: &Entry, bytes: usize) -> u32 {
     match entry {
         Entry::Saga(record) => saga_tag(record.saga, bytes),
-        Entry::DurableTo(_) | Entry::CarriedOver => no_saga_tag(bytes),
+        Entry::DurableTo(_) | Entry::CarriedOver | Entry::Kept(_) | Entry::LetGo(_) => no_saga_tag(bytes),
     }
 }
 

@@ -1,8 +1,24 @@
 //! Reads a segment's bytes: its records, where its valid part ends, and what of it is damaged. Pure.
 
+use std::borrow::Cow;
+
 use like_protocol::ids::SagaId;
 
-use super::record::{self, Decoded, Entry, HEADER_BYTES, Place, SagaRecord};
+use super::record::{self, Decoded, Entry, FIRST_TAG, HEADER_BYTES, KeptSegment, Place, SagaRecord};
+
+/// What is certain of a segment besides what it says itself: up to where whatever is bad is damage, and no torn tail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Certain {
+    /// Nothing.
+    Stated,
+    /// Its carry-over was synced as a whole.
+    CarryOver,
+    /// No power cut has come since it was written. One bad record among intact ones was changed later then; what looks
+    /// torn all the same is taken for torn.
+    Written,
+    /// Where it ends, since it is history.
+    End(KeptSegment),
+}
 
 /// What a segment's bytes hold.
 #[derive(Debug, Default)]
@@ -17,6 +33,14 @@ pub struct Scan {
     pub torn: bool,
     /// What should be there and isn't.
     pub damage: Vec<BadStretch>,
+    /// The sagas that the torn tail tells of, as far as it can be read.
+    pub cut: Vec<SagaId>,
+    /// The tag of the last record of the valid part.
+    pub tag: u32,
+    /// Which older segments it says are kept.
+    pub kept: Vec<KeptSegment>,
+    /// Whether its runner has let go in good order.
+    pub let_go: bool,
 }
 
 /// A stretch of a segment, below an offset that was durable, that is no intact record.
@@ -37,7 +61,8 @@ pub struct BadStretch {
 impl BadStretch {
     /// What the stretch at `from..to` says of itself, and what the record behind it says of it.
     fn found(bytes: &[u8], from: usize, to: usize, tag: u32) -> Self {
-        let stretch = &bytes[from..to];
+        // One that ends beyond the segment's end was cut off.
+        let stretch = &bytes[from..to.min(bytes.len())];
         Self {
             from: from as u64,
             to: to as u64,
@@ -47,14 +72,28 @@ impl BadStretch {
         }
     }
 
-    /// The saga whose record the stretch certainly was, if that can still be read from it.
+    /// The saga whose record the stretch certainly was, if that can still be read from it: it may have lost one byte of
+    /// its name.
     pub fn names(&self) -> Option<SagaId> {
-        self.claims.filter(|saga| self.is_of(*saga))
+        let claimed = self.claims?;
+        let changed = (0..16).flat_map(|at| {
+            (1..=u8::MAX).map(move |change| {
+                let mut name = *claimed.as_bytes();
+                name[at] ^= change;
+                SagaId::from_bytes(name)
+            })
+        });
+        std::iter::once(claimed).chain(changed).find(|saga| self.is_of(*saga))
     }
 
     /// Whether the stretch is exactly one record, and that of this saga.
     pub fn is_of(&self, saga: SagaId) -> bool {
         record::saga_tag(saga, self.bytes()) == self.tag
+    }
+
+    /// Whether the stretch is exactly one record, as far as that is certain.
+    fn is_one_record(&self) -> bool {
+        self.is_of_no_saga() || self.names().is_some()
     }
 
     /// Whether the stretch is exactly one record, and that of no saga.
@@ -78,22 +117,28 @@ pub struct Damage {
     pub to: u64,
     /// The sagas that it may have hit.
     pub sagas: Vec<SagaId>,
+    /// What is the matter with them: `are damaged`.
+    pub what: Cow<'static, str>,
 }
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { place, from, to, .. } = self;
-        write!(f, "slot {} segment {}: bytes {from} to {to} are damaged", place.slot, place.segment)
+        let Self { place, from, to, what, .. } = self;
+        write!(f, "slot {} segment {}: bytes {from} to {to} {what}", place.slot, place.segment)
     }
 }
 
 /// Scans a segment.
 ///
-/// A bad record below the highest offset that the segment itself states to have been durable is damage; at or above it
-/// begins the torn tail, and nothing behind that counts.
-///
-/// `carried` says that the carry-over is known to have been synced as a whole: then what is bad in it is damage too.
-pub fn scan(place: Place, bytes: &[u8], carried: bool) -> Scan {
+/// A bad record below the highest offset that is known to have been durable is damage, whether the segment states that
+/// offset itself or it is certain otherwise; at or above it begins the torn tail, and nothing behind that counts.
+pub fn scan(place: Place, bytes: &[u8], certain: Certain) -> Scan {
+    let end_of = |kept: &KeptSegment| usize::try_from(kept.end).unwrap_or(usize::MAX);
+    let bytes = match &certain {
+        // Behind its end stands what was a torn tail when it was the head.
+        Certain::End(kept) => &bytes[..bytes.len().min(end_of(kept))],
+        _ => bytes,
+    };
     let mut found = Vec::new();
     let mut stretches = Vec::new();
     let mut durable_to = 0;
@@ -104,29 +149,55 @@ pub fn scan(place: Place, bytes: &[u8], carried: bool) -> Scan {
             stretches.push(BadStretch::found(bytes, offset, at, decoded.tag_before));
         }
         match decoded.entry {
-            Entry::DurableTo(to) => durable_to = durable_to.max(to),
-            Entry::CarriedOver if carried => durable_to = durable_to.max(at as u64),
-            Entry::CarriedOver | Entry::Saga(_) => {}
+            Entry::DurableTo(to) | Entry::LetGo(to) => durable_to = durable_to.max(to),
+            Entry::CarriedOver if certain == Certain::CarryOver => durable_to = durable_to.max(at as u64),
+            _ => {}
         }
         offset = at + decoded.bytes;
         found.push((at as u64, decoded));
     }
-    let end = stretches.iter().map(|s| s.from).find(|from| *from >= durable_to).unwrap_or(offset as u64);
-    let mut scan = Scan { end, torn: end < bytes.len() as u64, ..Scan::default() };
-    scan.damage = stretches.into_iter().filter(|stretch| stretch.from < durable_to).collect();
+    if let Certain::End(kept) = certain {
+        durable_to = durable_to.max(kept.end);
+        if (offset as u64) < kept.end {
+            stretches.push(BadStretch::found(bytes, offset, end_of(&kept), kept.tag));
+            offset = bytes.len();
+        }
+    }
+    let carried = found.iter().find(|(_, decoded)| decoded.entry.proves_carry_over()).map(|(at, _)| *at);
+    let is_damage = |stretch: &BadStretch| {
+        let changed = certain == Certain::Written && carried.is_some_and(|at| at < stretch.from);
+        stretch.from < durable_to || (changed && stretch.is_one_record())
+    };
+    let torn_from = stretches.iter().position(|stretch| !is_damage(stretch));
+    let torn = stretches.split_off(torn_from.unwrap_or(stretches.len()));
+    let end = torn.first().map_or(offset as u64, |stretch| stretch.from);
+    let cut = torn.iter().filter_map(BadStretch::names).collect();
+    let torn = end < bytes.len() as u64;
+    let mut scan = Scan { end, torn, damage: stretches, cut, tag: FIRST_TAG, ..Scan::default() };
     scan.keep(found);
     scan
 }
 
 impl Scan {
     fn keep(&mut self, found: Vec<(u64, Decoded)>) {
-        for (at, decoded) in found.into_iter().filter(|(at, _)| *at < self.end) {
+        for (at, decoded) in found {
+            if at >= self.end {
+                if let Entry::Saga(record) = decoded.entry {
+                    self.cut.push(record.saga);
+                }
+                continue;
+            }
+            self.tag = decoded.tag;
+            self.complete |= decoded.entry.proves_carry_over();
             match decoded.entry {
                 Entry::Saga(record) => self.records.push((at, record)),
-                // An offset is called durable only after the carry-over was: either entry proves it complete.
-                Entry::DurableTo(_) | Entry::CarriedOver => self.complete = true,
+                Entry::Kept(kept) => self.kept.extend(kept),
+                Entry::LetGo(_) => self.let_go = true,
+                Entry::DurableTo(_) | Entry::CarriedOver => {}
             }
         }
+        self.cut.sort_unstable();
+        self.cut.dedup();
     }
 }
 

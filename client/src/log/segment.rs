@@ -7,8 +7,8 @@ use std::sync::Arc;
 use like_protocol::failpoint::{Failpoint, reach};
 
 use super::disk::{Disk, LogFile};
-use super::record::{self, BadHeader, Entry, FIRST_TAG, HEADER_BYTES, Header, Place};
-use super::scan::{self, Scan};
+use super::record::{self, BadHeader, Entry, FIRST_TAG, HEADER_BYTES, Header, KeptSegment, Place};
+use super::scan::{self, Certain, Scan};
 use super::slot::{JournalError, Slot, SlotLock};
 use super::story::Story;
 
@@ -55,11 +55,11 @@ pub struct Segment {
 }
 
 /// Reads a segment. A header that is unreadable costs nothing but itself: the records prove their place by themselves.
-/// `carried` is for [`scan::scan`].
+/// `certain` is for [`scan::scan`]; one that was written in the present boot is more certain than that.
 ///
 /// # Errors
 /// The file can't be read, or a newer program wrote it.
-pub fn read(slot: &Slot, segment: u64, carried: bool) -> Result<Segment, JournalError> {
+pub fn read(slot: &Slot, segment: u64, certain: Certain) -> Result<Segment, JournalError> {
     let (path, place) = (path(slot.path(), segment), Place { slot: slot.number(), segment });
     let bytes = slot.disk().read(&path, None).map_err(|e| JournalError::io("read", &path, e))?;
     let header = match Header::decode(&bytes, place) {
@@ -67,7 +67,14 @@ pub fn read(slot: &Slot, segment: u64, carried: bool) -> Result<Segment, Journal
         Err(BadHeader::Unreadable) => None,
         Err(BadHeader::Newer(format)) => return Err(JournalError::NewerFormat { path, format }),
     };
-    Ok(Segment { place, bytes: bytes.len() as u64, header, scan: scan::scan(place, &bytes, carried) })
+    let boot = header.and_then(|header| header.boot);
+    let certain = match certain {
+        Certain::Stated | Certain::CarryOver if boot.is_some() && boot == slot.disk().boot() => {
+            Certain::Written
+        }
+        certain => certain,
+    };
+    Ok(Segment { place, bytes: bytes.len() as u64, header, scan: scan::scan(place, &bytes, certain) })
 }
 
 /// Refuses a slot whose newest segment a newer program wrote, by its header alone.
@@ -84,7 +91,8 @@ pub fn refuse_newer(slot: &Slot) -> Result<(), JournalError> {
     }
 }
 
-/// The head of a slot: the newest segment whose carry-over is complete. `None` for a slot that has none yet.
+/// The head of a slot: the newest segment whose carry-over is complete. `None` for a slot that has none yet. And the
+/// newer ones, whose carry-over is not: a takeover that was cut short left them.
 ///
 /// A segment gets the number behind the newest one, and what is older is deleted only once it is durable. So if the one
 /// before it is gone it was complete, and whatever is missing from its carry-over is damage. If the one before it is
@@ -92,16 +100,22 @@ pub fn refuse_newer(slot: &Slot) -> Result<(), JournalError> {
 ///
 /// # Errors
 /// As for [`read`].
-pub fn head(slot: &Slot, numbers: &[u64]) -> Result<Option<Segment>, JournalError> {
+pub fn head(slot: &Slot, numbers: &[u64]) -> Result<(Option<Segment>, Vec<Segment>), JournalError> {
+    let mut unfinished = Vec::new();
     for (at, number) in numbers.iter().enumerate().rev() {
         let carried = at == 0 || numbers[at - 1] + 1 != *number;
-        let segment = read(slot, *number, carried)?;
+        let certain = if carried { Certain::CarryOver } else { Certain::Stated };
+        let segment = read(slot, *number, certain)?;
         if segment.scan.complete || carried {
-            return Ok(Some(segment));
+            return Ok((Some(segment), unfinished));
         }
+        unfinished.push(segment);
     }
-    Ok(None)
+    Ok((None, unfinished))
 }
+
+/// How many older segments one record names.
+const KEPT_PER_RECORD_MAX: usize = 1024;
 
 /// A new segment, open for appending.
 #[derive(Debug)]
@@ -114,6 +128,8 @@ pub struct Fresh {
     pub bytes: u64,
     /// The tag of its last record.
     pub tag: u32,
+    /// Which older segments it says are kept.
+    pub kept: Vec<KeptSegment>,
 }
 
 /// Writes a new segment that tells these stories from their beginning and ends with the mark, and makes it durable,
@@ -128,11 +144,12 @@ pub fn create<'a>(
     lock: &SlotLock,
     segment: u64,
     lowest_live: u64,
+    kept: Vec<KeptSegment>,
     stories: impl Iterator<Item = &'a Story>,
 ) -> Result<Fresh, JournalError> {
     let place = Place { slot: lock.slot().number(), segment };
     let path = path(lock.slot().path(), segment);
-    let written = write(lock, place, &path, lowest_live, stories);
+    let written = write(lock, (place, lowest_live), &path, kept, stories);
     if written.is_err()
         && let Err(e) = lock.slot().disk().remove(&path)
     {
@@ -143,15 +160,17 @@ pub fn create<'a>(
 
 fn write<'a>(
     lock: &SlotLock,
-    place: Place,
+    (place, lowest_live): (Place, u64),
     path: &Path,
-    lowest_live: u64,
+    kept: Vec<KeptSegment>,
     stories: impl Iterator<Item = &'a Story>,
 ) -> Result<Fresh, JournalError> {
-    let mut bytes = Header { place, lowest_live }.encode().to_vec();
+    let boot = lock.slot().disk().boot();
+    let mut bytes = Header { place, lowest_live, boot }.encode().to_vec();
     let mut tag = FIRST_TAG;
-    for record in stories.flat_map(|story| &story.records) {
-        let entry = Entry::Saga(record.clone());
+    let history = kept.chunks(KEPT_PER_RECORD_MAX).map(|kept| Entry::Kept(kept.to_vec()));
+    let told = stories.flat_map(|story| &story.records).map(|record| Entry::Saga(record.clone()));
+    for entry in history.chain(told) {
         tag = record::encode(place, bytes.len() as u64, tag, &entry, &mut bytes)
             .map_err(|e| JournalError::io("write", path, io::Error::other(e)))?;
     }
@@ -166,7 +185,7 @@ fn write<'a>(
     file.sync_all().map_err(io_error("sync"))?;
     lock.sync_directories()?;
     reach(Failpoint::CarrySynced);
-    Ok(Fresh { file, place, bytes: bytes.len() as u64, tag })
+    Ok(Fresh { file, place, bytes: bytes.len() as u64, tag, kept })
 }
 
 /// As many writes as it takes.

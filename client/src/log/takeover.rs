@@ -7,8 +7,10 @@
 use std::time::Duration;
 
 use like_protocol::failpoint::{Failpoint, reach};
+use like_protocol::ids::SagaId;
 
-use super::scan::Damage;
+use super::record::{HEADER_BYTES, KeptSegment, Place};
+use super::scan::{Certain, Damage};
 use super::segment::{self, Fresh, Segment};
 use super::slot::{JournalError, SlotLock};
 use super::story::{Stories, Story, quarantine_hit, tell};
@@ -46,6 +48,42 @@ pub struct TakenOver {
     pub open: Vec<Story>,
     /// What was found damaged.
     pub damage: Vec<Damage>,
+    /// What is left behind, because nothing says that it was ever durable.
+    pub cut: Vec<Cut>,
+    /// Where the log of the runner before ends, if that did not let go of its slot in good order: what it wrote behind
+    /// that, if anything, is lost.
+    pub unclosed: Option<(Place, u64)>,
+}
+
+/// A stretch that is left behind, because nothing says that it was ever durable: a power cut has torn it, or a takeover
+/// was cut short before it counted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// Which slot and segment.
+    pub place: Place,
+    /// Its first byte.
+    pub from: u64,
+    /// The byte behind it.
+    pub to: u64,
+    /// The sagas that it tells of, as far as it can be read.
+    pub sagas: Vec<SagaId>,
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { place: Place { slot, segment }, from, to, .. } = self;
+        write!(f, "slot {slot} segment {segment}: bytes {from} to {to} were not durable and are left behind")
+    }
+}
+
+impl Cut {
+    fn of(segment: &Segment, from: u64) -> Self {
+        let told = segment.scan.records.iter().filter(|(at, _)| *at >= from).map(|(_, record)| record.saga);
+        let mut sagas: Vec<_> = told.chain(segment.scan.cut.iter().copied()).collect();
+        sagas.sort_unstable();
+        sagas.dedup();
+        Self { place: segment.place, from, to: segment.bytes, sagas }
+    }
 }
 
 /// Takes a slot over. On return the new segment is durable and nothing has been sent.
@@ -59,35 +97,45 @@ pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalE
     let slot = lock.slot().clone();
     let disk = slot.disk();
     let numbers = segment::numbers(&slot)?;
-    let head = segment::head(&slot, &numbers)?;
+    let (head, unfinished) = segment::head(&slot, &numbers)?;
+    let torn = head.as_ref().filter(|head| head.scan.torn).map(|head| Cut::of(head, head.scan.end));
+    let cut: Vec<_> = unfinished.iter().map(|segment| Cut::of(segment, 0)).chain(torn.clone()).collect();
+    let unclosed = head.as_ref().filter(|head| !head.scan.let_go).map(|head| (head.place, head.scan.end));
     let (mut stories, damage) = head.as_ref().map(stories_of).unwrap_or_default();
     for story in stories.values_mut() {
         story.taken_over(disk.wall_ms(), disk.pid());
     }
-    let merges = damage.is_empty() && head.as_ref().is_some_and(|head| head.bytes <= keeping.merge_bytes_max);
+    let merges = damage.is_empty()
+        && torn.is_none()
+        && head.as_ref().is_some_and(|head| head.bytes <= keeping.merge_bytes_max);
     let retention_ms = u64::try_from(keeping.retention.as_millis()).unwrap_or(u64::MAX);
     let oldest_ms = disk.wall_ms().saturating_sub(retention_ms);
     stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));
     let carried: Vec<_> = stories.into_values().map(Story::condensed).collect();
 
     let kept = Kept::of(&lock, &numbers, head.as_ref(), merges, keeping.retention);
-    let fresh = segment::create(&lock, next_number(&numbers), kept.lowest_live(), carried.iter())?;
+    let fresh = segment::create(&lock, kept.new, kept.lowest_live(), kept.ends.clone(), carried.iter())?;
     kept.delete_rest(&lock, &numbers);
     reach(Failpoint::CarryDone);
 
     let open: Vec<_> = carried.into_iter().filter(Story::is_open).collect();
     let log = SagaLog::start(lock, fresh, &open, keeping)?;
-    Ok(TakenOver { log, open, damage })
+    Ok(TakenOver { log, open, damage, cut, unclosed })
 }
 
 /// Rotation: the same procedure for a log whose stories are known already. The old head becomes history.
 ///
 /// # Errors
 /// As for [`take_over`].
-pub(super) fn rotate(lock: &SlotLock, open: &[Story], retention: Duration) -> Result<Fresh, JournalError> {
+pub(super) fn rotate(
+    lock: &SlotLock,
+    old: &Fresh,
+    open: &[Story],
+    retention: Duration,
+) -> Result<Fresh, JournalError> {
     let numbers = segment::numbers(lock.slot())?;
-    let kept = Kept::of(lock, &numbers, None, false, retention);
-    let fresh = segment::create(lock, next_number(&numbers), kept.lowest_live(), open.iter())?;
+    let kept = Kept::beside(lock, &numbers, old, retention);
+    let fresh = segment::create(lock, kept.new, kept.lowest_live(), kept.ends.clone(), open.iter())?;
     kept.delete_rest(lock, &numbers);
     Ok(fresh)
 }
@@ -102,8 +150,14 @@ pub(super) fn stories_of(segment: &Segment) -> (Stories, Vec<Damage>) {
         from: stretch.from,
         to: stretch.to,
         sagas: quarantine_hit(&mut stories, stretch, &last_offset),
+        what: "are damaged".into(),
     });
-    let damage = damage.collect();
+    let mut damage: Vec<_> = damage.collect();
+    if segment.header.is_none() && segment.scan.complete {
+        let to = HEADER_BYTES as u64;
+        let what = "are damaged (the header)".into();
+        damage.insert(0, Damage { place: segment.place, from: 0, to, sagas: Vec::new(), what });
+    }
     (stories, damage)
 }
 
@@ -114,10 +168,13 @@ fn next_number(numbers: &[u64]) -> u64 {
 /// Which of a slot's older segments stay, as history.
 struct Kept {
     stays: Vec<u64>,
+    /// Where they end, as far as that is known.
+    ends: Vec<KeptSegment>,
     new: u64,
 }
 
 impl Kept {
+    /// What stays when `head` is taken over: what counted so far, and itself unless it is told again as a whole.
     fn of(
         lock: &SlotLock,
         numbers: &[u64],
@@ -125,14 +182,28 @@ impl Kept {
         merges: bool,
         retention: Duration,
     ) -> Self {
-        let newest = head.map_or(u64::MAX, |head| head.place.segment);
-        let lowest = head.and_then(|head| head.header).map_or(0, |header| header.lowest_live);
-        let stays = |number: &u64| {
-            let told_again = merges && *number == newest;
-            let in_force = (lowest..=newest).contains(number) && !told_again;
-            in_force && !expired(lock, *number, retention)
-        };
-        Self { stays: numbers.iter().copied().filter(stays).collect(), new: next_number(numbers) }
+        let mut kept = Self { stays: Vec::new(), ends: Vec::new(), new: next_number(numbers) };
+        let Some(head) = head else { return kept };
+        let newest = head.place.segment;
+        let lowest = head.header.map_or(0, |header| header.lowest_live);
+        for number in numbers.iter().copied().filter(|number| (lowest..=newest).contains(number)) {
+            if (number == newest && merges) || expired(lock, number, retention) {
+                continue;
+            }
+            kept.stays.push(number);
+            kept.ends.extend(if number == newest { Some(end_of(head)) } else { end_in(lock, head, number) });
+        }
+        kept
+    }
+
+    /// What stays when a log that is open goes on in a new segment.
+    fn beside(lock: &SlotLock, numbers: &[u64], old: &Fresh, retention: Duration) -> Self {
+        let stays: Vec<_> =
+            numbers.iter().copied().filter(|number| !expired(lock, *number, retention)).collect();
+        let old_head = KeptSegment { segment: old.place.segment, end: old.bytes, tag: old.tag };
+        let ends = old.kept.iter().copied().chain([old_head]);
+        let ends = ends.filter(|kept| stays.contains(&kept.segment)).collect();
+        Self { stays, ends, new: next_number(numbers) }
     }
 
     fn lowest_live(&self) -> u64 {
@@ -148,6 +219,18 @@ impl Kept {
             }
         }
     }
+}
+
+/// Where a segment ends.
+fn end_of(segment: &Segment) -> KeptSegment {
+    KeptSegment { segment: segment.place.segment, end: segment.scan.end, tag: segment.scan.tag }
+}
+
+/// Where an older segment ends, as the head says; if its word is lost, as it is found.
+fn end_in(lock: &SlotLock, head: &Segment, number: u64) -> Option<KeptSegment> {
+    let stated = head.scan.kept.iter().find(|kept| kept.segment == number);
+    let found = || segment::read(lock.slot(), number, Certain::CarryOver).ok().map(|older| end_of(&older));
+    stated.copied().or_else(found)
 }
 
 /// Whether a segment was last written longer ago than the retention time. What was open in it has been carried over.

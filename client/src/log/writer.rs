@@ -257,6 +257,18 @@ impl Open {
         Ok(self.written)
     }
 
+    /// Writes an entry that belongs to no saga. No position increases by it: nobody waits for it.
+    fn write_word(&mut self, entry: &Entry) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(32);
+        let Fresh { place, bytes: at, tag, .. } = self.segment;
+        let tag = record::encode(place, at, tag, entry, &mut bytes).map_err(io::Error::other)?;
+        write_whole(&*self.segment.file, &bytes)?;
+        self.segment.tag = tag;
+        self.segment.bytes += bytes.len() as u64;
+        self.stated_bytes = self.durable_bytes;
+        Ok(())
+    }
+
     /// Everything up to a position is durable: takes out who waited for that.
     fn durable_to(&mut self, position: Position) -> Vec<Waiting> {
         self.durable = position;
@@ -296,7 +308,24 @@ impl Shared {
     fn let_go(&self) {
         let mut open = self.lock();
         if open.lock.is_some() {
+            let durable = open.durable_bytes;
+            if let Err(e) = open.write_word(&Entry::LetGo(durable)) {
+                tracing::debug!("the log ends without a last word: {e}");
+            }
             self.end(&mut open, "its runner has let go of its slot");
+        }
+    }
+
+    /// Nothing was written while a sync ran: the segment itself says that all of it is durable, or what is bad in its
+    /// last group one day would be taken for a torn tail.
+    fn state_if_idle(&self, synced: Position) {
+        let mut open = self.lock();
+        if open.lock.is_none() || open.written != synced || open.stated_bytes >= open.durable_bytes {
+            return;
+        }
+        let durable = open.durable_bytes;
+        if let Err(e) = open.write_word(&Entry::DurableTo(durable)) {
+            self.end(&mut open, &format!("write failed: {e}"));
         }
     }
 
@@ -315,7 +344,7 @@ impl Shared {
         let stories: Vec<_> = stories.map(Story::condensed).collect();
         let rotated = open.segment.file.sync_data().map_err(|e| e.to_string()).and_then(|()| {
             let Some(lock) = &open.lock else { return Err("no lock".to_owned()) };
-            takeover::rotate(lock, &stories, self.keeping.retention).map_err(|e| e.to_string())
+            takeover::rotate(lock, &open.segment, &stories, self.keeping.retention).map_err(|e| e.to_string())
         });
         match rotated {
             Ok(fresh) => {
@@ -369,12 +398,15 @@ impl Syncs {
             return;
         }
         open.durable_bytes = sync.bytes;
-        let answered = open.durable_to(sync.to);
+        let synced = sync.to;
+        let answered = open.durable_to(synced);
         let is_large = sync.bytes > open.segment_bytes_max;
         drop(open);
         answer(answered);
         if is_large {
             self.0.rotate(&mut self.0.lock());
+        } else {
+            self.0.state_if_idle(synced);
         }
     }
 }

@@ -114,9 +114,20 @@ impl Runner {
 
     /// Takes a locked slot over. What is open in it is handed back and not yet driven.
     pub(super) fn over(context: Context, lock: SlotLock) -> Result<(Self, Vec<Story>), JournalError> {
-        let TakenOver { log, open, damage } = log::take_over(lock, context.options.keeping)?;
+        let TakenOver { log, open, damage, cut, unclosed } = log::take_over(lock, context.options.keeping)?;
         for damage in damage {
             tracing::error!(slot = log.slot().number(), sagas = ?damage.sagas, "{damage}");
+        }
+        for cut in cut {
+            tracing::warn!(slot = log.slot().number(), sagas = ?cut.sagas, "{cut}");
+        }
+        if let Some((place, end)) = unclosed {
+            tracing::info!(
+                slot = place.slot,
+                segment = place.segment,
+                end,
+                "the runner before did not let go of the slot in good order"
+            );
         }
         let settler = Settler::start(context.clone(), log.clone());
         let inner = Inner {

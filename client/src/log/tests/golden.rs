@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::log::record::FORMAT_VERSION;
+use crate::log::record::{FORMAT_VERSION, KeptSegment};
 use crate::saga::event::{Failure, FailureKind};
 use crate::saga::{ParticipantAt, PlannedStep, Refusal, TurnBack};
 use like_protocol::codec;
@@ -23,11 +23,10 @@ fn the_format_is_the_first() {
 
 #[test]
 fn a_header_is_these_bytes() {
-    let header = Header { place: PLACE, lowest_live: 2 };
-    assert_eq!(
-        hex(&header.encode()),
-        "736167616c6f670a010000000300000005000000000000000200000000000000682ca683"
-    );
+    let header = Header { place: PLACE, lowest_live: 2, boot: Some(BootId::from_bytes([0x77; 16])) };
+    let golden = "736167616c6f670a010000000300000005000000000000000200000000000000";
+    assert_eq!(hex(&header.encode()), format!("{golden}{}56751d3f", "77".repeat(16)));
+    assert_eq!(Header::decode(&header.encode(), PLACE), Ok(header));
 }
 
 #[test]
@@ -46,6 +45,9 @@ fn a_record_is_these_bytes() {
 fn entries_are_these_bytes() {
     assert_eq!(hex(&codec::encode(&Entry::DurableTo(70_000)).unwrap().0), "01fc70110100");
     assert_eq!(hex(&codec::encode(&Entry::CarriedOver).unwrap().0), "02");
+    let kept = KeptSegment { segment: 4, end: 300, tag: 5 };
+    assert_eq!(hex(&codec::encode(&Entry::Kept(vec![kept])).unwrap().0), "030104fb2c0105");
+    assert_eq!(hex(&codec::encode(&Entry::LetGo(300)).unwrap().0), "04fb2c01");
 }
 
 fn failure(kind: FailureKind) -> Failure {

@@ -82,10 +82,10 @@ fn a_slot_that_cannot_be_read_is_said_to_be_skipped_and_holds_up_no_other() {
     fs::write(path.join("1"), b"a file, not a slot").unwrap();
     let newer = path.join("2");
     fs::create_dir(&newer).unwrap();
-    let mut header = Header { place: Place { slot: 2, segment: 1 }, lowest_live: 1 }.encode();
+    let mut header = Header { place: Place { slot: 2, segment: 1 }, lowest_live: 1, boot: None }.encode();
     header[8] = 2;
-    let crc = crc32c::crc32c(&header[..32]);
-    header[32..].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..48]);
+    header[48..].copy_from_slice(&crc.to_le_bytes());
     fs::write(segment::path(&newer, 1), header).unwrap();
     fs::create_dir(path.join("7")).unwrap();
 

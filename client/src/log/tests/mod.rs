@@ -60,7 +60,7 @@ struct Written {
 
 impl Written {
     fn new() -> Self {
-        let bytes = Header { place: PLACE, lowest_live: 1 }.encode().to_vec();
+        let bytes = Header { place: PLACE, lowest_live: 1, boot: None }.encode().to_vec();
         Self { bytes, tag: FIRST_TAG, starts: Vec::new() }
     }
 

@@ -51,7 +51,7 @@ fn an_entry_that_is_too_large_is_refused_and_nothing_is_written() {
 
 #[test]
 fn a_header_is_believed_only_where_it_was_written() {
-    let header = Header { place: PLACE, lowest_live: 2 };
+    let header = Header { place: PLACE, lowest_live: 2, boot: None };
     assert_eq!(Header::decode(&header.encode(), PLACE), Ok(header));
     for elsewhere in [Place { slot: 4, ..PLACE }, Place { segment: 4, ..PLACE }] {
         assert_eq!(Header::decode(&header.encode(), elsewhere), Err(BadHeader::Unreadable));
@@ -60,7 +60,7 @@ fn a_header_is_believed_only_where_it_was_written() {
 
 #[test]
 fn a_header_with_any_byte_changed_or_missing_is_unreadable_and_never_a_newer_one() {
-    let bytes = Header { place: PLACE, lowest_live: 2 }.encode();
+    let bytes = Header { place: PLACE, lowest_live: 2, boot: None }.encode();
     for at in 0..HEADER_BYTES {
         let mut changed = bytes;
         changed[at] ^= 0x41;
@@ -71,10 +71,10 @@ fn a_header_with_any_byte_changed_or_missing_is_unreadable_and_never_a_newer_one
 
 #[test]
 fn a_newer_format_is_known_by_its_intact_header() {
-    let mut bytes = Header { place: PLACE, lowest_live: 2 }.encode();
+    let mut bytes = Header { place: PLACE, lowest_live: 2, boot: None }.encode();
     bytes[8..10].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
-    let crc = crc32c::crc32c(&bytes[..32]);
-    bytes[32..].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..48]);
+    bytes[48..].copy_from_slice(&crc.to_le_bytes());
     assert_eq!(Header::decode(&bytes, PLACE), Err(BadHeader::Newer(FORMAT_VERSION + 1)));
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::log::record::HEADER_BYTES;
-use crate::log::scan::{Scan, scan};
+use crate::log::scan::{Certain, Scan, scan};
 use crate::log::segment::Segment;
 use crate::log::story::Stories;
 use crate::log::takeover::stories_of;
@@ -38,8 +38,9 @@ fn busy() -> Written {
 }
 
 fn read(bytes: &[u8], carried: bool) -> (Scan, Stories, Vec<Damage>) {
-    let scan = scan(PLACE, bytes, carried);
-    let segment = Segment { place: PLACE, bytes: bytes.len() as u64, header: None, scan };
+    let scan = scan(PLACE, bytes, if carried { Certain::CarryOver } else { Certain::Stated });
+    let header = Some(Header { place: PLACE, lowest_live: 1, boot: None });
+    let segment = Segment { place: PLACE, bytes: bytes.len() as u64, header, scan };
     let (stories, damage) = stories_of(&segment);
     (segment.scan, stories, damage)
 }
@@ -177,7 +178,8 @@ fn a_hole_below_what_was_durable_is_damage_and_hits_only_sagas_that_may_have_los
     let mut bytes = segment.bytes.clone();
     bytes[from..to].fill(0);
     let (_, stories, damage) = read(&bytes, false);
-    assert_eq!(damage, [Damage { place: PLACE, from: from as u64, to: to as u64, sagas: vec![saga(2)] }]);
+    let (place, what) = (PLACE, "are damaged".into());
+    assert_eq!(damage, [Damage { place, from: from as u64, to: to as u64, sagas: vec![saga(2)], what }]);
     let quarantined = |number| stories.get(&saga(number)).map(Story::is_quarantined);
     assert_eq!([1, 2, 3, 4, 5].map(quarantined), [Some(false), Some(true), None, Some(true), Some(false)]);
 }
@@ -253,14 +255,14 @@ fn a_record_that_was_copied_elsewhere_in_the_segment_is_not_read() {
 fn a_segment_under_another_number_or_in_another_slot_is_empty() {
     let bytes = busy().bytes;
     for place in [Place { slot: 4, ..PLACE }, Place { segment: 6, ..PLACE }] {
-        let scan = scan(place, &bytes, true);
+        let scan = scan(place, &bytes, Certain::CarryOver);
         assert!(scan.records.is_empty() && !scan.complete && scan.torn);
     }
 }
 
 #[test]
 fn damage_is_reported_with_its_place() {
-    let damage = Damage { place: PLACE, from: 40, to: 90, sagas: vec![] };
+    let damage = Damage { place: PLACE, from: 40, to: 90, sagas: vec![], what: "are damaged".into() };
     assert_eq!(damage.to_string(), "slot 3 segment 5: bytes 40 to 90 are damaged");
 }
 

@@ -223,7 +223,7 @@ fn a_slot_of_a_newer_format_is_skipped_aloud_and_left_as_it_is() {
     let (_dir, journal) = journal();
     let slot = journal.claim_free().unwrap().slot().clone();
     let path = slot.path().join("00000004.log");
-    let mut newer = Header { place: Place { slot: 0, segment: 4 }, lowest_live: 1 }.encode();
+    let mut newer = Header { place: Place { slot: 0, segment: 4 }, lowest_live: 1, boot: None }.encode();
     newer[8..10].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
     let crc = crc32c::crc32c(&newer[..HEADER_BYTES - 4]);
     newer[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());

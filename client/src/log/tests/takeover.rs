@@ -119,8 +119,9 @@ fn a_crash_anywhere_in_a_takeover_leaves_the_same_sagas_open() {
         let (old, new) = (dir.path().join("old"), dir.path().join("new"));
         let before = left_behind(&old, large_head);
         copy_journal(&old, &new);
-        take(&new).log.let_go();
+        let taken = take(&new);
         let fresh = fs::read(segment_path(&new, 2)).unwrap();
+        taken.log.let_go();
 
         let mut cuts: Vec<_> = (0..fresh.len()).step_by(fresh.len() / 40).chain(34..38).collect();
         cuts.extend(fresh.len() - 16..=fresh.len());

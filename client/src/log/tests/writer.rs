@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
 use crate::log::record::{HEADER_BYTES, RECORD_HEAD_BYTES, decode};
-use crate::log::scan::scan;
+use crate::log::scan::{Certain, scan};
 use crate::log::{history, segment};
 use crate::saga::tests::{failed, forced};
 
@@ -102,7 +102,7 @@ fn an_offset_is_called_durable_only_once_it_has_been_synced() {
     let is_damage = |at: usize| {
         let mut bytes = bytes();
         bytes[at + RECORD_HEAD_BYTES + 2] ^= 1;
-        !scan(Place { slot: 0, segment: 1 }, &bytes, false).damage.is_empty()
+        !scan(Place { slot: 0, segment: 1 }, &bytes, Certain::Stated).damage.is_empty()
     };
     let carried = bytes().len() as u64;
     tell(&log, saga(1), [Event::Begun(begun())]);

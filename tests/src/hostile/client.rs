@@ -1,0 +1,70 @@
+//! A client's connection, with anything at its other end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::SinkExt;
+use futures::future::BoxFuture;
+use like_client::rpc::{Dial, Remote, Stream};
+use like_protocol::codec::daemon_end;
+use like_protocol::ids::StoreId;
+use like_protocol::message::{FromDaemon, MAGIC, PROTOCOL_VERSION, RequestBody, ServerHello, Welcome};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::session::{NOW, Still};
+
+/// Far longer than bytes in memory take: whoever waits for so long waits in vain.
+const LONG: Duration = Duration::from_secs(20);
+
+struct Says(Vec<u8>);
+
+impl Dial for Says {
+    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let bytes = self.0.clone();
+        Box::pin(async move {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            let (mut read, mut write) = tokio::io::split(theirs);
+            tokio::spawn(async move {
+                // The client may be gone before it has heard everything, and is listened to until then.
+                let _gone = write.write_all(&bytes).await;
+                let _gone = write.shutdown().await;
+                let _gone = read.read_to_end(&mut Vec::new()).await;
+            });
+            Ok(Box::new(ours) as Box<dyn Stream>)
+        })
+    }
+
+    fn target(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+/// A daemon that says anything: the client gets an answer to what it asked, or says why it has none.
+pub fn client(data: &[u8]) {
+    super::run(async {
+        let bytes = super::stream(data, welcome().await);
+        let remote = Remote::new("article", Box::new(Says(bytes)), Arc::new(Still));
+        let Ok(connection) = remote.connect(LONG).await else { return };
+        assert_eq!((connection.welcome().role.as_str(), connection.welcome().magic), ("article", MAGIC));
+        let calls = (0..3).map(|_| connection.call(RequestBody::Status, LONG));
+        let answers = tokio::time::timeout(LONG, futures::future::join_all(calls)).await;
+        assert!(answers.is_ok(), "the other end is gone, and a call still waits");
+    });
+}
+
+async fn welcome() -> Vec<u8> {
+    let welcome = Welcome {
+        magic: MAGIC,
+        protocol: PROTOCOL_VERSION,
+        role: "article".to_owned(),
+        store: StoreId::from_bytes([3; 16]),
+        now: NOW,
+        software: "fuzz".to_owned(),
+    };
+    let mut bytes = Vec::new();
+    let (_, mut write) = daemon_end(tokio::io::empty(), &mut bytes);
+    write.send(FromDaemon::Hello(ServerHello::Welcome(welcome))).await.expect("memory takes everything");
+    drop(write);
+    bytes
+}
