@@ -77,6 +77,8 @@ pub struct KeptSegment {
     pub segment: u64,
     /// Where its valid part ends.
     pub end: u64,
+    /// Up to where it is known to be durable. What its runner wrote last, and nobody synced, a power cut may still take.
+    pub durable: u64,
     /// The tag of its last record.
     pub tag: u32,
 }

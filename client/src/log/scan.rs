@@ -35,6 +35,8 @@ pub struct Scan {
     pub damage: Vec<BadStretch>,
     /// The sagas that the torn tail tells of, as far as it can be read.
     pub cut: Vec<SagaId>,
+    /// Up to where it is known to be durable.
+    pub durable_to: u64,
     /// The tag of the last record of the valid part.
     pub tag: u32,
     /// Which older segments it says are kept.
@@ -157,8 +159,8 @@ pub fn scan(place: Place, bytes: &[u8], certain: Certain) -> Scan {
         found.push((at as u64, decoded));
     }
     if let Certain::End(kept) = certain {
-        durable_to = durable_to.max(kept.end);
-        if (offset as u64) < kept.end {
+        durable_to = durable_to.max(kept.durable);
+        if (offset as u64) < kept.durable {
             stretches.push(BadStretch::found(bytes, offset, end_of(&kept), kept.tag));
             offset = bytes.len();
         }
@@ -173,7 +175,7 @@ pub fn scan(place: Place, bytes: &[u8], certain: Certain) -> Scan {
     let end = torn.first().map_or(offset as u64, |stretch| stretch.from);
     let cut = torn.iter().filter_map(BadStretch::names).collect();
     let torn = end < bytes.len() as u64;
-    let mut scan = Scan { end, torn, damage: stretches, cut, tag: FIRST_TAG, ..Scan::default() };
+    let mut scan = Scan { end, torn, damage: stretches, cut, durable_to, tag: FIRST_TAG, ..Scan::default() };
     scan.keep(found);
     scan
 }

@@ -68,10 +68,10 @@ pub fn read(slot: &Slot, segment: u64, certain: Certain) -> Result<Segment, Jour
         Err(BadHeader::Newer(format)) => return Err(JournalError::NewerFormat { path, format }),
     };
     let boot = header.and_then(|header| header.boot);
+    let no_power_cut_since = boot.is_some() && boot == slot.disk().boot();
     let certain = match certain {
-        Certain::Stated | Certain::CarryOver if boot.is_some() && boot == slot.disk().boot() => {
-            Certain::Written
-        }
+        Certain::End(kept) if no_power_cut_since => Certain::End(KeptSegment { durable: kept.end, ..kept }),
+        Certain::Stated | Certain::CarryOver if no_power_cut_since => Certain::Written,
         certain => certain,
     };
     Ok(Segment { place, bytes: bytes.len() as u64, header, scan: scan::scan(place, &bytes, certain) })

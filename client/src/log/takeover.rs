@@ -200,7 +200,9 @@ impl Kept {
     fn beside(lock: &SlotLock, numbers: &[u64], old: &Fresh, retention: Duration) -> Self {
         let stays: Vec<_> =
             numbers.iter().copied().filter(|number| !expired(lock, *number, retention)).collect();
-        let old_head = KeptSegment { segment: old.place.segment, end: old.bytes, tag: old.tag };
+        // It was synced as a whole before.
+        let (segment, end) = (old.place.segment, old.bytes);
+        let old_head = KeptSegment { segment, end, durable: end, tag: old.tag };
         let ends = old.kept.iter().copied().chain([old_head]);
         let ends = ends.filter(|kept| stays.contains(&kept.segment)).collect();
         Self { stays, ends, new: next_number(numbers) }
@@ -223,7 +225,9 @@ impl Kept {
 
 /// Where a segment ends.
 fn end_of(segment: &Segment) -> KeptSegment {
-    KeptSegment { segment: segment.place.segment, end: segment.scan.end, tag: segment.scan.tag }
+    let Segment { place, scan, .. } = segment;
+    let durable = scan.durable_to.min(scan.end);
+    KeptSegment { segment: place.segment, end: scan.end, durable, tag: scan.tag }
 }
 
 /// Where an older segment ends, as the head says; if its word is lost, as it is found.

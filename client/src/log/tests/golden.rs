@@ -45,8 +45,8 @@ fn a_record_is_these_bytes() {
 fn entries_are_these_bytes() {
     assert_eq!(hex(&codec::encode(&Entry::DurableTo(70_000)).unwrap().0), "01fc70110100");
     assert_eq!(hex(&codec::encode(&Entry::CarriedOver).unwrap().0), "02");
-    let kept = KeptSegment { segment: 4, end: 300, tag: 5 };
-    assert_eq!(hex(&codec::encode(&Entry::Kept(vec![kept])).unwrap().0), "030104fb2c0105");
+    let kept = KeptSegment { segment: 4, end: 300, durable: 6, tag: 5 };
+    assert_eq!(hex(&codec::encode(&Entry::Kept(vec![kept])).unwrap().0), "030104fb2c010605");
     assert_eq!(hex(&codec::encode(&Entry::LetGo(300)).unwrap().0), "04fb2c01");
 }
 
