@@ -117,16 +117,16 @@ impl Browser {
         came["result"]["value"].clone()
     }
 
-    /// Waits until a piece of script is true.
+    /// Waits until there is a page, and a piece of script is true on it.
     ///
     /// # Panics
     /// It never is.
     #[track_caller]
     pub fn until(&mut self, script: &str) {
         let until = Instant::now() + PATIENCE;
-        while self.script(script) != true {
+        while self.script(&format!("document.body !== null && ({script})")) != true {
             let page =
-                if Instant::now() < until { Value::Null } else { self.script("document.body.innerText") };
+                if Instant::now() < until { Value::Null } else { self.script("document.body?.innerText") };
             assert!(page.is_null(), "never true: {script}\n{}", page.as_str().unwrap_or_default());
             std::thread::sleep(Duration::from_millis(20));
         }
