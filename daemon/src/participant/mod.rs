@@ -8,7 +8,7 @@
 //! * [`record`]: what is remembered of a step, and how it is stored.
 //! * [`holds`]: what unsettled steps lock.
 //! * [`collect`]: when a record may be forgotten.
-//! * [`damage`]: rows that are not what was written, and what follows from it.
+//! * `damage`: rows that are not what was written, and what follows from it.
 //! * [`domain`]: what a domain brings.
 //! * [`boots`], [`running`]: the two clocks of a store: boots for deadlines, running time for things kept for a while.
 
