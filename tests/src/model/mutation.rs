@@ -46,6 +46,8 @@ pub enum Mutation {
     GivesUpAfterTakeover,
     /// Recovery turns back what is past its deadline.
     SecondRecoveryRule,
+    /// Participants are told the first deadline with the end, and not the latest.
+    SettleOldDeadline,
     /// What had ended when it was taken over is not settled again.
     SettleNotRepeated,
     /// A saga counts as settled when one participant has confirmed.
@@ -105,6 +107,7 @@ pub const SWITCHES: &[Switch] = &[
         Property::FailureHasNoEffect,
     ),
     switch(Mutation::SecondRecoveryRule, "second-recovery-rule", "one-like", Property::AcknowledgedStands),
+    switch(Mutation::SettleOldDeadline, "settle-old-deadline", "forced", Property::EffectsOnce),
     switch(Mutation::SettleNotRepeated, "settle-not-repeated", "one-like", Property::AnEndIsReachable),
     switch(Mutation::SettledByOne, "settled-by-one", "one-like", Property::LocksAreTraced),
     switch(

@@ -179,7 +179,10 @@ impl Model {
         let parts = settlements(self.saga_id(ask), state, Some(self.definition(&state.begun)), now);
         let mut owed = 0;
         let mut sends = Vec::new();
-        for (participant, settlement) in parts {
+        for (participant, mut settlement) in parts {
+            if self.off(Mutation::SettleOldDeadline) {
+                settlement.deadline = state.begun.deadline;
+            }
             let role = usize::from(participant.role != self.role(0));
             owed |= 1 << role;
             sends.push(self.request(role, None, RequestBody::Settle(vec![settlement])));

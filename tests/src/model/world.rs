@@ -114,8 +114,9 @@ pub const WORLDS: &[World] = &[
     },
     World {
         name: "forced",
-        about: "one like that an operator may end by force",
+        about: "one like that an operator may resume, and end by force",
         asks: &[like(None)],
+        resumes: 1,
         forces: 1,
         small: true,
         ..PLAIN
