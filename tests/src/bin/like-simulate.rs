@@ -33,7 +33,7 @@ struct Arguments {
 }
 
 /// With so many seeds, every kind of fault must have had an effect.
-const SEEDS_FOR_ALL_FAULTS: u64 = 200;
+const SEEDS_FOR_ALL_FAULTS: u64 = 500;
 
 #[derive(Default)]
 struct Search {

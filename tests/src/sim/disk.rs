@@ -14,7 +14,7 @@ use like_client::log::writer::Syncs;
 use like_client::log::{JournalError, Owner};
 
 use super::faults::Fault;
-use super::world::{Host, World, lock};
+use super::world::{Host, SYNCS_DIRECTORY, World, lock};
 
 /// All files and directories.
 #[derive(Default, Debug)]
@@ -228,7 +228,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.operate("syncs directory", |disk| {
+        self.operate(SYNCS_DIRECTORY, |disk| {
             if self.fails(disk, Failing::Sync, Fault::SyncFailed) {
                 return Err(broken());
             }

@@ -11,6 +11,8 @@ pub enum Fault {
     DaemonKilled,
     /// A process dies at one of its operations on disk, store or network, before or after that took effect.
     KilledAtOperation,
+    /// The host loses power at such an operation.
+    PowerLostAtOperation,
     /// Recovery, or an operator's command, is killed.
     RecoveryKilled,
     /// The host loses power.
@@ -51,10 +53,11 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ClientKilled,
         Self::DaemonKilled,
         Self::KilledAtOperation,
+        Self::PowerLostAtOperation,
         Self::RecoveryKilled,
         Self::PowerLost,
         Self::Stopped,

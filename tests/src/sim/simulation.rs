@@ -94,6 +94,9 @@ impl Simulation {
         }
         for at in order {
             self.processes[at].tick();
+            if world.power_fails() {
+                return self.lose_power();
+            }
         }
         self.bury();
     }

@@ -22,6 +22,7 @@ impl Simulation {
         let world = Arc::clone(&self.world);
         let every = world.plan.every_ms;
         if world.happens(every.power_lost) {
+            world.fault(Fault::PowerLost, 0);
             return self.lose_power();
         }
         if world.happens(every.client_killed) {
@@ -114,9 +115,9 @@ impl Simulation {
         candidates.get(drawn).copied()
     }
 
-    fn lose_power(&mut self) {
+    /// Everybody dies, what was not synced is what chance leaves of it, and the host boots anew.
+    pub(super) fn lose_power(&mut self) {
         let world = Arc::clone(&self.world);
-        world.fault(Fault::PowerLost, 0);
         for process in &self.processes {
             world.kill(&process.host.life);
         }

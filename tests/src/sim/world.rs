@@ -22,6 +22,12 @@ use crate::random::Random;
 /// When every simulation begins, in milliseconds since the Unix epoch.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
+/// How many of a hundred processes that die at an operation take the whole host with them.
+const POWER_FAILS_PERCENT: u64 = 15;
+
+/// The operation by which names become durable.
+pub const SYNCS_DIRECTORY: &str = "syncs directory";
+
 /// Which of the two daemons.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Role {
@@ -66,6 +72,7 @@ pub struct World {
     lives: Mutex<BTreeMap<u32, Arc<Life>>>,
     failure: Mutex<Option<String>>,
     calm: AtomicBool,
+    power_fails: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -141,6 +148,7 @@ impl World {
             lives: Mutex::default(),
             failure: Mutex::default(),
             calm: AtomicBool::new(false),
+            power_fails: AtomicBool::new(false),
         })
     }
 
@@ -265,8 +273,13 @@ impl World {
         }
     }
 
-    /// One operation of a process on its world: it may be the one at which the process dies, before or after it took
-    /// effect.
+    /// Whether the power has failed at an operation, which nobody has dealt with yet.
+    pub fn power_fails(&self) -> bool {
+        self.power_fails.swap(false, Ordering::Relaxed)
+    }
+
+    /// One operation of a process on its world: it may be the one at which the process dies, or at which all do for want
+    /// of power, before or after it took effect.
     ///
     /// # Errors
     /// The operation's own, or the process is dead.
@@ -282,11 +295,20 @@ impl World {
         if !life.burns_down() {
             return effect();
         }
-        self.fault(Fault::KilledAtOperation, life.pid);
-        let after = self.percent(50);
-        self.note(life.pid, what, u64::from(after), 0);
+        // Names are unsynced only for an instant: there the power fails more often.
+        let fails_percent = if what == SYNCS_DIRECTORY { 80 } else { POWER_FAILS_PERCENT };
+        let (after, all) = (self.percent(50), self.percent(fails_percent));
+        let fault = if all { Fault::PowerLostAtOperation } else { Fault::KilledAtOperation };
+        self.fault(fault, life.pid);
+        self.note(life.pid, what, u64::from(after), u64::from(all));
         let result = if after { effect() } else { Err(killed()) };
-        self.kill(life);
+        if all {
+            self.power_fails.store(true, Ordering::Relaxed);
+            let everybody: Vec<_> = lock(&self.lives).values().cloned().collect();
+            everybody.iter().for_each(|life| self.kill(life));
+        } else {
+            self.kill(life);
+        }
         result
     }
 }
