@@ -4,7 +4,7 @@
 #![allow(clippy::expect_used)]
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,7 +76,9 @@ fn search(arguments: &Arguments) -> ExitCode {
             (0..jobs).map(|_| scope.spawn(|| work(&search, arguments.start, arguments.seeds))).collect();
         while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             std::thread::sleep(Duration::from_millis(200));
-            eprint!("\r{}", search.summary(arguments.seeds, began));
+            if std::io::stderr().is_terminal() {
+                eprint!("\r{}", search.summary(arguments.seeds, began));
+            }
             let _ = std::io::stderr().flush();
         }
     });
