@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <data>/             0700; flock(2) on the directory itself, held for the life of the daemon
-//!   like-store        the marker: format, role, store id, whether the store is complete; replaced by rename only
+//!   like-store        the marker: format, role, store id, whether the store is complete, and a checksum of all that;
+//!                     replaced by rename only
 //!   durable           how far the store is known to have been durable ([`super::mark`])
 //!   opening           what sled may destroy while it opens the store ([`super::opening`])
 //!   conf db blobs/    sled's
@@ -23,7 +24,7 @@ use super::mark::MARK;
 use super::opening::OPENING;
 
 /// The format in which this program writes: of the marker, of every row, and of sled.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const MARKER: &str = "like-store";
 const MARKER_NEW: &str = "like-store.new";
@@ -60,10 +61,21 @@ pub enum DataDirError {
         /// What its marker says.
         found: u32,
     },
+    /// The store was written before the first release, in a format that nothing reads any more.
+    #[error(
+        "{path} has store format {found}, from before the first release, and this program reads {FORMAT}: finish its \
+         sagas with the version that wrote it, then give a new directory (--data)"
+    )]
+    OlderFormat {
+        /// The directory.
+        path: PathBuf,
+        /// What its marker says.
+        found: u32,
+    },
     /// There is something, but no store.
     #[error("{0} is not empty and holds no store: give an empty or a new directory (--data)")]
     Foreign(PathBuf),
-    /// The marker can't be understood.
+    /// The marker is not what was written.
     #[error("{0} is damaged: restore the data directory from a backup, then start once with --restored")]
     BadMarker(PathBuf),
     /// There is no store that could have been restored.
@@ -193,39 +205,59 @@ impl DataDir {
 impl Marker {
     fn read(dir: &Path) -> Result<Option<Self>, DataDirError> {
         let path = dir.join(MARKER);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(DataDirError::BadMarker(path)),
-            Err(e) => return Err(e).at("read", &path),
-        };
-        match Self::format_of(&text) {
-            Some(found) if found > FORMAT => Err(DataDirError::NewerFormat { path: dir.to_owned(), found }),
-            Some(FORMAT) => Self::parse(&text).map(Some).ok_or(DataDirError::BadMarker(path)),
-            _ => Err(DataDirError::BadMarker(path)),
+        match fs::read(&path) {
+            Ok(bytes) => Self::decode(dir, &bytes).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).at("read", &path),
         }
     }
 
-    /// The format stands in the first line, in this and in every later format.
-    fn format_of(text: &str) -> Option<u32> {
-        text.lines().next()?.strip_prefix("like-store ")?.parse().ok()
+    fn decode(dir: &Path, bytes: &[u8]) -> Result<Self, DataDirError> {
+        let damaged = || DataDirError::BadMarker(dir.join(MARKER));
+        let text = str::from_utf8(bytes).map_err(|_| damaged())?;
+        let (found, rest) = Self::format_of(text).ok_or_else(damaged)?;
+        if found == FORMAT {
+            return Self::parse(text).ok_or_else(damaged);
+        }
+        if Self::parse(&format!("{}{rest}", Self::first_line())).is_some() {
+            // Nothing but the number was changed: the checksum, which covers it, is that of our own.
+            return Err(damaged());
+        }
+        let path = dir.to_owned();
+        Err(if found > FORMAT {
+            DataDirError::NewerFormat { path, found }
+        } else {
+            DataDirError::OlderFormat { path, found }
+        })
     }
 
+    fn first_line() -> String {
+        format!("like-store {FORMAT}\n")
+    }
+
+    /// The format, and what stands behind its line. It stands in the first line, in this and in every later format.
+    fn format_of(text: &str) -> Option<(u32, &str)> {
+        let (first, rest) = text.split_once('\n')?;
+        let number = first.strip_prefix("like-store ")?;
+        let found: u32 = number.parse().ok()?;
+        (found.to_string() == number).then_some((found, rest))
+    }
+
+    /// What a marker of this format says. There is one way to write it, and nothing else is one.
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().skip(1);
         let role = lines.next()?.strip_prefix("role ")?.to_owned();
         let store = lines.next()?.strip_prefix("store ")?.parse().ok()?;
-        let ready = match lines.next()?.strip_prefix("state ")? {
-            "ready" => true,
-            "making" => false,
-            _ => return None,
-        };
-        lines.next().is_none().then_some(Self { role, store, ready })
+        let ready = lines.next()?.strip_prefix("state ")? == "ready";
+        let marker = Self { role, store, ready };
+        (marker.text() == text).then_some(marker)
     }
 
+    /// The marker as it is written. Its last line is the CRC32C of the lines above.
     fn text(&self) -> String {
         let state = if self.ready { "ready" } else { "making" };
-        format!("like-store {FORMAT}\nrole {}\nstore {}\nstate {state}\n", self.role, self.store)
+        let said = format!("{}role {}\nstore {}\nstate {state}\n", Self::first_line(), self.role, self.store);
+        format!("{said}checksum {:08x}\n", crc32c::crc32c(said.as_bytes()))
     }
 
     /// Replaces the marker: whatever happens, the old one or the new one is found. Durable on return.

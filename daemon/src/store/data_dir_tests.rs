@@ -27,9 +27,59 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn the_marker_is_pinned() {
     let store = StoreId::from_bytes([0x11; 16]);
     let marker = Marker { role: "user".to_owned(), store, ready: true };
-    let text = "like-store 1\nrole user\nstore 11111111-1111-1111-1111-111111111111\nstate ready\n";
+    let text = "like-store 2\nrole user\nstore 11111111-1111-1111-1111-111111111111\nstate ready\nchecksum 4f4b3305\n";
     assert_eq!(marker.text(), text);
     assert_eq!(Marker::parse(text), Some(marker));
+}
+
+#[test]
+fn every_changed_byte_and_every_truncation_of_the_marker_is_found_and_says_what_to_do() {
+    let bad = |found: Result<Marker, DataDirError>| {
+        let refused = found.unwrap_err();
+        assert!(matches!(&refused, DataDirError::BadMarker(path) if *path == Path::new("d/like-store")));
+        assert!(refused.to_string().contains("restore the data directory from a backup"), "{refused}");
+    };
+    for ready in [true, false] {
+        let marker = Marker { role: "article".to_owned(), store: StoreId::from_bytes([0x5a; 16]), ready };
+        let whole = marker.text().into_bytes();
+        for at in 0..whole.len() {
+            bad(Marker::decode(Path::new("d"), &whole[..at]));
+            for change in 1..=u8::MAX {
+                let mut damaged = whole.clone();
+                damaged[at] ^= change;
+                bad(Marker::decode(Path::new("d"), &damaged));
+            }
+        }
+        bad(Marker::decode(Path::new("d"), &[&whole[..], b"\n"].concat()));
+        assert_eq!(Marker::decode(Path::new("d"), &whole).unwrap(), marker);
+    }
+}
+
+#[test]
+fn a_damaged_marker_is_left_untouched() {
+    let temp = tempfile::tempdir().unwrap();
+    complete(temp.path(), "article");
+    let mut marker = fs::read(temp.path().join(MARKER)).unwrap();
+    let id = marker.windows(6).position(|word| word == b"store ").unwrap() + 10;
+    marker[id] = if marker[id] == b'7' { b'8' } else { b'7' };
+    fs::write(temp.path().join(MARKER), &marker).unwrap();
+    let before = contents(temp.path());
+    for restored in [false, true] {
+        let refused = DataDir::open(temp.path(), "article", restored).unwrap_err();
+        assert!(matches!(refused, DataDirError::BadMarker(_)), "{refused}");
+    }
+    assert_eq!(contents(temp.path()), before);
+}
+
+#[test]
+fn a_store_from_before_the_first_release_is_refused_and_says_what_to_do() {
+    let temp = tempfile::tempdir().unwrap();
+    let text = "like-store 1\nrole article\nstore 11111111-1111-1111-1111-111111111111\nstate ready\n";
+    fs::write(temp.path().join(MARKER), text).unwrap();
+    let refused = DataDir::open(temp.path(), "article", false).unwrap_err();
+    assert!(matches!(refused, DataDirError::OlderFormat { found: 1, .. }), "{refused}");
+    assert!(refused.to_string().contains("give a new directory"), "{refused}");
+    assert_eq!(fs::read_to_string(temp.path().join(MARKER)).unwrap(), text);
 }
 
 #[test]
@@ -50,7 +100,7 @@ fn a_directory_in_use_is_refused() {
 
 #[test]
 fn what_is_refused_is_left_untouched() {
-    let newer = "like-store 2\nsomething else entirely\n";
+    let newer = "like-store 3\nsomething else entirely\n";
     for (name, text) in [("like-store", newer), ("like-store", "garbage"), ("letters.txt", "dear you")] {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join(name), text).unwrap();
@@ -61,7 +111,7 @@ fn what_is_refused_is_left_untouched() {
         match (name, text) {
             (_, "garbage") => assert!(matches!(refused, DataDirError::BadMarker(_)), "{refused}"),
             ("like-store", _) => {
-                assert!(matches!(refused, DataDirError::NewerFormat { found: 2, .. }), "{refused}")
+                assert!(matches!(refused, DataDirError::NewerFormat { found: 3, .. }), "{refused}")
             }
             _ => assert!(matches!(refused, DataDirError::Foreign(_)), "{refused}"),
         }

@@ -12,7 +12,8 @@
 //! nothing has been written to it yet.
 //!
 //! ```text
-//! <data>/opening      parts: kind(1: 0 log, 1 snapshot), place(8: offset, or the snapshot's number), length(8), bytes
+//! <data>/opening      CRC32C(4) of all that follows; parts: kind(1: 0 log, 1 snapshot), place(8: offset, or the
+//!                     snapshot's number), length(8), bytes
 //! ```
 
 use std::fs::{self, File};
@@ -32,6 +33,7 @@ const SNAPSHOT_NEW: &str = "snapshot.new";
 const SEGMENT_BYTES: u64 = 512 * 1024;
 const SEGMENT_HEADER_BYTES: usize = 20;
 
+const CHECKSUM_BYTES: usize = 4;
 const PART_HEADER_BYTES: usize = 17;
 
 /// An opening that is under way.
@@ -88,25 +90,26 @@ impl Opening {
             opened => opened?,
         };
         log.sync_all()?;
-        let mut kept = Vec::new();
+        let mut parts = Vec::new();
         for offset in end_of(&headers(&log)?) {
             let mut bytes = vec![0; SEGMENT_BYTES as usize];
             let read = read_up_to(&log, &mut bytes, offset)?;
             bytes.truncate(read);
-            Part::Log(offset, bytes).encode(&mut kept);
+            parts.push(Part::Log(offset, bytes));
         }
         for (number, path) in self.snapshots()? {
-            Part::Snapshot(number, fs::read(path)?).encode(&mut kept);
+            parts.push(Part::Snapshot(number, fs::read(path)?));
         }
-        if kept.is_empty() {
+        if parts.is_empty() {
             return Ok(());
         }
-        self.replace(OPENING_NEW, OPENING, &kept)
+        self.replace(OPENING_NEW, OPENING, &Part::encode_all(&parts))
     }
 
     fn put_back(&self, kept: &[u8]) -> io::Result<()> {
+        let parts = Part::decode_all(kept).ok_or_else(|| self.damaged())?;
         let log = File::options().write(true).create(true).truncate(false).open(self.dir.join(LOG))?;
-        for part in Part::decode_all(kept).ok_or_else(|| io::Error::other("`opening` is damaged"))? {
+        for part in parts {
             match part {
                 Part::Log(offset, bytes) => log.write_all_at(&bytes, offset)?,
                 Part::Snapshot(number, bytes) => {
@@ -115,6 +118,14 @@ impl Opening {
             }
         }
         log.sync_all()
+    }
+
+    fn damaged(&self) -> io::Error {
+        let path = self.dir.join(OPENING);
+        io::Error::other(format!(
+            "{} is damaged: restore the data directory from a backup, then start once with --restored",
+            path.display()
+        ))
     }
 
     /// Puts a file in place: whatever happens, it is there as a whole or not at all. Durable on return.
@@ -165,17 +176,10 @@ impl Header {
         };
         let mut checksum = [0; 4];
         checksum.copy_from_slice(&bytes[..4]);
-        let holds = u32::from_le_bytes(checksum) ^ u32::MAX == crc32(&bytes[4..]);
+        // CRC-32 as in IEEE 802.3, with every bit turned over.
+        let holds = u32::from_le_bytes(checksum) ^ u32::MAX == crc32fast::hash(&bytes[4..]);
         holds.then(|| Self { offset, lsn: number(4), stable: number(12) })
     }
-}
-
-/// The checksum of segment headers (CRC-32 as in IEEE 802.3).
-fn crc32(bytes: &[u8]) -> u32 {
-    let fold = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
-    };
-    !bytes.iter().fold(u32::MAX, fold)
 }
 
 fn headers(log: &File) -> io::Result<Vec<Header>> {
@@ -215,18 +219,28 @@ fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
 }
 
 impl Part {
-    fn encode(&self, out: &mut Vec<u8>) {
-        let (kind, place, bytes) = match self {
-            Self::Log(offset, bytes) => (0, offset, bytes),
-            Self::Snapshot(number, bytes) => (1, number, bytes),
-        };
-        out.push(kind);
-        out.extend(place.to_le_bytes());
-        out.extend((bytes.len() as u64).to_le_bytes());
-        out.extend(bytes);
+    fn encode_all(parts: &[Self]) -> Vec<u8> {
+        let mut out = vec![0; CHECKSUM_BYTES];
+        for part in parts {
+            let (kind, place, bytes) = match part {
+                Self::Log(offset, bytes) => (0, offset, bytes),
+                Self::Snapshot(number, bytes) => (1, number, bytes),
+            };
+            out.push(kind);
+            out.extend(place.to_le_bytes());
+            out.extend((bytes.len() as u64).to_le_bytes());
+            out.extend(bytes);
+        }
+        let checksum = crc32c::crc32c(&out[CHECKSUM_BYTES..]);
+        out[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        out
     }
 
-    fn decode_all(mut bytes: &[u8]) -> Option<Vec<Self>> {
+    fn decode_all(kept: &[u8]) -> Option<Vec<Self>> {
+        let (checksum, mut bytes) = kept.split_first_chunk::<CHECKSUM_BYTES>()?;
+        if u32::from_le_bytes(*checksum) != crc32c::crc32c(bytes) {
+            return None;
+        }
         let mut parts = Vec::new();
         while !bytes.is_empty() {
             let (header, rest) = bytes.split_at_checked(PART_HEADER_BYTES)?;

@@ -4,7 +4,7 @@ fn header(lsn: u64, stable: i64) -> [u8; SEGMENT_HEADER_BYTES] {
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
     bytes[4..12].copy_from_slice(&(lsn ^ i64::MAX as u64).to_le_bytes());
     bytes[12..].copy_from_slice(&(stable as u64 ^ i64::MAX as u64).to_le_bytes());
-    let checksum = crc32(&bytes[4..]) ^ u32::MAX;
+    let checksum = crc32fast::hash(&bytes[4..]) ^ u32::MAX;
     bytes[..4].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
@@ -26,7 +26,7 @@ fn made(dir: &Path) -> Vec<u8> {
 
 #[test]
 fn the_checksum_is_that_of_ieee_802_3() {
-    assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926);
 }
 
 #[test]
@@ -68,4 +68,25 @@ fn the_end_of_the_log_begins_with_the_segment_that_is_called_stable_last() {
     assert_eq!(end_of(&all), [0, 2 * SEGMENT_BYTES]);
     assert_eq!(end_of(&all[..2]), [0], "what it began with is gone already: then a snapshot says the rest");
     assert!(end_of(&all[..1]).is_empty());
+}
+
+#[test]
+fn every_changed_byte_and_every_truncation_of_what_is_kept_is_found_and_nothing_is_put_back() {
+    let parts = [Part::Log(SEGMENT_BYTES, vec![1, 2, 3]), Part::Snapshot(7, vec![4, 5])];
+    let kept = Part::encode_all(&parts);
+    assert_eq!(Part::decode_all(&kept).as_deref(), Some(&parts[..]));
+    for at in 0..kept.len() {
+        assert_eq!(Part::decode_all(&kept[..at]), None, "cut to {at}");
+        for change in 1..=u8::MAX {
+            let mut damaged = kept.clone();
+            damaged[at] ^= change;
+            assert_eq!(Part::decode_all(&damaged), None, "byte {at} ^ {change}");
+        }
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let log = made(temp.path());
+    fs::write(temp.path().join(OPENING), &kept[..kept.len() - 1]).unwrap();
+    let refused = Opening::begin(temp.path()).unwrap_err().to_string();
+    assert!(refused.contains("restore the data directory from a backup"), "{refused}");
+    assert_eq!(fs::read(temp.path().join(LOG)).unwrap(), log);
 }
