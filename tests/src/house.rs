@@ -92,7 +92,11 @@ impl House {
     /// # Panics
     /// No directory can be made.
     pub fn closed(program: impl Into<PathBuf>) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        Self::within(program, tempfile::tempdir().expect("a directory"))
+    }
+
+    /// A house in this directory, whose daemons don't run yet.
+    pub fn within(program: impl Into<PathBuf>, directory: tempfile::TempDir) -> Self {
         Self { program: program.into(), article: None, user: None, page: 0, directory }
     }
 

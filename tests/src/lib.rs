@@ -9,6 +9,7 @@
 //! * [`peer`]: a peer that speaks the protocol as badly as it is told to.
 //! * [`power`]: power loss on real bytes, and faults of the disk in real processes.
 //! * [`promises`]: what must hold after any crash, checked from outside by `likectl` alone.
+//! * [`quick`]: a directory that costs nothing to sync.
 //! * [`random`]: random numbers that a seed repeats.
 //! * [`sim`]: the whole system on one thread, from one seed.
 //! * [`soak`]: random load, random kills, for as long as wanted.
@@ -29,6 +30,7 @@ pub mod peer;
 pub mod power;
 pub mod process;
 pub mod promises;
+pub mod quick;
 pub mod random;
 pub mod sim;
 pub mod soak;

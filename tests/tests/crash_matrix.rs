@@ -20,6 +20,9 @@ use like_tests::matrix::wallet::Transfers;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
 
+/// How many cases may not be reached in a dozen plays: those planned on a passage that is rarely made.
+const MISSED_MAX: usize = 3;
+
 fn every_point_of<W: World + Send>(extent: &Extent) {
     let table = play_all::<W>(Path::new(PROGRAM), extent, WORKERS);
     // Past the harness's capture: what was tried is part of the result.
@@ -36,9 +39,7 @@ fn every_point_of<W: World + Send>(extent: &Extent) {
         // Whoever recovers begins nothing, but a successor does.
         assert!(second.contains(point), "no second crash came at {point}");
     }
-    // Several things happen at once: a passage beyond the first is not always made again.
-    let missed = table.cases() - table.reached();
-    assert!(missed * 10 < table.cases(), "{missed} not reached: {:?}", table.missed());
+    assert!(table.missed().len() <= MISSED_MAX, "not reached: {:?}", table.missed());
 }
 
 #[test]

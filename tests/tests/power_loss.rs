@@ -9,11 +9,11 @@ use like_tests::power::disk::{Disk, Fate};
 use like_tests::power::losses::losses;
 use like_tests::power::record::{self, Entry};
 use like_tests::power::search::Search;
-use like_tests::power::stage::quick_directory;
 use like_tests::power::tree::Tree;
 use like_tests::power::workloads::{self, Workload};
 use like_tests::power::{bulk, faults};
 use like_tests::process::{Ended, program};
+use like_tests::quick::quick_directory;
 use like_tests::random::Random;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-recorded");

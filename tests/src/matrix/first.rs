@@ -113,7 +113,9 @@ fn set_out<W: World>(world: &mut W, case: &Case<W>, timeout: Duration) -> Victim
     let mut due = 0;
     let (running, armed) = start(world, case.scenario, &faults, timeout, |world| {
         if let Process::Daemon(service) = at.by {
-            let what = if whom == at.by && how == How::Kill { Order::Kill } else { Order::Stop };
+            // Where the victim dies with it, both stand still until they do.
+            let dies = whom == at.by && how == How::Kill && case.taker == Taker::Itself;
+            let what = if dies { Order::Kill } else { Order::Stop };
             due = hand::order(world, at, service, what);
         }
     });
@@ -160,13 +162,23 @@ fn leaves_alone<W: World>(world: &W, mode: Mode) {
 }
 
 fn kill_daemon<W: World>(world: &mut W, mut victim: Victim, case: &Case<W>, service: W::Service) -> Ended {
+    if case.taker == Taker::Itself {
+        hand::kill(world, service);
+        release(world, &mut victim, case);
+        world.start(service);
+        return victim.running.end();
+    }
+    // Both die at that moment: a victim that went on meanwhile would be somewhere else each time.
+    victim.running.kill_now();
+    let ended = victim.running.end();
     hand::kill(world, service);
-    release(world, &mut victim, case);
-    if case.taker != Taker::Itself {
-        victim.running.kill_now();
+    if let Process::Daemon(at) = case.first.at.by
+        && at != service
+    {
+        hand::go_on(world.process(at));
     }
     world.start(service);
-    victim.running.end()
+    ended
 }
 
 fn stop_daemon<W: World>(

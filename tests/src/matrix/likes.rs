@@ -19,6 +19,7 @@ use super::{Whose, World, daemon_faults};
 use crate::house::{House, Service};
 use crate::process::{Armed, Ended, Running};
 use crate::promises;
+use crate::quick::quick_directory;
 
 /// The users that come along later are another range of ids.
 const SUCCESSORS: u64 = 1_000_000;
@@ -144,7 +145,7 @@ impl World for Likes {
     const SERVICES: &'static [Service] = &Service::BOTH;
 
     fn open(program: &Path) -> Self {
-        let mut house = House::closed(program);
+        let mut house = House::within(program, quick_directory());
         let armed = Service::BOTH.map(|service| house.start_with(service, &daemon_faults()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { house, armed, scenario: Scenario::Like, id: 0, rival: None, runtime }

@@ -15,6 +15,8 @@ pub struct Table {
     /// The points at which somebody was struck first, and those of second crashes.
     points: [BTreeSet<String>; 2],
     missed: Vec<String>,
+    /// How many cases were played more than once, and how many plays that took beyond the first.
+    again: [u32; 2],
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -41,6 +43,8 @@ impl Table {
         row.reached += u32::from(played.reached);
         row.late += u32::from(played.late);
         row.took += took;
+        self.again[0] += u32::from(played.plays > 1);
+        self.again[1] += played.plays - 1;
         if !played.reached {
             self.missed.push(case.name());
             return;
@@ -75,11 +79,13 @@ impl Table {
         let seconds = self.rows.iter().filter(|(key, _)| key[2] != "none");
         let late: u32 = self.rows.values().map(|row| row.late).sum();
         format!(
-            "{} cases, {} with a second crash; {} reached; in {late} a stopped process passed the deadline; {} points struck, \
-             {} in second crashes",
+            "{} cases, {} with a second crash; {} reached ({} not at once: {} more plays); in {late} a stopped process passed the \
+             deadline; {} points struck, {} in second crashes",
             self.cases(),
             seconds.map(|(_, row)| row.cases).sum::<u32>(),
             self.reached(),
+            self.again[0],
+            self.again[1],
             self.points[0].len(),
             self.points[1].len(),
         )

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use super::case::Mode;
 use super::{Whose, World, daemon_faults};
 use crate::process::{Armed, Ended, Running};
+use crate::quick::quick_directory;
 use crate::wallet::bank::Bank;
 use crate::wallet::domain::Account;
 use crate::wallet::program::{accounts_after, open_account};
@@ -80,7 +81,7 @@ impl World for Transfers {
     const SERVICES: &'static [Walletd] = &[Walletd];
 
     fn open(program: &Path) -> Self {
-        let mut bank = Bank::closed(program);
+        let mut bank = Bank::within(program, quick_directory());
         let armed = bank.start_with(&daemon_faults());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { bank, armed, runtime, scenario: Scenario::ToSomebody, first: 0 }

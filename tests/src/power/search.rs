@@ -11,9 +11,10 @@ use super::ledger::Ledger;
 use super::losses::{Loss, losses};
 use super::report::{Finding, Report, WorkloadReport};
 use super::restart::restart;
-use super::stage::{Recorded, Stage, quick_directory};
+use super::stage::{Recorded, Stage};
 use super::tree::Tree;
 use super::workloads::Workload;
+use crate::quick::quick_directory;
 use crate::random::Random;
 
 /// How many searches of recoveries are made per workload: recoveries after a power loss, themselves recorded and cut.

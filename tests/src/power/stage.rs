@@ -22,6 +22,7 @@ use super::record::{self, Entry};
 use super::tree::Tree;
 use crate::house::Service;
 use crate::process::{Ended, Running, eventually, last_words, program};
+use crate::quick::quick_directory;
 use crate::random::Random;
 
 /// What was played.
@@ -55,13 +56,6 @@ pub struct Stage {
     ledger: Ledger,
     plan: Plan,
     players: u32,
-}
-
-/// A directory that costs nothing to sync, if the machine has one.
-pub fn quick_directory() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    let quick = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    quick.or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
 impl Stage {

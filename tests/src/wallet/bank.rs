@@ -19,12 +19,8 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// A bank whose service does not run yet. `program` holds all programs.
-    ///
-    /// # Panics
-    /// No directory can be made.
-    pub fn closed(program: impl Into<PathBuf>) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+    /// A bank in this directory, whose service does not run yet. `program` holds all programs.
+    pub fn within(program: impl Into<PathBuf>, directory: tempfile::TempDir) -> Self {
         Self { program: program.into(), walletd: None, page: 0, directory }
     }
 
