@@ -6,7 +6,12 @@
 //! Integers are variable-length, enum variants and lengths too; trailing bytes and unknown variants are errors, and
 //! no length that a peer claims is believed beyond what the frame holds.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use bincode::Options;
+use futures::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -58,9 +63,30 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         .map_err(|source| CodecError { what: "can't decode", source })
 }
 
-/// Reads messages of one type from a byte stream.
-pub type Reader<R, In> =
+/// Messages of one type in the frames of a byte stream, as `tokio-serde` has them.
+type Frames<R, In> =
     tokio_serde::Framed<FramedRead<R, LengthDelimitedCodec>, In, (), Bincode<In, (), WireOptions>>;
+
+/// Reads messages of one type from a byte stream. The first error is the last thing that it yields: behind bytes that
+/// are no message nothing can be trusted to be one.
+#[derive(Debug)]
+pub struct Reader<R, In> {
+    frames: Frames<R, In>,
+    ended: bool,
+}
+
+impl<R: AsyncRead + Unpin, In: DeserializeOwned + Unpin> Stream for Reader<R, In> {
+    type Item = io::Result<In>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = ready!(Pin::new(&mut self.frames).poll_next(context));
+        self.ended = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next)
+    }
+}
 
 /// Writes messages of one type to a byte stream. `feed` gathers, `flush` sends what was gathered.
 pub type Writer<W, Out> =
@@ -75,8 +101,7 @@ pub type ReplyReader<R> = Reader<R, FromDaemon>;
 /// What a client writes.
 pub type RequestWriter<W> = Writer<W, ToDaemon>;
 
-/// The daemon's end of a connection. A frame that is too long or does not decode ends the stream with an error:
-/// after it, nothing on the connection can be trusted.
+/// The daemon's end of a connection. A frame that is too long or does not decode ends the stream with an error.
 pub fn daemon_end<R: AsyncRead, W: AsyncWrite>(read: R, write: W) -> (RequestReader<R>, ReplyWriter<W>) {
     (reader(read, REQUEST_FRAME_BYTES_MAX), writer(write, REPLY_FRAME_BYTES_MAX))
 }
@@ -88,7 +113,8 @@ pub fn client_end<R: AsyncRead, W: AsyncWrite>(read: R, write: W) -> (ReplyReade
 
 fn reader<R: AsyncRead, In>(read: R, frame_bytes_max: usize) -> Reader<R, In> {
     let frames = LengthDelimitedCodec::builder().max_frame_length(frame_bytes_max).new_read(read);
-    tokio_serde::Framed::new(frames, Bincode::from(options(frame_bytes_max)))
+    let frames = tokio_serde::Framed::new(frames, Bincode::from(options(frame_bytes_max)));
+    Reader { frames, ended: false }
 }
 
 fn writer<W: AsyncWrite, Out>(write: W, frame_bytes_max: usize) -> Writer<W, Out> {
@@ -97,82 +123,5 @@ fn writer<W: AsyncWrite, Out>(write: W, frame_bytes_max: usize) -> Writer<W, Out
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-
-    use futures::{SinkExt, StreamExt};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::message::{ClientHello, MAGIC, PROTOCOL_VERSION, Request, RequestBody};
-
-    fn hello() -> ToDaemon {
-        ToDaemon::Hello(ClientHello { magic: MAGIC, protocol: PROTOCOL_VERSION, software: "test".to_owned() })
-    }
-
-    async fn read_all(bytes: &[u8]) -> Vec<io::Result<ToDaemon>> {
-        let (read, _) = daemon_end(bytes, tokio::io::sink());
-        read.collect().await
-    }
-
-    async fn frames_of(messages: Vec<ToDaemon>) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let (_, mut write) = client_end(tokio::io::empty(), &mut bytes);
-        for message in messages {
-            write.feed(message).await.unwrap();
-        }
-        write.flush().await.unwrap();
-        drop(write);
-        bytes
-    }
-
-    #[tokio::test]
-    async fn what_is_written_is_read() {
-        let request = ToDaemon::Request(Request { id: 7, body: RequestBody::Status });
-        let bytes = frames_of(vec![hello(), request.clone()]).await;
-        let read = read_all(&bytes).await;
-        assert!(matches!(&read[..], [Ok(first), Ok(second)] if *first == hello() && *second == request));
-    }
-
-    #[tokio::test]
-    async fn a_frame_cut_short_is_never_a_message() {
-        let bytes = frames_of(vec![hello()]).await;
-        for cut in 1..bytes.len() {
-            let read = read_all(&bytes[..cut]).await;
-            assert!(read.iter().all(Result::is_err), "cut at {cut}: {read:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_frame_longer_than_the_limit_is_refused_before_it_is_read() {
-        let mut bytes = u32::try_from(REQUEST_FRAME_BYTES_MAX + 1).unwrap().to_be_bytes().to_vec();
-        bytes.extend([0; 16]);
-        let read = read_all(&bytes).await;
-        assert!(matches!(&read[..], [Err(_)]), "{read:?}");
-    }
-
-    #[tokio::test]
-    async fn trailing_bytes_and_unknown_variants_are_refused() {
-        for frame in [&[1u8, 7, 5, 0][..], &[9, 0], &[1, 7, 99]] {
-            let mut bytes = u32::try_from(frame.len()).unwrap().to_be_bytes().to_vec();
-            bytes.extend(frame);
-            let read = read_all(&bytes).await;
-            assert!(matches!(&read[..], [Err(_)]), "{frame:?}: {read:?}");
-        }
-    }
-
-    #[test]
-    fn a_claimed_length_is_not_believed() {
-        // A payload that claims to hold 2^60 bytes, in a buffer of nine.
-        let hostile = [253, 0, 0, 0, 0, 0, 0, 0, 16];
-        assert!(decode::<Payload>(&hostile).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decode::<ToDaemon>(&bytes);
-            let _ = decode::<FromDaemon>(&bytes);
-        }
-    }
-}
+#[path = "codec_tests.rs"]
+mod tests;

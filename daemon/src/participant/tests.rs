@@ -493,4 +493,5 @@ fn unsettled_steps_are_listed_in_pages() {
 mod damage;
 mod damaged_cases;
 mod random;
+mod reference;
 mod writes;

@@ -1,7 +1,9 @@
 //! The log's tests: what is on disk, what survives a crash, and who may write when.
 
+mod cut_disk;
 mod golden;
 mod history;
+mod power;
 mod record;
 mod scan;
 mod slot;
@@ -12,7 +14,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use like_protocol::ids::SagaId;

@@ -1,0 +1,280 @@
+//! A disk in memory that loses power: what was synced is there afterwards, of the rest anything may be left.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use like_protocol::ids::BootId;
+
+use crate::log::disk::{Directory, Disk, LogFile};
+use crate::log::writer::Syncs;
+use crate::log::{JournalError, Owner};
+
+/// The journal and its only slot.
+pub(super) const JOURNAL: &str = "/journal";
+const SLOT: &str = "/journal/0";
+
+/// Clones are the same disk.
+#[derive(Clone, Default, Debug)]
+pub(super) struct CutDisk(Arc<Mutex<State>>);
+
+#[derive(Default, Debug)]
+pub(super) struct State {
+    kept: Kept,
+    boot: u8,
+    wall_ms: u64,
+    /// How many more operations the host lives to do.
+    operations_left: Option<u32>,
+    pub(super) syncs: Option<Syncs>,
+}
+
+/// What is on the disk.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Kept {
+    slot: bool,
+    slot_synced: bool,
+    names: BTreeMap<String, usize>,
+    names_synced: BTreeMap<String, usize>,
+    /// Bytes, and how many of them are synced.
+    files: Vec<(Vec<u8>, usize)>,
+}
+
+impl CutDisk {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// What is on it now.
+    pub(super) fn kept(&self) -> Kept {
+        self.lock().kept.clone()
+    }
+
+    /// Its process is killed: what it has written stays, and nothing is written on its way out.
+    pub(super) fn kill<T>(&self, process: T) {
+        let kept = self.kept();
+        drop(process);
+        let mut state = self.lock();
+        state.kept = kept;
+        state.syncs = None;
+        state.operations_left = None;
+    }
+
+    /// Lets the host live for so many operations more.
+    pub(super) fn lives_for(&self, operations: u32) {
+        self.lock().operations_left = Some(operations);
+    }
+
+    /// Power goes and comes back. `fate` decides about what was not synced.
+    pub(super) fn lose_power(&self, mut fate: impl FnMut() -> u8) {
+        let mut state = self.lock();
+        state.boot += 1;
+        let kept = &mut state.kept;
+        if kept.slot && !kept.slot_synced && fate().is_multiple_of(2) {
+            *kept = Kept::default();
+            return;
+        }
+        let all = kept.names.clone().into_iter().chain(kept.names_synced.clone());
+        let survives = |name: &String, file: usize, fate: &mut dyn FnMut() -> u8| {
+            let [now, synced] = [&kept.names, &kept.names_synced].map(|names| names.get(name) == Some(&file));
+            if now == synced { now } else { fate().is_multiple_of(2) }
+        };
+        let all: BTreeMap<_, _> = all.collect();
+        let names: BTreeMap<_, _> =
+            all.into_iter().filter(|(name, file)| survives(name, *file, &mut fate)).collect();
+        kept.names = names.clone();
+        kept.names_synced = names;
+        for (bytes, synced) in &mut kept.files {
+            tear(bytes, *synced, &mut fate);
+            *synced = bytes.len();
+        }
+    }
+}
+
+/// Leaves some of what stands behind `synced`: cut anywhere, in pieces of which some are lost, or changed.
+fn tear(bytes: &mut Vec<u8>, synced: usize, fate: &mut impl FnMut() -> u8) {
+    let unsynced = bytes.len() - synced;
+    if unsynced == 0 {
+        return;
+    }
+    match fate() % 4 {
+        0 => {}
+        1 => bytes.truncate(synced),
+        2 => bytes.truncate(synced + usize::from(fate()) * 7 % (unsynced + 1)),
+        _ => {
+            for piece in bytes[synced..].chunks_mut(64) {
+                match fate() % 3 {
+                    0 => piece.fill(0),
+                    1 => piece.iter_mut().for_each(|byte| *byte ^= 0x5a),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn operate(&mut self) -> io::Result<&mut Kept> {
+        if let Some(left) = &mut self.operations_left {
+            *left = left.checked_sub(1).ok_or_else(|| io::Error::other("the host is gone"))?;
+        }
+        Ok(&mut self.kept)
+    }
+}
+
+fn missing() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+fn name_of(file: &Path) -> io::Result<String> {
+    Ok(file.file_name().and_then(|name| name.to_str()).ok_or_else(missing)?.to_owned())
+}
+
+impl Disk for CutDisk {
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let kept = &self.lock().kept;
+        if directory == Path::new(JOURNAL) {
+            return Ok(kept.slot.then(|| "0".to_owned()).into_iter().collect());
+        }
+        Ok(kept.names.keys().cloned().collect())
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path == Path::new(JOURNAL) || (path == Path::new(SLOT) && self.lock().kept.slot)
+    }
+
+    fn make_directory(&self, path: &Path, _: bool) -> io::Result<()> {
+        let mut state = self.lock();
+        let kept = state.operate()?;
+        if path == Path::new(JOURNAL) || kept.slot {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        kept.slot = true;
+        Ok(())
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        let kept = state.operate()?;
+        if directory == Path::new(JOURNAL) {
+            kept.slot_synced = kept.slot;
+        } else {
+            kept.names_synced = kept.names.clone();
+        }
+        Ok(())
+    }
+
+    fn open_directory(&self, directory: &Path) -> Result<Box<dyn Directory>, JournalError> {
+        assert_eq!(directory, Path::new(SLOT));
+        Ok(Box::new(CutDirectory(self.clone())))
+    }
+
+    fn admit(&self, _: &Path) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>> {
+        let mut state = self.lock();
+        let kept = state.operate()?;
+        let number = *kept.names.get(&name_of(file)?).ok_or_else(missing)?;
+        let bytes = &kept.files[number].0;
+        Ok(bytes[..most.unwrap_or(usize::MAX).min(bytes.len())].to_vec())
+    }
+
+    fn create(&self, file: &Path) -> io::Result<Arc<dyn LogFile>> {
+        let mut state = self.lock();
+        let kept = state.operate()?;
+        let (name, number) = (name_of(file)?, kept.files.len());
+        if kept.names.contains_key(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        kept.files.push((Vec::new(), 0));
+        kept.names.insert(name, number);
+        Ok(Arc::new(CutFile(self.clone(), number)))
+    }
+
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        let kept = state.operate()?;
+        kept.names.remove(&name_of(file)?).map(drop).ok_or_else(missing)
+    }
+
+    fn age(&self, _: &Path) -> io::Result<Duration> {
+        Ok(Duration::ZERO)
+    }
+
+    fn wall_ms(&self) -> u64 {
+        let mut state = self.lock();
+        state.wall_ms += 1;
+        state.wall_ms
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        Some(BootId::from_bytes([1 + self.lock().boot; 16]))
+    }
+
+    fn pid(&self) -> u32 {
+        1
+    }
+
+    fn owner(&self, _: &Path) -> Option<Owner> {
+        None
+    }
+
+    fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>> {
+        work();
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn run_syncs(&self, syncs: Syncs) -> io::Result<()> {
+        let before = self.lock().syncs.replace(syncs);
+        drop(before);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct CutDirectory(CutDisk);
+
+impl Directory for CutDirectory {
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_at(&self, _: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_directory(Path::new(SLOT))
+    }
+}
+
+#[derive(Debug)]
+struct CutFile(CutDisk, usize);
+
+impl LogFile for CutFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.0.lock();
+        state.operate()?.files[self.1].0.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.0.lock();
+        let (bytes, synced) = &mut state.operate()?.files[self.1];
+        *synced = bytes.len();
+        Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

@@ -1,0 +1,220 @@
+//! Any history, told through the real log: whatever a kill, a power loss or both in the middle of a takeover leave, what
+//! is read back is a prefix of what was written, and all of it that was synced.
+
+use std::path::Path;
+
+use futures::FutureExt;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::cut_disk::{CutDisk, JOURNAL};
+use super::*;
+use crate::log::writer::Syncing;
+use crate::log::{JournalError, history};
+use crate::saga::SagaState;
+
+const SAGAS: usize = 4;
+
+/// Rotations and merges within a few sagas.
+const KEEPING: Keeping = Keeping { retention: WEEK, segment_bytes_max: 900, merge_bytes_max: 700 };
+
+#[derive(Clone, Debug)]
+enum Happens {
+    /// The next event of this saga is written.
+    Told(usize),
+    SyncBegins,
+    SyncEnds,
+    /// The runner lets go, or is killed; another one takes over.
+    LetGo,
+    Killed,
+    /// The power goes.
+    PowerLost(Vec<u8>),
+    /// The runner is killed, and the power goes after so many operations of the next one.
+    PowerLostInTakeover(u32, Vec<u8>),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        24 => (0..SAGAS).prop_map(Happens::Told),
+        3 => Just(Happens::SyncBegins),
+        4 => Just(Happens::SyncEnds),
+        1 => Just(Happens::LetGo),
+        1 => Just(Happens::Killed),
+        2 => vec(any::<u8>(), 16).prop_map(Happens::PowerLost),
+        1 => (0..16u32, vec(any::<u8>(), 16)).prop_map(|(after, fates)| Happens::PowerLostInTakeover(after, fates)),
+    ]
+}
+
+/// A runner with its log, and beside it what it has written, event by event.
+struct World {
+    disk: CutDisk,
+    log: Option<SagaLog>,
+    lives: Vec<Vec<Event>>,
+    /// The sagas whose events were written, in their order, and how many of these are certainly durable.
+    written: Vec<usize>,
+    durable: usize,
+    syncing: Option<(Syncing, usize)>,
+    /// The states of the sagas that are open, as their runner has them.
+    open: BTreeMap<SagaId, SagaState>,
+}
+
+impl World {
+    fn new(lives: Vec<Vec<Event>>) -> Self {
+        let disk = CutDisk::default();
+        let (written, open) = Default::default();
+        let mut world = Self { disk, log: None, lives, written, durable: 0, syncing: None, open };
+        world.take_over().unwrap();
+        world
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::open_on(Arc::new(self.disk.clone()), Path::new(JOURNAL)).unwrap()
+    }
+
+    fn told(&self, number: usize, of: usize) -> usize {
+        self.written[..of].iter().filter(|saga| **saga == number).count()
+    }
+
+    /// The states that the sagas were in after the first so many events, whether they were taken over left out.
+    fn states(&self, written: usize) -> BTreeMap<SagaId, SagaState> {
+        let state = |number: usize| {
+            let told = self.told(number, written);
+            let story = Story::of(records(id(number), self.lives[number][..told].iter().cloned()))?;
+            Some((id(number), SagaState { taken_over_forward: false, ..story.state? }))
+        };
+        (0..SAGAS).filter_map(state).collect()
+    }
+
+    fn take_over(&mut self) -> Result<(), JournalError> {
+        let lock = self.journal().claim_free()?;
+        let TakenOver { log, open, damage, .. } = take_over(lock, KEEPING)?;
+        assert_eq!(damage, [], "no crash is damage");
+        let before = self.written.len();
+        let found = self.found();
+        let left = (self.durable..=before).rev().find(|written| self.states(*written) == found);
+        let left = left
+            .unwrap_or_else(|| panic!("{found:#?} is no prefix of {:?} from {}", self.written, self.durable));
+        let still_open = found.into_iter().filter(|(_, state)| !state.settled);
+        self.open = open.into_iter().map(|story| (story.saga, story.state.unwrap())).collect();
+        assert!(
+            self.open.keys().copied().eq(still_open.map(|(saga, _)| saga)),
+            "what is open is carried over"
+        );
+        self.written.truncate(left);
+        self.durable = left;
+        self.log = Some(log);
+        Ok(())
+    }
+
+    /// The states that the journal tells of, whether they were taken over left out.
+    fn found(&self) -> BTreeMap<SagaId, SagaState> {
+        let read = history::read(&self.journal()).unwrap();
+        assert!(read.skipped.is_empty() && read.damage.is_empty(), "{:?} {:?}", read.skipped, read.damage);
+        let state = |story: Story| {
+            assert!(!story.is_quarantined(), "{story:?}");
+            let state = SagaState { taken_over_forward: false, ..story.state.unwrap() };
+            (story.saga, state)
+        };
+        read.sagas.into_iter().map(|(_, story)| state(story)).collect()
+    }
+
+    fn begin_sync(&mut self) {
+        let Some(log) = &self.log else { return };
+        assert!(log.durable(log.written()).now_or_never().is_none_or(|durable| durable.is_ok()));
+        if self.syncing.is_none() {
+            let begun = self.disk.lock().syncs.as_ref().and_then(|syncs| syncs.begin());
+            self.syncing = begun.map(|sync| (sync, self.written.len()));
+        }
+    }
+
+    fn end_sync(&mut self) {
+        let Some((sync, written)) = self.syncing.take() else { return };
+        let synced = sync.file().sync_data();
+        let syncs = self.disk.lock().syncs.take().unwrap();
+        syncs.finish(sync, synced);
+        self.disk.lock().syncs = Some(syncs);
+        self.durable = written;
+        assert_eq!(self.log.as_ref().and_then(SagaLog::ended), None);
+    }
+
+    fn tell(&mut self, number: usize) {
+        let told = self.told(number, self.written.len());
+        let Some(event) = self.lives[number].get(told).cloned() else { return };
+        if let Event::Begun(begun) = &event {
+            self.open.insert(id(number), SagaState::begin(begun.clone()));
+        } else if self.open.get_mut(&id(number)).is_none_or(|state| state.apply(&event).is_err()) {
+            // It does not fit a saga that was taken over.
+            return;
+        }
+        if event == Event::Settled {
+            // Nobody is told that a saga has ended before that is durable.
+            self.end_sync();
+            self.begin_sync();
+            self.end_sync();
+        }
+        self.log.as_ref().unwrap().append(id(number), [event]).unwrap();
+        self.written.push(number);
+    }
+
+    fn killed(&mut self) {
+        self.syncing = None;
+        self.disk.kill(self.log.take());
+    }
+
+    fn lose_power(&mut self, fates: &[u8]) {
+        let mut fates = fates.iter().cycle();
+        self.disk.lose_power(|| *fates.next().unwrap());
+    }
+
+    fn happens(&mut self, what: &Happens) {
+        match what {
+            Happens::Told(number) => self.tell(*number),
+            Happens::SyncBegins => self.begin_sync(),
+            Happens::SyncEnds => self.end_sync(),
+            Happens::LetGo => {
+                self.syncing = None;
+                self.log = None;
+                self.take_over().unwrap();
+            }
+            Happens::Killed => {
+                self.killed();
+                self.take_over().unwrap();
+            }
+            Happens::PowerLost(fates) => {
+                self.killed();
+                self.lose_power(fates);
+                self.take_over().unwrap();
+            }
+            Happens::PowerLostInTakeover(operations, fates) => {
+                self.killed();
+                self.disk.lives_for(*operations);
+                let lock = self.journal().claim_free();
+                let taken = lock.and_then(|lock| take_over(lock, KEEPING));
+                self.disk.kill(taken);
+                self.lose_power(fates);
+                self.take_over().unwrap();
+            }
+        }
+    }
+}
+
+fn id(number: usize) -> SagaId {
+    saga(number as u8 + 1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_read_back_is_a_prefix_of_what_was_written_and_all_that_was_synced(
+        fates in vec(vec(any::<u8>(), 0..12), SAGAS),
+        events in vec(happens(), 1..120),
+    ) {
+        let mut world = World::new(fates.iter().map(|fates| live(fates, true)).collect());
+        for event in &events {
+            world.happens(event);
+        }
+        world.happens(&Happens::Killed);
+        prop_assert_eq!(world.written.len(), world.durable);
+    }
+}
