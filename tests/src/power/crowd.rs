@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use like_client::likes::{self, ArticleService, Likes, UserService};
-use like_client::log::Journal;
+use like_client::likes::{self, ActError, ArticleService, Likes, UserService};
+use like_client::log::{Journal, Keeping};
 use like_client::rpc::Remote;
 use like_client::runner::{Context, Options, Origin, Participants, Runner};
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
@@ -30,6 +30,8 @@ pub struct Crowd {
     pub undecided: u64,
     /// How long each act may take; so long its records are kept.
     pub timeout_ms: u64,
+    /// How far its log's segments grow, if not as far as usual.
+    pub segment_bytes: Option<u64>,
 }
 
 impl Crowd {
@@ -59,14 +61,24 @@ impl Crowd {
             let told = serde_json::json!({"user": user, "article": article, "liked": liked, "saga_id": saga});
             println!("{told}");
         };
+        let tell_error = |liked: bool, error: ActError| {
+            let certain = !matches!(
+                error,
+                ActError::Unfinished { .. } | ActError::LogEnded { .. } | ActError::Internal(_)
+            );
+            let kind = if certain { "failed" } else { "unfinished" };
+            let error = serde_json::json!({"kind": kind, "message": error.to_string()});
+            let told = serde_json::json!({"user": user, "article": article, "liked": liked, "error": error});
+            eprintln!("{told}");
+        };
         match likes.like(who, what, None, timeout).await {
             Ok(answer) => tell(true, answer.saga.to_string()),
-            Err(error) => return eprintln!("a like of {user}: {error}"),
+            Err(error) => return tell_error(true, error),
         }
         if self.takes_back(user) {
             match likes.unlike(who, what, None, timeout).await {
                 Ok(answer) => tell(false, answer.saga.to_string()),
-                Err(error) => eprintln!("an unlike of {user}: {error}"),
+                Err(error) => tell_error(false, error),
             }
         }
     }
@@ -76,13 +88,15 @@ impl Crowd {
         let clock: Arc<dyn Clock> = Arc::new(BootClock::open().expect("a boot id"));
         let remote = |role, path| Arc::new(Remote::unix(role, path, Arc::clone(&clock)));
         let (article, user) = (remote(ARTICLE_ROLE, article), remote(USER_ROLE, user));
+        let mut keeping = Keeping::default();
+        keeping.segment_bytes_max = self.segment_bytes.unwrap_or(keeping.segment_bytes_max);
         let context = Context {
             journal: Journal::open(&journal).expect("a journal"),
             definitions: likes::definitions(),
             participants: Participants::new().with(Arc::clone(&article)).with(Arc::clone(&user)),
             clock: Arc::clone(&clock),
             origin: Origin::of_this_process(),
-            options: Options::default(),
+            options: Options { keeping, ..Options::default() },
         };
         let runner = Runner::start(context).expect("a runner");
         let within = Duration::from_secs(5);

@@ -33,6 +33,8 @@ pub enum DiskFault {
     Short(u64),
     /// The process dies by SIGKILL instead of changing or syncing something for the n-th time, counted from 1.
     Dies(u64),
+    /// The process stops by SIGSTOP before it changes or syncs something for the n-th time.
+    Stops(u64),
 }
 
 impl DiskFault {
@@ -43,6 +45,7 @@ impl DiskFault {
             Self::Full(bytes) => format!("full {bytes}"),
             Self::Short(bytes) => format!("short {bytes}"),
             Self::Dies(nth) => format!("dies {nth}"),
+            Self::Stops(nth) => format!("stops {nth}"),
         }
     }
 
@@ -55,6 +58,7 @@ impl DiskFault {
             "full" => Self::Full(number),
             "short" => Self::Short(number),
             "dies" => Self::Dies(number),
+            "stops" => Self::Stops(number),
             _ => return None,
         })
     }
@@ -94,7 +98,8 @@ mod tests {
 
     #[test]
     fn faults_are_understood_as_they_are_spelled() {
-        for fault in [DiskFault::SyncFails(1), DiskFault::Full(2), DiskFault::Short(3), DiskFault::Dies(4)] {
+        use DiskFault as F;
+        for fault in [F::SyncFails(1), F::Full(2), F::Short(3), F::Dies(4), F::Stops(5)] {
             assert_eq!(DiskFault::of(&fault.spelled()), Some(fault));
         }
         assert_eq!(DiskFault::of("explodes 7"), None);

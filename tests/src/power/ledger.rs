@@ -123,30 +123,12 @@ impl Ledger {
         if as_error {
             let kind = told["error"]["kind"].as_str().unwrap_or("internal");
             let certain = !matches!(kind, "internal" | "unfinished" | "interrupted");
-            if let ([act], true) = (acts.as_slice(), certain) {
-                self.nothing_came_of(who, *act);
+            if certain {
+                self.nothing_came_of(who, act_told(who, acts, told));
             }
             return certain;
         }
-        let act = match acts.as_slice() {
-            [act] => *act,
-            several => {
-                let (user, article) = (told["user"].as_u64(), told["article"].as_u64());
-                let is_told = |act: &&Act| match **act {
-                    Act::Make { article: made } => user.is_none() && article == Some(made),
-                    Act::Like { user: who, article: what, .. } => {
-                        (user, article, &told["liked"]) == (Some(who), Some(what), &Value::Bool(true))
-                    }
-                    Act::Unlike { user: who, article: what } => {
-                        (user, article, &told["liked"]) == (Some(who), Some(what), &Value::Bool(false))
-                    }
-                };
-                *several
-                    .iter()
-                    .find(is_told)
-                    .unwrap_or_else(|| panic!("{who} was told of no act of its: {told}"))
-            }
-        };
+        let act = act_told(who, acts, told);
         self.done(who, act, told["saga_id"].as_str().unwrap_or_default().to_owned());
         true
     }
@@ -175,6 +157,24 @@ impl Ledger {
             self.pairs.entry((user, article)).or_default().may_be.remove(&(who.to_owned(), act));
         }
     }
+}
+
+/// Which of its acts somebody is told of.
+fn act_told(who: &str, acts: &[Act], told: &Value) -> Act {
+    if let [act] = acts {
+        return *act;
+    }
+    let (user, article) = (told["user"].as_u64(), told["article"].as_u64());
+    let is_told = |act: &&Act| match **act {
+        Act::Make { article: made } => user.is_none() && article == Some(made),
+        Act::Like { user: who, article: what, .. } => {
+            (user, article, &told["liked"]) == (Some(who), Some(what), &Value::Bool(true))
+        }
+        Act::Unlike { user: who, article: what } => {
+            (user, article, &told["liked"]) == (Some(who), Some(what), &Value::Bool(false))
+        }
+    };
+    *acts.iter().find(is_told).unwrap_or_else(|| panic!("{who} was told of no act of its: {told}"))
 }
 
 #[cfg(test)]

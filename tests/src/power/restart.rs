@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use like_client::likes::audit::{self, LiveBooks};
-use like_client::likes::{self, ArticleService, UserService};
+use like_client::likes::{self, ArticleService, Likes, UserService};
 use like_client::log::{Journal, history};
 use like_client::rpc::{Dial, Remote, Stream};
-use like_client::runner::{Context, Options, Order, Origin, Participants, recover};
+use like_client::runner::{Context, Options, Order, Origin, Participants, Runner, recover};
 use like_daemon::commit::writer::Identity;
 use like_daemon::commit::{Gauges, Queue, Writer, space};
 use like_daemon::likes::article::Articles;
@@ -35,6 +35,9 @@ use super::ledger::Ledger;
 
 /// How long anything may take that takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A user who plays in no workload.
+const STRANGER: UserId = UserId(u64::MAX / 2);
 
 /// What is broken, in words.
 pub type Broken = String;
@@ -149,17 +152,41 @@ pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Brok
             origin: Origin::of_this_process(),
             options: Options::default(),
         };
-        recovered(&context).await?;
+        if boot[0] & 1 == 1 {
+            strangers(world, &context, ledger).await?;
+        }
+        // With a new deadline, what was given up goes on unless its log knows that it was.
+        let resumed = Order::Resume { timeout: PATIENCE };
+        recovered(&context, if boot[0] & 2 == 2 { resumed } else { Order::GoOn }).await?;
         survey.make().await
     });
     drop(runtime);
     found.and(article.stop()).and(user.stop())
 }
 
+/// Others use the services before anybody recovers, with a journal of their own: with what they ask for, the daemons forget
+/// all that they may, and nothing of it is left.
+async fn strangers(world: &Path, context: &Context, ledger: &Ledger) -> Result<(), Broken> {
+    let Some((article, _)) = ledger.articles.iter().find(|(_, made)| **made) else { return Ok(()) };
+    let journal = Journal::open(&world.join("journal-of-strangers"));
+    let journal = journal.map_err(|e| broken("a new journal is refused")(&e))?;
+    let runner = Runner::start(Context { journal, ..context.clone() });
+    let runner = runner.map_err(|e| broken("a new journal has no slot")(&e))?;
+    let remote = |role| context.participants.find(role).cloned().ok_or_else(|| format!("no {role} service"));
+    let articles = ArticleService::new(remote(ARTICLE_ROLE)?, PATIENCE);
+    let users = UserService::new(remote(USER_ROLE)?, PATIENCE);
+    let service = Likes::new(runner.clone(), articles, users);
+    let (user, article) = (STRANGER, ArticleId(*article));
+    service.like(user, article, None, PATIENCE).await.map_err(|e| broken("a stranger can't like")(&e))?;
+    let taken_back = service.unlike(user, article, None, PATIENCE).await;
+    taken_back.map_err(|e| broken("a stranger can't take a like back")(&e))?;
+    runner.close(PATIENCE).await;
+    Ok(())
+}
+
 /// Takes over what dead runners left; everything must come to its end.
-async fn recovered(context: &Context) -> Result<(), Broken> {
-    let report =
-        recover::once(context, Order::GoOn, PATIENCE).await.map_err(|e| broken("recovery fails")(&e))?;
+async fn recovered(context: &Context, order: Order) -> Result<(), Broken> {
+    let report = recover::once(context, order, PATIENCE).await.map_err(|e| broken("recovery fails")(&e))?;
     if report.unfinished + report.needs_attention + report.quarantined > 0 {
         return Err(format!("recovery leaves something: {report:?}"));
     }

@@ -168,6 +168,21 @@ impl Stage {
         assert!(ended.was_killed() && armed.fired() == 1, "{ended:?}");
     }
 
+    /// A crowd acts. Before its n-th change of files it stands still while a daemon dies, which then stays away.
+    pub fn crowd_while_one_dies(&mut self, crowd: &Crowd, nth: u64, service: Service) {
+        let (world, marks) = (self.world(), self.home.path().to_owned());
+        let mut command = self.crowd_command(crowd);
+        let armed = ArmedDisk::arm(&mut command, &world, &marks, DiskFault::Stops(nth));
+        let mut running = Running::start(&mut command);
+        eventually("a process that stands still", || {
+            assert!(!running.has_ended(), "it has ended before its change {nth}");
+            (armed.fired() == 1 && running.is_stopped()).then_some(())
+        });
+        self.kill(service);
+        running.signal(Signal::CONT);
+        running.end().expect_code(0);
+    }
+
     /// Runs `likectl` with other arguments; it must succeed.
     pub fn run(&mut self, arguments: &[&str]) -> Ended {
         let arguments: Vec<_> = arguments.iter().map(|&word| word.to_owned()).collect();
@@ -181,6 +196,10 @@ impl Stage {
 
     /// A crowd begins to act.
     pub fn crowd_begins(&mut self, crowd: &Crowd) -> Running {
+        Running::start(&mut self.crowd_command(crowd))
+    }
+
+    fn crowd_command(&mut self, crowd: &Crowd) -> Command {
         self.players += 1;
         let who = format!("crowd-{}", self.players);
         let mut command = program(&self.program, "crowd");
@@ -188,7 +207,7 @@ impl Stage {
         command.args(Service::BOTH.map(|service| self.socket(service))).arg(self.world().join("journal"));
         self.recorded(&mut command, &who);
         self.plan.insert(who, crowd.acts());
-        Running::start(&mut command)
+        command
     }
 
     /// How large a service's log is.

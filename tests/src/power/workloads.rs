@@ -28,6 +28,8 @@ pub const ALL: &[Workload] = &[
     Workload { name: "restarts", is_long: false, share: 3, before: None, play: restarts },
     Workload { name: "dead runners", is_long: false, share: 4, before: None, play: dead_runners },
     Workload { name: "killed in the middle", is_long: false, share: 3, before: None, play: killed },
+    Workload { name: "turned back", is_long: false, share: 3, before: None, play: turned_back },
+    Workload { name: "many log segments", is_long: false, share: 2, before: None, play: log_segments },
     Workload { name: "collection", is_long: true, share: 2, before: None, play: collection },
     Workload { name: "many segments", is_long: true, share: 4, before: None, play: segments },
     Workload { name: "restarts of worn stores", is_long: true, share: 4, before: Some(segments), play: worn },
@@ -46,7 +48,7 @@ fn unlike(user: u64, article: u64) -> Act {
 }
 
 fn crowd(articles: u64, first: u64, users: u64) -> Crowd {
-    Crowd { articles, first, users, at_once: 16, undecided: 3, timeout_ms: 5000 }
+    Crowd { articles, first, users, at_once: 16, undecided: 3, timeout_ms: 5000, segment_bytes: None }
 }
 
 fn fresh(stage: &mut Stage) {
@@ -124,6 +126,33 @@ fn killed(stage: &mut Stage) {
     stage.run(&["recover"]);
     stage.run(&["audit"]);
     stage.act(like(5000, 1)).expect_code(0);
+}
+
+/// Between these changes of files a new runner takes its slot and begins its first sagas: where it stands there while a
+/// daemon dies, some of them are given up that have said hello to that daemon and never send it anything.
+const BEGINS: std::ops::Range<u64> = 7..12;
+
+fn turned_back(stage: &mut Stage) {
+    stage.start_both();
+    make(stage, 2);
+    stage.act(like(1, 1)).expect_code(0);
+    for (round, nth) in (1..).zip(BEGINS) {
+        for (first, service) in [(1000 * round, Service::Article), (1000 * round + 500, Service::User)] {
+            let hasty = Crowd { timeout_ms: 150, undecided: 0, at_once: 3, ..crowd(1, first, 3) };
+            stage.crowd_while_one_dies(&hasty, nth, service);
+            stage.start(service);
+        }
+    }
+    stage.act(like(2, 1)).expect_code(0);
+}
+
+fn log_segments(stage: &mut Stage) {
+    stage.start_both();
+    make(stage, 2);
+    for round in 1..=2 {
+        stage.crowd(&Crowd { segment_bytes: Some(4096), ..crowd(2, 100 * round, 12) });
+    }
+    stage.act(like(1, 1)).expect_code(0);
 }
 
 fn collection(stage: &mut Stage) {

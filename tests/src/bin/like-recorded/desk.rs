@@ -89,12 +89,13 @@ impl Desk {
 
     /// To be called before anything is changed.
     pub fn before_change(&self, path: &Path) {
-        if let Some(DiskFault::Dies(nth)) = self.fault
-            && self.minds(path)
-            && self.count(1) + 1 == nth
-        {
+        let Some(fault @ (DiskFault::Dies(nth) | DiskFault::Stops(nth))) = self.fault else { return };
+        if self.minds(path) && self.count(1) + 1 == nth {
             self.fire();
-            interpose::die();
+            if fault == DiskFault::Dies(nth) {
+                interpose::die();
+            }
+            interpose::stop();
         }
     }
 

@@ -65,6 +65,11 @@ pub fn die() -> ! {
     std::process::abort()
 }
 
+/// Stops as a process stops that is sent SIGSTOP, until it is continued.
+pub fn stop() {
+    let _ = kernel!(SYS_kill, std::process::id(), libc::SIGSTOP);
+}
+
 /// This thread's id.
 pub fn thread_id() -> u64 {
     u64::try_from(kernel!(SYS_gettid)).unwrap_or(0)
