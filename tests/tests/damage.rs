@@ -6,7 +6,7 @@
 use std::fs;
 
 use like_daemon::store::data_dir::DataDir;
-use like_daemon::store::{SledStore, Store};
+use like_daemon::store::{LoggedStore, Store};
 use like_protocol::failpoint::Failpoint;
 use like_protocol::likes::{ARTICLE_ROLE, USER_ROLE};
 use like_tests::house::{House, Service};
@@ -21,7 +21,7 @@ fn damage(house: &mut House, service: Service, key: &[u8]) {
     house.stop(service).expect_code(0);
     let role = if service == Service::Article { ARTICLE_ROLE } else { USER_ROLE };
     let data = DataDir::open(&house.data(service), role, false).expect("a store");
-    let mut store = SledStore::open(data).expect("it opens");
+    let mut store = LoggedStore::open(data).expect("it opens");
     let mut value = store.get(key).expect("it can be read").expect("there is such a row");
     *value.last_mut().expect("no value is empty") ^= 0x20;
     store.apply([(key.to_vec(), Some(value))].into()).expect("it can be written");

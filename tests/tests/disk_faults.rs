@@ -50,12 +50,12 @@ fn a_daemon_whose_sync_fails_once_ends_and_nothing_acknowledged_is_lost() {
 
 #[test]
 fn a_daemon_whose_disk_is_full_ends_and_nothing_acknowledged_is_lost() {
-    a_daemon_that_fails_ends_and_keeps_its_promises(DiskFault::Full(530_000));
+    a_daemon_that_fails_ends_and_keeps_its_promises(DiskFault::Full(792_000));
 }
 
 #[test]
 fn a_daemon_whose_write_is_cut_short_ends_and_nothing_acknowledged_is_lost() {
-    a_daemon_that_fails_ends_and_keeps_its_promises(DiskFault::Short(530_000));
+    a_daemon_that_fails_ends_and_keeps_its_promises(DiskFault::Short(792_000));
 }
 
 #[test]

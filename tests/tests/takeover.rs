@@ -16,8 +16,9 @@ use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
 
-/// How long a killed runner's saga may take to its end, in the median.
-const TAKEOVER_MEDIAN_MAX: Duration = Duration::from_millis(50);
+/// How long a killed runner's saga may take to its end, in the median, before this says that nobody was woken: far more than
+/// it takes on a busy machine, far less than any interval at which somebody would look. `cargo compare` measures it.
+const TAKEOVER_MEDIAN_MAX: Duration = Duration::from_millis(500);
 
 /// How many runners are killed for one median.
 const KILLS: usize = 15;
@@ -64,7 +65,7 @@ fn takeover(house: &House, lines: &mpsc::Receiver<String>, user: u64) -> Duratio
 }
 
 #[test]
-fn a_killed_runners_saga_is_ended_within_50_ms_in_the_median() {
+fn a_killed_runners_saga_is_ended_by_who_is_woken_for_it() {
     let house = House::open(PROGRAM);
     house.article(1);
     let (_watcher, lines) = watcher(&house);

@@ -143,7 +143,7 @@ impl<D: Domain, S: Store> Writer<D, S> {
         if !tx.is_empty() || overdue {
             self.participant.end_group(&mut tx, &moment)?;
         }
-        let batches = tx.into_batches();
+        let batch = tx.into_batch();
 
         let pass = |point| {
             if touches_sagas {
@@ -151,10 +151,8 @@ impl<D: Domain, S: Store> Writer<D, S> {
             }
         };
         pass(Failpoint::GroupEvaluated);
-        if !batches.is_empty() {
-            for batch in batches {
-                self.store.apply(batch)?;
-            }
+        if !batch.is_empty() {
+            self.store.apply(batch)?;
             pass(Failpoint::GroupApplied);
             self.store.sync()?;
             work.groups += 1;

@@ -112,9 +112,7 @@ mod tests {
         let (mut boots, _) = Boots::load(&tx).unwrap();
         boots.enter(boot, &mut tx);
         tx.keep();
-        for batch in tx.into_batches() {
-            store.apply(batch).unwrap();
-        }
+        store.apply(tx.into_batch()).unwrap();
         boots
     }
 

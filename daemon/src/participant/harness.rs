@@ -71,9 +71,7 @@ impl<D: Domain + Copy> Harness<D> {
         let evaluate = |body| self.participant.evaluate(&mut tx, &moment, body).unwrap();
         let replies = bodies.into_iter().map(evaluate).collect();
         self.participant.end_group(&mut tx, &moment).unwrap();
-        for batch in tx.into_batches() {
-            self.store.apply(batch).unwrap();
-        }
+        self.store.apply(tx.into_batch()).unwrap();
         self.store.sync().unwrap();
         self.assert_memory_is_what_a_restart_rebuilds();
         replies

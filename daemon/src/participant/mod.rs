@@ -100,9 +100,7 @@ impl<D: Domain> Participant<D> {
             participant.note_damage(&damage);
         }
         participant.forget_replaced(&tx);
-        for batch in tx.into_batches() {
-            store.apply(batch)?;
-        }
+        store.apply(tx.into_batch())?;
         store.sync()?;
         participant.rebuild(&Tx::new(store), now)?;
         Ok(participant)

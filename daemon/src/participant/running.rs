@@ -97,9 +97,7 @@ mod tests {
         running.save(&at(1, 6000), &mut tx);
         tx.keep();
         assert!(!running.is_stale(&at(1, 6999)));
-        for batch in tx.into_batches() {
-            store.apply(batch).unwrap();
-        }
+        store.apply(tx.into_batch()).unwrap();
         store
     }
 

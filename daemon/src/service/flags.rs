@@ -9,6 +9,7 @@ use nix::unistd::{Group, User};
 use super::socket::{self, Socket, SocketError};
 use super::{Program, VERSION};
 use crate::net::Allowed;
+use crate::store::logged_store::LOG_BYTES_MAX;
 
 /// A daemon's flags as they were typed.
 #[derive(Clone, Debug, clap::Parser)]
@@ -32,6 +33,11 @@ pub struct Flags {
     /// Serve this many connections at once and turn away others
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_connections: u32,
+
+    /// Make a checkpoint of the store when its commit log has grown to this many KiB. About as much is held in memory,
+    /// twice that while a checkpoint is made, and read at the next start
+    #[arg(long, value_name = "KIB", default_value_t = CHECKPOINT_KIB, value_parser = clap::value_parser!(u64).range(1..=16 * 1024 * 1024))]
+    checkpoint_kib: u64,
 
     /// How log lines look. RUST_LOG chooses which are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -64,6 +70,9 @@ pub enum LogFormat {
     /// Fields of the system journal
     Journald,
 }
+
+/// See [`LOG_BYTES_MAX`].
+const CHECKPOINT_KIB: u64 = LOG_BYTES_MAX / 1024;
 
 impl Flags {
     /// The command line of `program`, for its help, its man page and completions.
@@ -101,6 +110,8 @@ pub struct Config {
     pub allowed: Allowed,
     /// How many requests may wait.
     pub queue_limit: usize,
+    /// How many bytes of commit log make a checkpoint.
+    pub log_bytes_max: u64,
     /// How many connections may be open.
     pub connections_max: u32,
     /// How log lines look.
@@ -149,6 +160,7 @@ impl Config {
             restored: flags.restored,
             allowed: Allowed::new(uids, gids),
             queue_limit: flags.queue as usize,
+            log_bytes_max: flags.checkpoint_kib * 1024,
             connections_max: flags.max_connections,
             log_format: flags.log_format,
         })

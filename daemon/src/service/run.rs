@@ -22,7 +22,7 @@ use crate::net::Server;
 use crate::net::session::Service;
 use crate::participant::domain::Domain;
 use crate::store::data_dir::{DataDir, DataDirError};
-use crate::store::{SledStore, StoreError};
+use crate::store::{LoggedStore, StoreError};
 
 /// How long sessions may take to send their last replies once everything is committed.
 const CLOSING_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -83,7 +83,7 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     let connections_max = connections_that_fit(config.connections_max);
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
     let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
-    let (store, participant) = start::take_up(domain, data, clock.now())?;
+    let (store, participant) = start::take_up(domain, data, config.log_bytes_max, clock.now())?;
     let identity = Identity { role: D::ROLE, store: store.id(), software: VERSION.to_owned() };
     let queue = Arc::new(Queue::new(config.queue_limit));
     let gauges = Arc::new(Gauges::default());
@@ -113,7 +113,7 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
 async fn serve<D: Domain>(
     listening: Listening,
     server: Server,
-    writer: Writer<D, SledStore>,
+    writer: Writer<D, LoggedStore>,
 ) -> Result<(), RunError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (close, closing) = watch::channel(false);
@@ -171,7 +171,7 @@ fn ended_early(ended: Result<Result<(), StoreError>, oneshot::error::RecvError>)
 
 /// Starts the writer in a thread of its own; what it ends with is received.
 fn spawn_writer<D: Domain>(
-    mut writer: Writer<D, SledStore>,
+    mut writer: Writer<D, LoggedStore>,
 ) -> Result<oneshot::Receiver<Result<(), StoreError>>, RunError> {
     let (ended, written) = oneshot::channel();
     let work = move || {

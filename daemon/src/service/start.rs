@@ -17,8 +17,8 @@ use tracing::debug;
 use crate::participant::Participant;
 use crate::participant::domain::Domain;
 use crate::store::data_dir::DataDir;
-use crate::store::sled_store::OpenError;
-use crate::store::{SledStore, StoreError, Tx};
+use crate::store::logged_store::OpenError;
+use crate::store::{LoggedStore, StoreError, Tx};
 
 /// How long opening and checking may take. Stores of many gigabytes open in less; a supervisor must wait longer
 /// (systemd's `TimeoutStartSec=` is 90 s by default).
@@ -58,7 +58,7 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-/// Opens the store in `data` and makes a participant of it: when this returns, the store has been read, written and
+/// Opens the store in `data`, with a checkpoint for so many bytes of log, and makes a participant of it: when this returns, the store has been read, written and
 /// synced once.
 ///
 /// # Errors
@@ -66,12 +66,13 @@ pub enum StartError {
 pub fn take_up<D: Domain>(
     domain: D,
     data: DataDir,
+    log_bytes_max: u64,
     now: Now,
-) -> Result<(SledStore, Participant<D>), StartError> {
+) -> Result<(LoggedStore, Participant<D>), StartError> {
     let path = data.path().to_owned();
     within(START_WAIT_MAX, path.clone(), move || {
         let_sled_sleep();
-        let mut store = SledStore::open(data)?;
+        let mut store = LoggedStore::open_with(data, log_bytes_max)?;
         let checked = Participant::open(domain, &mut store, &now).and_then(|mut participant| {
             participant.look_through(&Tx::new(&store), CHECKED_ROWS_MAX)?;
             Ok(participant)

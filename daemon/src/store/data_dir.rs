@@ -6,7 +6,9 @@
 //!                     replaced by rename only
 //!   durable           how far the store is known to have been durable ([`super::mark`])
 //!   opening           what sled may destroy while it opens the store ([`super::opening`])
-//!   conf db blobs/    sled's
+//!   log.N             segments of the commit log ([`super::commit_log`])
+//!   carried.N         what the last checkpoint carried over ([`super::carried`])
+//!   conf db blobs/    sled's, the base ([`super::base`])
 //!   snap.*            sled's; a snap.*.generating is one that a crash cut short
 //! ```
 //!
@@ -20,11 +22,13 @@ use std::path::{Path, PathBuf};
 
 use like_protocol::ids::StoreId;
 
+use super::carried::CARRIED;
+use super::commit_log::SEGMENT;
 use super::mark::MARK;
 use super::opening::OPENING;
 
-/// The format in which this program writes: of the marker, of every row, and of sled.
-pub const FORMAT: u32 = 2;
+/// The format in which this program writes: of the marker, of every row, of the commit log and of sled.
+pub const FORMAT: u32 = 3;
 
 const MARKER: &str = "like-store";
 const MARKER_NEW: &str = "like-store.new";
@@ -292,7 +296,8 @@ fn remove_leftovers(dir: &Path, complete: bool) -> Result<(), DataDirError> {
         let (name, path) = (entry.file_name(), entry.path());
         let name = name.to_string_lossy();
         let of_sled = name == "conf" || name == "db" || name == "blobs" || name.starts_with(SNAPSHOT);
-        let of_us = name == MARK || name == OPENING;
+        let numbered = name.starts_with(SEGMENT) || name.starts_with(CARRIED);
+        let of_us = name == MARK || name == OPENING || numbered;
         if name.ends_with(".generating") || ((of_sled || of_us) && !complete) {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.at("remove", &path)?;

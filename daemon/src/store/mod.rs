@@ -1,8 +1,11 @@
 //! What a daemon keeps: ordered rows of bytes, changed by atomic batches, durable when [`Store::sync`] has returned.
 //!
 //! * [`Store`]: the trait that the engine writes against; [`memory`] is one for tests and simulations.
-//! * [`sled_store`]: the real one, and the one file that names sled; [`data_dir`] guards the directory it lives in,
-//!   [`mark`] knows how far it was durable, and [`opening`] keeps what opening it may destroy.
+//! * [`logged_store`]: the real one: a [`commit_log`] in front, layers in memory that are read as one ([`merged`]), and a
+//!   [`base`] into which a [`checkpoint`] puts them; what it does not put there is [`carried`] over. [`rows`] says how rows
+//!   stand in files of our own, [`mark`] knows how far the log was durable.
+//! * [`base`]: the one file that names sled; [`opening`] keeps what opening it may destroy.
+//! * [`data_dir`]: guards the directory that all of it lives in.
 //! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
 //! * [`fields`]: how rows are put together from numbers and bytes, so that stored bytes depend on no library.
 //! * [`seal`]: the checksum that every value carries, put on and checked by [`tx`] alone.
@@ -10,21 +13,27 @@
 //! The first byte of every key says whose row it is: the engine's rows begin with a byte below
 //! [`DOMAIN_TAG_FIRST`], a domain's with one from there on.
 
+pub mod base;
+pub mod carried;
+pub mod checkpoint;
+pub mod commit_log;
 pub mod data_dir;
 pub mod fields;
+pub mod logged_store;
 pub mod mark;
 pub mod memory;
+pub mod merged;
 pub mod opening;
+pub mod rows;
 pub mod seal;
-pub mod sled_store;
 pub mod tx;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
 use fields::Malformed;
+pub use logged_store::LoggedStore;
 pub use memory::MemoryStore;
-pub use sled_store::SledStore;
 pub use tx::{Found, Tx};
 
 /// The lowest first byte of a domain's keys. What is below is the engine's.
@@ -38,7 +47,7 @@ pub type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Ordered rows of bytes.
 ///
-/// One writer owns a store. What is stored is what [`Tx::into_batches`] made: values with their checksums. Every error
+/// One writer owns a store. What is stored is what [`Tx::into_batch`] made: values with their checksums. Every error
 /// is final: what a store does after one is unknown, so the process that sees one answers nothing more and ends.
 pub trait Store: Send {
     /// The value under `key`, as of the last [`Store::apply`].

@@ -13,10 +13,6 @@ use super::fields::{Malformed, Stored};
 use super::seal::{open, seal};
 use super::{Batch, Damage, KeyRange, Store, StoreError};
 
-/// How many writes one batch gathers before the next request begins a new one. Far larger batches make sled's
-/// memory grow tenfold. Requests are never split, so a group is whole requests whatever survives a crash.
-pub const BATCH_WRITES_MAX: usize = 128;
-
 /// A row as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
@@ -40,8 +36,8 @@ impl Found {
 /// A store and the writes of a group that are not applied yet.
 pub struct Tx<'a> {
     store: &'a dyn Store,
-    /// Writes of finished requests, in the order in which they will be applied.
-    kept: Vec<Batch>,
+    /// Writes of finished requests.
+    kept: Batch,
     /// Writes of the request that is being evaluated.
     request: Batch,
     /// Damaged rows that the request goes on without.
@@ -51,7 +47,7 @@ pub struct Tx<'a> {
 impl<'a> Tx<'a> {
     /// A group that has written nothing.
     pub fn new(store: &'a dyn Store) -> Self {
-        Self { store, kept: Vec::new(), request: Batch::new(), noticed: RefCell::default() }
+        Self { store, kept: Batch::new(), request: Batch::new(), noticed: RefCell::default() }
     }
 
     /// The value under `key`.
@@ -59,7 +55,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// The store can't be read, or the row is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        if let Some(written) = self.layers_newest_first().find_map(|batch| batch.get(key)) {
+        if let Some(written) = self.request.get(key).or_else(|| self.kept.get(key)) {
             return Ok(written.clone());
         }
         let stored = self.store.get(key)?;
@@ -141,14 +137,7 @@ impl<'a> Tx<'a> {
 
     /// Ends a request: its writes are the group's from now on.
     pub fn keep(&mut self) {
-        if self.request.is_empty() {
-            return;
-        }
-        let request = std::mem::take(&mut self.request);
-        match self.kept.last_mut() {
-            Some(batch) if batch.len() + request.len() <= BATCH_WRITES_MAX => batch.extend(request),
-            _ => self.kept.push(request),
-        }
+        self.kept.extend(std::mem::take(&mut self.request));
     }
 
     /// Ends a request that comes to nothing: its writes are forgotten.
@@ -163,13 +152,13 @@ impl<'a> Tx<'a> {
 
     /// Whether a finished request of the group has put or deleted `key`.
     pub fn has_written(&self, key: &[u8]) -> bool {
-        self.kept.iter().any(|batch| batch.contains_key(key))
+        self.kept.contains_key(key)
     }
 
-    /// What is to be applied, in this order: every value with its checksum.
-    pub fn into_batches(mut self) -> Vec<Batch> {
+    /// What is to be applied, as one: every value with its checksum.
+    pub fn into_batch(mut self) -> Batch {
         debug_assert!(self.request.is_empty(), "every request is kept or forgotten");
-        for (key, value) in self.kept.iter_mut().flatten() {
+        for (key, value) in &mut self.kept {
             if let Some(value) = value {
                 *value = seal(key, value);
             }
@@ -177,17 +166,14 @@ impl<'a> Tx<'a> {
         self.kept
     }
 
-    fn layers_newest_first(&self) -> impl Iterator<Item = &Batch> {
-        std::iter::once(&self.request).chain(self.kept.iter().rev())
-    }
-
     /// The latest writes in a range.
     fn written_in(&self, range: &KeyRange) -> BTreeMap<&[u8], &Option<Vec<u8>>> {
         if range.is_empty() {
             return BTreeMap::new();
         }
-        let layers = self.kept.iter().chain(std::iter::once(&self.request));
+        let layers = [&self.kept, &self.request];
         layers
+            .into_iter()
             .flat_map(|batch| batch.range(range.from.clone()..range.to.clone()))
             .map(|(key, value)| (key.as_slice(), value))
             .collect()
@@ -208,32 +194,7 @@ mod tests {
         tx.put(vec![1], vec![1]);
         tx.forget();
         assert_eq!(tx.get(&[1]).unwrap(), None);
-        assert!(tx.is_empty() && tx.into_batches().is_empty());
-    }
-
-    #[test]
-    fn batches_are_cut_between_requests_only() {
-        let store = MemoryStore::default();
-        let mut tx = Tx::new(&store);
-        for request in 0..10u8 {
-            for row in 0..50u8 {
-                tx.put(vec![request, row], vec![]);
-            }
-            tx.keep();
-        }
-        let batches = tx.into_batches();
-        assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [100; 5]);
-    }
-
-    #[test]
-    fn a_request_larger_than_a_batch_is_not_split() {
-        let store = MemoryStore::default();
-        let mut tx = Tx::new(&store);
-        for row in 0..=255u8 {
-            tx.put(vec![row], vec![]);
-        }
-        tx.keep();
-        assert_eq!(tx.into_batches().len(), 1);
+        assert!(tx.is_empty() && tx.into_batch().is_empty());
     }
 
     /// A write: key, value or deletion, and whether its request ends after it (kept or forgotten).
@@ -267,9 +228,7 @@ mod tests {
             let gets: Vec<_> = (0..12u8).map(|key| tx.get(&[key]).unwrap()).collect();
             let (rows, last) = (tx.scan(&range, limit).unwrap(), tx.last_key(&range).unwrap());
             let mut after = store.clone();
-            for batch in tx.into_batches() {
-                after.apply(batch).unwrap();
-            }
+            after.apply(tx.into_batch()).unwrap();
             let (stored, after) = (after.clone(), Tx::new(&after));
             prop_assert_eq!(gets, (0..12u8).map(|key| after.get(&[key]).unwrap()).collect::<Vec<_>>());
             prop_assert_eq!(rows, after.scan(&range, limit).unwrap());

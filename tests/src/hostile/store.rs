@@ -74,9 +74,7 @@ fn with<D: Domain + Copy>(domain: D, rows: Batch, (queries, operation): (Vec<Pay
         let mut tx = Tx::new(store);
         let reply = participant.evaluate(&mut tx, &moment, body).expect("a store in memory does not fail");
         participant.end_group(&mut tx, &moment).expect("a store in memory does not fail");
-        for batch in tx.into_batches() {
-            store.apply(batch).expect("a store in memory does not fail");
-        }
+        store.apply(tx.into_batch()).expect("a store in memory does not fail");
         reply
     };
     for query in queries {

@@ -125,13 +125,11 @@ impl<D: Domain + Copy> AlteredParticipant<D> {
             }
         }
         tx.keep();
-        let batches = tx.into_batches();
-        if batches.is_empty() {
+        let batch = tx.into_batch();
+        if batch.is_empty() {
             return;
         }
-        for batch in batches {
-            store.apply(batch).expect("memory can be written");
-        }
+        store.apply(batch).expect("memory can be written");
         self.participant = opened(self.domain, store, now);
     }
 

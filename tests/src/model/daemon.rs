@@ -70,9 +70,7 @@ pub fn evaluate<D: Domain>(
     if alone || !tx.is_empty() {
         participant.end_group(&mut tx, collected_at).expect("memory can be read");
     }
-    for batch in tx.into_batches() {
-        store.apply(batch).expect("memory can be written");
-    }
+    store.apply(tx.into_batch()).expect("memory can be written");
     reply
 }
 

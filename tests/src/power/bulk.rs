@@ -1,11 +1,11 @@
-//! Groups far larger than those of daily use, written straight into a store: what one sync covers is then more than sled
-//! lets pass before it uses a segment of its log again.
+//! Groups far larger than those of daily use, written straight into a store that makes a checkpoint after every one: what
+//! goes into its base at once is then more than sled lets pass before it uses a segment of its log again.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use like_daemon::store::data_dir::DataDir;
-use like_daemon::store::{Batch, KeyRange, SledStore, Store};
+use like_daemon::store::{Batch, KeyRange, LoggedStore, Store};
 
 const ROLE: &str = "bulk";
 
@@ -30,9 +30,9 @@ fn batches(group: u32) -> impl Iterator<Item = Batch> {
     (0..BATCHES).map(move |batch| (0..ROWS).map(|row| (key(batch, row), Some(value()))).collect())
 }
 
-fn open(data: &Path) -> Result<SledStore, String> {
+fn open(data: &Path) -> Result<LoggedStore, String> {
     let data = DataDir::open(data, ROLE, false).map_err(|e| e.to_string())?;
-    SledStore::open(data).map_err(|e| e.to_string())
+    LoggedStore::open_with(data, 1).map_err(|e| e.to_string())
 }
 
 /// The program: a directory, and how many groups. The number of each group is told once it is durable.

@@ -39,6 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A user who plays in no workload.
 const STRANGER: UserId = UserId(u64::MAX / 2);
 
+/// How large a commit log grows before a checkpoint: so little that every restart makes some.
+const LOG_BYTES_MAX: u64 = 512;
+
 /// What is broken, in words.
 pub type Broken = String;
 
@@ -69,8 +72,8 @@ impl Daemon {
     fn start<D: Domain>(domain: D, data: &Path, clock: &Arc<dyn Clock>) -> Result<Self, Broken> {
         let opened =
             DataDir::open(data, D::ROLE, false).map_err(|e| broken("a data directory is refused")(&e))?;
-        let (store, participant) =
-            start::take_up(domain, opened, clock.now()).map_err(|e| broken("a store is not taken up")(&e))?;
+        let taken_up = start::take_up(domain, opened, LOG_BYTES_MAX, clock.now());
+        let (store, participant) = taken_up.map_err(|e| broken("a store is not taken up")(&e))?;
         let identity = Identity { role: D::ROLE, store: store.id(), software: "after".to_owned() };
         let queue = Arc::new(Queue::new(1024));
         let service = Arc::new(Service {

@@ -25,6 +25,10 @@ use crate::process::{Ended, Running, eventually, last_words, program};
 use crate::quick::quick_directory;
 use crate::random::Random;
 
+/// How large a daemon's commit log grows before a checkpoint, in KiB: some dozens of likes, so that checkpoints are a part
+/// of every record but the shortest.
+const CHECKPOINT_KIB: &str = "4";
+
 /// What was played.
 pub struct Recorded {
     /// Everything that happened.
@@ -106,6 +110,7 @@ impl Stage {
         let data = self.world().join(format!("{}-data", service.role()));
         let _ = fs::remove_file(self.socket(service));
         command.arg("--socket").arg(self.socket(service)).arg("--data").arg(data);
+        command.args(["--checkpoint-kib", CHECKPOINT_KIB]);
         self.recorded(&mut command, service.role());
         let log = self.home.path().join(format!("{}.log", service.role()));
         let mut daemon = Running::start_logged(&mut command, &log);

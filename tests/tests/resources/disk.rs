@@ -77,7 +77,8 @@ impl SmallDisk {
     }
 }
 
-/// A house whose article daemon has a small disk; nothing where that can't be had.
+/// A house whose article daemon has a small disk, and makes a checkpoint for every KiB of its commit log: space is allotted
+/// to a segment ahead, so it is at a checkpoint that a full disk is met. Nothing where that can't be had.
 fn house() -> Option<(House, SmallDisk)> {
     let mut house = House::closed(PROGRAM);
     let data = house.data(Service::Article);
@@ -86,7 +87,10 @@ fn house() -> Option<(House, SmallDisk)> {
         say("NOT RUN: no file system can be mounted here, not even in a namespace of one's own");
         return None;
     };
-    house.start_prepared(Service::Article, |command| disk.enter(command));
+    house.start_prepared(Service::Article, |command| {
+        disk.enter(command);
+        command.args(["--checkpoint-kib", "1"]);
+    });
     house.start(Service::User);
     house.article(1);
     Some((house, disk))

@@ -1,0 +1,147 @@
+//! What a checkpoint carries over instead of putting it into the base: the engine's rows, which live for seconds.
+//!
+//! ```text
+//! <data>/carried.N    N is the number of the last record that the checkpoint stands for
+//!
+//! -> "likecar1", N(8), how many rows(8), CRC32C(4) of these; then rows as in [`super::rows`]
+//! ```
+//!
+//! The file is durable before the base says that it holds everything up to N, and the one before goes after that.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::fields::Malformed;
+use super::{Batch, rows};
+
+/// What the names of these files begin with.
+pub const CARRIED: &str = "carried.";
+
+const NEW: &str = "carried.new";
+const MAGIC: &[u8; 8] = b"likecar1";
+const HEADER_BYTES: usize = 28;
+
+/// Why there is nothing to carry on with.
+#[derive(Debug, thiserror::Error)]
+pub enum CarriedError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is not what was written.
+    #[error("{path} is damaged: {why}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: Malformed,
+    },
+}
+
+/// Writes the rows of the checkpoint behind record `number`. Durable on return, as a whole or not at all.
+///
+/// # Errors
+/// The file system refused.
+pub fn write(dir: &Path, number: u64, carried: &Batch) -> io::Result<()> {
+    let mut bytes = header(number, carried.len() as u64).to_vec();
+    for (key, value) in carried {
+        rows::put(&mut bytes, key, value.as_deref());
+    }
+    let new = dir.join(NEW);
+    let mut file = File::create(&new)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path_of(dir, number))?;
+    File::open(dir)?.sync_all()
+}
+
+/// Reads the rows of the checkpoint behind record `number`; there are none before the first record.
+///
+/// # Errors
+/// The file is missing or damaged, or can't be read.
+pub fn read(dir: &Path, number: u64) -> Result<Batch, CarriedError> {
+    if number == 0 {
+        return Ok(Batch::new());
+    }
+    let path = path_of(dir, number);
+    let bytes = fs::read(&path)?;
+    decode(&bytes, number).map_err(|why| CarriedError::Damaged { path, why })
+}
+
+/// Removes all such files but that of the checkpoint behind record `number`.
+///
+/// # Errors
+/// The file system refused.
+pub fn remove_others(dir: &Path, number: u64) -> io::Result<()> {
+    let keep = path_of(dir, number);
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(CARRIED) && entry.path() != keep {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn decode(bytes: &[u8], number: u64) -> Result<Batch, Malformed> {
+    let (found, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed("it is cut short"))?;
+    let count = found[16..].first_chunk().map_or(0, |count| u64::from_le_bytes(*count));
+    if *found != header(number, count) {
+        return Err(Malformed("its header is not what was written"));
+    }
+    rows::read_all(rest, count)
+}
+
+fn header(number: u64, count: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..16].copy_from_slice(&number.to_le_bytes());
+    header[16..24].copy_from_slice(&count.to_le_bytes());
+    let checksum = crc32c::crc32c(&header[..24]);
+    header[24..].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
+
+fn path_of(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{CARRIED}{number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(names: &[u8]) -> Batch {
+        names.iter().map(|name| (vec![1, *name], Some(vec![*name; 3]))).collect()
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_others_go() {
+        let temp = tempfile::tempdir().unwrap();
+        write(temp.path(), 7, &rows(&[1, 2])).unwrap();
+        write(temp.path(), 9, &rows(&[2, 3])).unwrap();
+        assert_eq!(read(temp.path(), 7).unwrap(), rows(&[1, 2]));
+        remove_others(temp.path(), 9).unwrap();
+        assert!(matches!(read(temp.path(), 7), Err(CarriedError::Io(_))));
+        assert_eq!(read(temp.path(), 9).unwrap(), rows(&[2, 3]));
+        assert_eq!(read(temp.path(), 0).unwrap(), Batch::new());
+    }
+
+    #[test]
+    fn every_changed_byte_outside_of_values_and_every_truncation_is_noticed() {
+        let temp = tempfile::tempdir().unwrap();
+        write(temp.path(), 7, &rows(&[1, 2])).unwrap();
+        let bytes = fs::read(path_of(temp.path(), 7)).unwrap();
+        for at in 0..bytes.len() {
+            assert!(decode(&bytes[..at], 7).is_err(), "cut at {at}");
+            for other in 1..=u8::MAX {
+                let mut changed = bytes.clone();
+                changed[at] ^= other;
+                if let Ok(read) = decode(&changed, 7) {
+                    assert!(read.keys().eq(rows(&[1, 2]).keys()), "byte {at}");
+                    assert_ne!(read, rows(&[1, 2]), "a change goes unnoticed at byte {at}");
+                }
+            }
+        }
+        assert!(decode(&bytes, 8).is_err());
+    }
+}

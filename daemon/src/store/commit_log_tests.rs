@@ -1,0 +1,166 @@
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+fn batch(key: u8, value: u8) -> Batch {
+    [(vec![0x10, key], Some(vec![value; 5])), (vec![0x11, key], None)].into()
+}
+
+/// A log of two segments: four records in the first, three in the second.
+fn written(dir: &Path) {
+    let mut log = CommitLog::go_on(dir, &read(dir, 0, None).unwrap()).unwrap();
+    for number in 1..=7 {
+        if number == 5 {
+            log.sync().unwrap();
+            log = CommitLog::go_on(dir, &read(dir, 0, None).unwrap()).unwrap();
+        }
+        log.append(&batch(number % 3, number)).unwrap();
+    }
+    log.sync().unwrap();
+    assert_eq!((log.last(), log.segments()), (7, 2));
+}
+
+fn rows_through(number: u8) -> Batch {
+    (1..=number).flat_map(|number| batch(number % 3, number)).collect()
+}
+
+fn a_log() -> TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    written(temp.path());
+    temp
+}
+
+/// Where a segment's records begin and end.
+fn records(dir: &Path, segment: u64, first: u64) -> Vec<usize> {
+    let bytes = fs::read(path_of(dir, segment)).unwrap();
+    let mut ends = vec![SEGMENT_HEADER_BYTES];
+    for number in first.. {
+        let at = *ends.last().unwrap();
+        let Some(record) = record_at(&bytes[at..], segment, number).unwrap() else { break };
+        ends.push(at + record.bytes);
+    }
+    ends
+}
+
+#[test]
+fn records_are_read_back_behind_any_checkpoint() {
+    let temp = a_log();
+    for checkpoint in 0..=7 {
+        let found = read(temp.path(), checkpoint, Some(7)).unwrap();
+        let expected = (checkpoint as u8 + 1..=7).flat_map(|number| batch(number % 3, number)).collect();
+        assert_eq!((found.last, found.rows, found.segments), (7, expected, vec![1, 2]));
+    }
+}
+
+#[test]
+fn a_torn_end_goes_and_what_was_durable_is_missed() {
+    let temp = a_log();
+    let path = path_of(temp.path(), 2);
+    let whole = fs::read(&path).unwrap();
+    let ends = records(temp.path(), 2, 5);
+    assert_eq!(ends.len(), 4);
+    for cut in 0..=ends[3] {
+        let mut torn = whole[..cut].to_vec();
+        torn.resize(whole.len(), 0);
+        let is_left = |end: &&usize| torn[..**end] == whole[..**end];
+        let left = 4 + ends[1..].iter().filter(is_left).count() as u8;
+        fs::write(&path, &torn).unwrap();
+        if cut < SEGMENT_HEADER_BYTES {
+            assert_eq!(read(temp.path(), 0, Some(4)).unwrap().last, 4, "cut at {cut}");
+            assert!(!path.exists(), "a segment without a header was never begun");
+        } else {
+            let found = read(temp.path(), 0, Some(u64::from(left))).unwrap();
+            assert_eq!((found.last, found.rows), (u64::from(left), rows_through(left)), "cut at {cut}");
+        }
+        fs::write(&path, &torn).unwrap();
+        if left < 7 {
+            let missed = read(temp.path(), 0, Some(u64::from(left) + 1)).unwrap_err();
+            assert!(!matches!(missed, LogError::Io(_)), "{missed}");
+        }
+    }
+}
+
+#[test]
+fn every_changed_byte_of_what_was_durable_is_found_or_costs_one_value() {
+    let temp = a_log();
+    let mut values = 0;
+    for (segment, first) in [(1, 1), (2, 5)] {
+        let path = path_of(temp.path(), segment);
+        let whole = fs::read(&path).unwrap();
+        for at in 0..*records(temp.path(), segment, first).last().unwrap() {
+            for other in [0x01, 0x80, 0xff] {
+                let mut changed = whole.clone();
+                changed[at] ^= other;
+                fs::write(&path, &changed).unwrap();
+                match read(temp.path(), 0, Some(7)) {
+                    Err(LogError::Damaged { path: told, .. }) => assert_eq!(told, path),
+                    Err(LogError::Short { .. }) => {
+                        panic!("byte {at} of segment {segment} is taken for an end")
+                    }
+                    Err(LogError::Io(e)) => panic!("{e}"),
+                    Ok(found) => {
+                        assert_eq!(found.last, 7);
+                        assert!(found.rows.keys().eq(rows_through(7).keys()));
+                        values += u32::from(found.rows != rows_through(7));
+                    }
+                }
+            }
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+    assert!(values > 0, "some values are not overwritten by later records");
+}
+
+#[test]
+fn a_missing_segment_is_missed() {
+    let temp = a_log();
+    fs::remove_file(path_of(temp.path(), 1)).unwrap();
+    assert!(matches!(read(temp.path(), 0, None), Err(LogError::Short { found: 0 })));
+    assert_eq!(read(temp.path(), 4, Some(7)).unwrap().last, 7);
+}
+
+#[test]
+fn a_segment_that_a_power_loss_brought_back_is_passed_over() {
+    let temp = a_log();
+    let first = fs::read(path_of(temp.path(), 1)).unwrap();
+    let mut log = CommitLog::go_on(temp.path(), &read(temp.path(), 0, None).unwrap()).unwrap();
+    let old = log.roll().unwrap();
+    assert_eq!(old, [1, 2, 3]);
+    log.append(&batch(9, 9)).unwrap();
+    remove(temp.path(), &old).unwrap();
+    fs::write(path_of(temp.path(), 1), first).unwrap();
+    let found = read(temp.path(), 7, Some(8)).unwrap();
+    assert_eq!((found.last, found.rows), (8, batch(9, 9)));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes: Vec<u8>, durable in 0..3_u64) {
+        let temp = tempfile::tempdir().unwrap();
+        let mut segment = segment_header(1, 1).to_vec();
+        segment.extend(bytes);
+        fs::write(path_of(temp.path(), 1), segment).unwrap();
+        if let Ok(found) = read(temp.path(), 0, Some(durable)) {
+            prop_assert!(found.last >= durable);
+        }
+    }
+
+    #[test]
+    fn large_records_and_many_are_read_back(sizes in proptest::collection::vec(0..2000_usize, 1..20)) {
+        let temp = tempfile::tempdir().unwrap();
+        let mut log = CommitLog::go_on(temp.path(), &Found::default()).unwrap();
+        let mut expected = Batch::new();
+        for (number, size) in sizes.iter().enumerate() {
+            let rows: Batch = (0..*size)
+                .map(|row| ([number.to_be_bytes(), row.to_be_bytes()].concat(), Some(vec![7; 60])))
+                .collect();
+            log.append(&rows).unwrap();
+            expected.extend(rows);
+        }
+        log.sync().unwrap();
+        let found = read(temp.path(), 0, Some(sizes.len() as u64)).unwrap();
+        prop_assert_eq!(found.bytes, log.bytes());
+        prop_assert!(found.rows == expected);
+    }
+}

@@ -1,0 +1,273 @@
+//! The store of a daemon: a commit log in front, what it holds in memory, and a base that it is put into at leisure.
+//!
+//! A change is one record in the log, and durable with it; groups of them share a sync. What the log holds is kept in
+//! memory as well, as a layer over the base. When the log has grown to some size, the layer is frozen, a checkpoint puts it
+//! into the base in the background, and the log goes on in a new segment. The engine's rows never get that far: they
+//! live for seconds, so a checkpoint carries them over in a file of their own, and all of them are in memory.
+//!
+//! ```text
+//! read:   changes (active) -> changes of the checkpoint under way (frozen) -> carried rows, or the base
+//! write:  log, then active
+//! start:  base and carried rows of the last checkpoint, then the log behind it
+//! ```
+//!
+//! The idea is that of every log-structured store (O'Neil et al., "The Log-Structured Merge-Tree", 1996). What it is
+//! for here: a sync of one preallocated file for each group, where sled writes, flushes and wakes seven threads; rows that
+//! change often reach sled once for each checkpoint, and those that live for seconds never.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use like_protocol::ids::StoreId;
+
+use super::base::{Base, VALUE_BYTES_MAX};
+use super::carried::{self, CarriedError};
+use super::checkpoint::{Checkpoint, Work};
+use super::commit_log::{self, CommitLog, LogError};
+use super::data_dir::{DataDir, DataDirError};
+use super::mark::Mark;
+use super::merged::{Merged, rows_of};
+use super::{Batch, DOMAIN_TAG_FIRST, KeyRange, Row, Store, StoreError};
+
+/// How large the log grows before a checkpoint, if nobody says otherwise. What it holds is held in memory as well, and is
+/// read at the next start (some hundred milliseconds); a larger one writes rows that change often less often.
+pub const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// How many segments a log may have: one for each start since the last checkpoint.
+const SEGMENTS_MAX: usize = 16;
+
+/// Why a store can't be opened. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its directory can't be used.
+    #[error(transparent)]
+    Directory(#[from] DataDirError),
+    /// There is nothing in a store that has been served before.
+    #[error(
+        "the store in {path} has lost what was in it; restore it from a backup, then start once with --restored"
+    )]
+    Lost {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is less than was durable once.
+    #[error(
+        "the store in {path} has lost changes that were durable: it ends with number {found}, and later ones were synced; make sure that its disk works, restore the store from a backup, then start once with --restored"
+    )]
+    Short {
+        /// The directory.
+        path: PathBuf,
+        /// The number of the last change in it.
+        found: u64,
+    },
+    /// A file is not what was written.
+    #[error(
+        "the store in {path} is damaged: {what}; make sure that its disk works, restore the store from a backup, then start once with --restored"
+    )]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// Which file, where and how.
+        what: String,
+    },
+    /// sled or the file system refused.
+    #[error(
+        "the store in {path} does not open: {source}; make sure that its disk works and has space, or restore it from a backup and start once with --restored"
+    )]
+    Refused {
+        /// The directory.
+        path: PathBuf,
+        /// What is said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl OpenError {
+    pub(super) fn refused(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Refused { path: path.to_owned(), source: source.into() }
+    }
+
+    fn of_log(path: &Path, e: LogError) -> Self {
+        match e {
+            LogError::Io(e) => Self::refused(path, e),
+            LogError::Short { found } => Self::Short { path: path.to_owned(), found },
+            damaged @ LogError::Damaged { .. } => {
+                Self::Damaged { path: path.to_owned(), what: damaged.to_string() }
+            }
+        }
+    }
+
+    fn of_carried(path: &Path, e: CarriedError) -> Self {
+        match e {
+            CarriedError::Io(e) if e.kind() == io::ErrorKind::NotFound => {
+                Self::Lost { path: path.to_owned() }
+            }
+            CarriedError::Io(e) => Self::refused(path, e),
+            damaged @ CarriedError::Damaged { .. } => {
+                Self::Damaged { path: path.to_owned(), what: damaged.to_string() }
+            }
+        }
+    }
+}
+
+/// A store in a directory of its own, which it holds locked.
+pub struct LoggedStore {
+    // Declared before the directory, so that everything is closed while the lock is still held.
+    checkpoint: Option<Checkpoint>,
+    base: Base,
+    log: CommitLog,
+    mark: Mark,
+    /// What changed since the last checkpoint was begun.
+    active: Batch,
+    /// The engine's rows as the last checkpoint that ended left them.
+    carried: Arc<Batch>,
+    log_bytes_max: u64,
+    data: DataDir,
+}
+
+impl LoggedStore {
+    /// Opens the store in `data`; makes it if the directory is new, and then returns only when it is durable. So is
+    /// everything that is found in it.
+    ///
+    /// # Errors
+    /// sled or the file system refused, or something durable is missing or damaged.
+    pub fn open(data: DataDir) -> Result<Self, OpenError> {
+        Self::open_with(data, LOG_BYTES_MAX)
+    }
+
+    /// The same, with a checkpoint whenever the log has grown to so many bytes.
+    ///
+    /// # Errors
+    /// As [`LoggedStore::open`].
+    pub fn open_with(mut data: DataDir, log_bytes_max: u64) -> Result<Self, OpenError> {
+        let path = data.path().to_owned();
+        let refused = |e: io::Error| OpenError::refused(&path, e);
+        let (base, checkpoint) = Base::open(&mut data)?;
+        let mark = Mark::open(&path).map_err(refused)?;
+        let durable = mark.durable().map_err(refused)?;
+        let carried = carried::read(&path, checkpoint).map_err(|e| OpenError::of_carried(&path, e))?;
+        carried::remove_others(&path, checkpoint).map_err(refused)?;
+        let mut found =
+            commit_log::read(&path, checkpoint, durable).map_err(|e| OpenError::of_log(&path, e))?;
+        let log = CommitLog::go_on(&path, &found).map_err(refused)?;
+        let active = std::mem::take(&mut found.rows);
+        let (checkpoint, carried) = (None, Arc::new(carried));
+        Ok(Self { checkpoint, base, log, mark, active, carried, log_bytes_max, data })
+    }
+
+    /// The store's id.
+    pub fn id(&self) -> StoreId {
+        self.data.store_id()
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// The layers above the base, the newest first.
+    fn changes(&self) -> impl Iterator<Item = &Batch> {
+        std::iter::once(&self.active).chain(self.checkpoint.as_ref().map(|under_way| &*under_way.changes))
+    }
+
+    /// Takes over what a checkpoint has come to, and begins the next one when it is time. Everything in the log must be
+    /// durable. Who writes faster than checkpoints are made waits here.
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let is_full = self.log.bytes() >= self.log_bytes_max || self.log.segments() >= SEGMENTS_MAX;
+        if let Some(under_way) = &self.checkpoint {
+            let overfull = self.log.bytes() >= 2 * self.log_bytes_max;
+            let Some(carried) = (if overfull { under_way.wait()? } else { under_way.ended()? }) else {
+                return Ok(());
+            };
+            self.carried = Arc::new(carried);
+            self.checkpoint = None;
+        }
+        if !is_full {
+            return Ok(());
+        }
+        let segments = self.log.roll().map_err(|e| StoreError::failed("begin a segment of the log", e))?;
+        let work = Work {
+            dir: self.path().to_owned(),
+            base: self.base.clone(),
+            carried: Arc::clone(&self.carried),
+            changes: Arc::new(std::mem::take(&mut self.active)),
+            through: self.log.last(),
+            segments,
+        };
+        self.checkpoint = Some(Checkpoint::begin(work)?);
+        Ok(())
+    }
+}
+
+/// Whether a key is one of the engine's.
+fn is_engines(key: &[u8]) -> bool {
+    key.first().is_some_and(|tag| *tag < DOMAIN_TAG_FIRST)
+}
+
+impl Store for LoggedStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(changed) = self.changes().find_map(|layer| layer.get(key)) {
+            return Ok(changed.clone());
+        }
+        if is_engines(key) { Ok(self.carried.get(key).cloned().flatten()) } else { self.base.get(key) }
+    }
+
+    fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let changes = self.changes().map(|layer| rows_of(layer, range));
+        let below = [rows_of(&self.carried, range), self.base.rows(range)];
+        Merged::of(changes.chain(below)).take(limit).collect()
+    }
+
+    fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
+        let mut range = range.clone();
+        while !range.is_empty() {
+            let in_memory = self.changes().chain([&*self.carried]);
+            let last_of = |layer: &Batch| {
+                let last = layer.range(range.from.clone()..range.to.clone()).next_back();
+                last.map(|(key, _)| key.clone())
+            };
+            let Some(key) = in_memory.filter_map(last_of).chain(self.base.last_key(&range)?).max() else {
+                break;
+            };
+            if let Some(value) = self.get(&key)? {
+                return Ok(Some((key, value)));
+            }
+            range = range.before(&key);
+        }
+        Ok(None)
+    }
+
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        for value in batch.values().flatten() {
+            assert!(value.len() <= VALUE_BYTES_MAX, "a value of {} bytes", value.len());
+        }
+        self.log.append(&batch).map_err(|e| StoreError::failed("write to the log of the store", e))?;
+        self.active.extend(batch);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.log.sync().map_err(|e| StoreError::failed("sync the log of the store", e))?;
+        self.mark.note(self.log.last());
+        self.checkpoint()
+    }
+
+    fn bytes(&self) -> u64 {
+        let Ok(entries) = fs::read_dir(self.data.path()) else { return 0 };
+        entries
+            .filter_map(|entry| entry.ok()?.metadata().ok())
+            .filter(|meta| meta.is_file())
+            .map(|meta| meta.len())
+            .sum()
+    }
+}
+
+#[cfg(test)]
+#[path = "logged_store_tests.rs"]
+mod tests;

@@ -1,0 +1,280 @@
+use proptest::prelude::*;
+
+use super::super::MemoryStore;
+use super::super::base::LOG;
+use super::super::opening::Opening;
+use super::*;
+
+/// A log that makes a checkpoint at every sync, each waiting for the one before.
+const TINY: u64 = 1;
+
+fn open(path: &Path) -> LoggedStore {
+    again(path, LOG_BYTES_MAX, false).unwrap()
+}
+
+fn again(path: &Path, log_bytes_max: u64, restored: bool) -> Result<LoggedStore, OpenError> {
+    LoggedStore::open_with(DataDir::open(path, "article", restored).unwrap(), log_bytes_max)
+}
+
+fn batch(changes: &[(&[u8], Option<&[u8]>)]) -> Batch {
+    changes.iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect()
+}
+
+#[test]
+fn what_was_synced_is_found_by_the_next_opening() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut store = open(temp.path());
+    let id = store.id();
+    store.apply(batch(&[(b"a", Some(b"1")), (b"b", Some(b"2"))])).unwrap();
+    store.apply(batch(&[(b"a", None)])).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    let store = open(temp.path());
+    assert_eq!(store.id(), id);
+    assert_eq!(store.get(b"a").unwrap(), None);
+    assert_eq!(store.get(b"b").unwrap(), Some(b"2".to_vec()));
+    assert!(store.bytes() > 0);
+}
+
+#[test]
+fn a_store_whose_log_is_gone_is_refused_however_often_it_is_opened() {
+    for ruin in [&b""[..], &[7; 10_000]] {
+        let temp = tempfile::tempdir().unwrap();
+        let mut store = open(temp.path());
+        store.apply(batch(&[(b"a", Some(b"1"))])).unwrap();
+        store.sync().unwrap();
+        drop(store);
+        fs::write(temp.path().join("db"), ruin).unwrap();
+        for _ in 0..3 {
+            let refused = again(temp.path(), TINY, false);
+            assert!(matches!(refused, Err(OpenError::Lost { .. } | OpenError::Refused { .. })));
+        }
+    }
+}
+
+#[test]
+fn it_reads_as_the_store_in_memory_does() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut on_disk, mut in_memory) = (open(temp.path()), MemoryStore::default());
+    let rows: Vec<[u8; 2]> = (0..40u8).map(|n| [n % 4, n.wrapping_mul(37)]).collect();
+    let rows: Vec<_> = rows.iter().map(|key| (&key[..], Some(&key[1..]))).collect();
+    on_disk.apply(batch(&rows)).unwrap();
+    in_memory.apply(batch(&rows)).unwrap();
+    for range in [KeyRange::prefix(&[1]), KeyRange::prefix(&[2]).after(&[2, 100]), KeyRange::prefix(&[9])] {
+        for limit in [0, 1, 5, 100] {
+            assert_eq!(on_disk.scan(&range, limit).unwrap(), in_memory.scan(&range, limit).unwrap());
+        }
+        assert_eq!(on_disk.last(&range).unwrap(), in_memory.last(&range).unwrap());
+    }
+}
+
+/// A store that holds 1 to `last` under one key, one synced batch after the other.
+fn written(path: &Path, log_bytes_max: u64, first: u8, last: u8) {
+    let mut store = again(path, log_bytes_max, false).unwrap();
+    for value in first..=last {
+        store.apply(batch(&[(&[0x10], Some(&[value])), (&[0x01, value], Some(&[value]))])).unwrap();
+        store.sync().unwrap();
+    }
+    if let Some(checkpoint) = &store.checkpoint {
+        checkpoint.wait().unwrap();
+    }
+}
+
+fn named(path: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+    let mut named: Vec<_> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+        .map(|entry| entry.path())
+        .collect();
+    named.sort();
+    named
+}
+
+#[test]
+fn a_store_that_ends_before_what_was_durable_is_refused_until_it_is_called_restored() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path();
+    written(path, LOG_BYTES_MAX, 1, 2);
+    let before = named(path, "log.");
+    written(path, LOG_BYTES_MAX, 3, 4);
+    for later in named(path, "log.") {
+        if !before.contains(&later) {
+            fs::remove_file(later).unwrap();
+        }
+    }
+    for _ in 0..2 {
+        let refused = again(path, LOG_BYTES_MAX, false).err().unwrap();
+        assert!(matches!(refused, OpenError::Short { found: 2, .. }), "{refused}");
+    }
+    let restored = again(path, LOG_BYTES_MAX, true).unwrap();
+    assert_eq!(restored.get(&[0x10]).unwrap(), Some(vec![2]));
+    drop(restored);
+    assert!(again(path, LOG_BYTES_MAX, false).is_ok());
+}
+
+#[test]
+fn a_checkpoint_leaves_the_engines_rows_to_a_file_of_their_own_and_the_log_empty() {
+    let temp = tempfile::tempdir().unwrap();
+    written(temp.path(), TINY, 1, 9);
+    let (segments, carried) = (named(temp.path(), "log."), named(temp.path(), "carried."));
+    assert_eq!((segments.len(), carried.len()), (1, 1), "{segments:?} {carried:?}");
+    let store = open(temp.path());
+    assert!(store.active.is_empty());
+    assert_eq!(store.get(&[0x10]).unwrap(), Some(vec![9]));
+    assert_eq!(store.scan(&KeyRange::prefix(&[0x01]), 99).unwrap().len(), 9);
+    assert_eq!(store.base.rows(&KeyRange { from: vec![1], to: vec![0xff] }).count(), 1);
+}
+
+#[test]
+fn a_checkpoint_whose_carried_rows_are_gone_or_damaged_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    written(temp.path(), TINY, 1, 3);
+    let carried = named(temp.path(), "carried.").remove(0);
+    let mut bytes = fs::read(&carried).unwrap();
+    fs::remove_file(&carried).unwrap();
+    assert!(matches!(again(temp.path(), TINY, false), Err(OpenError::Lost { .. })));
+    bytes[20] ^= 1;
+    fs::write(&carried, bytes).unwrap();
+    assert!(matches!(again(temp.path(), TINY, false), Err(OpenError::Damaged { .. })));
+}
+
+#[test]
+fn damage_that_sled_takes_for_a_torn_end_is_noticed() {
+    let temp = tempfile::tempdir().unwrap();
+    written(temp.path(), TINY, 1, 1);
+    // What is written from here on stands behind what is damaged.
+    let from = fs::read(temp.path().join(LOG)).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+    written(temp.path(), TINY, 2, 9);
+    let mut bytes = fs::read(temp.path().join(LOG)).unwrap();
+    bytes[from + 40] ^= 0x10;
+    fs::write(temp.path().join(LOG), bytes).unwrap();
+    let refused = again(temp.path(), TINY, false).err().unwrap();
+    assert!(matches!(refused, OpenError::Short { .. } | OpenError::Lost { .. }), "{refused}");
+}
+
+#[test]
+fn many_starts_without_much_work_make_a_checkpoint() {
+    let temp = tempfile::tempdir().unwrap();
+    for value in 0..=2 * SEGMENTS_MAX as u8 {
+        written(temp.path(), LOG_BYTES_MAX, value, value);
+    }
+    assert!(named(temp.path(), "log.").len() <= SEGMENTS_MAX);
+    assert_eq!(open(temp.path()).scan(&KeyRange::prefix(&[0x01]), 99).unwrap().len(), 2 * SEGMENTS_MAX + 1);
+}
+
+/// A step: rows to write, whether to sync after them, and whether to start anew after that.
+type Step = (Vec<(u8, u8, Option<u8>)>, bool);
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn it_is_the_store_in_memory_whatever_is_checkpointed_and_restarted_when(
+        steps in proptest::collection::vec(
+            (proptest::collection::vec((0..3_u8, 0..6_u8, any::<Option<u8>>()), 1..8), any::<bool>()), 1..14,
+        ),
+        log_bytes_max in prop_oneof![Just(TINY), Just(200), Just(LOG_BYTES_MAX)],
+    ) {
+        let steps: Vec<Step> = steps;
+        let temp = tempfile::tempdir().unwrap();
+        let (mut on_disk, mut in_memory) = (again(temp.path(), log_bytes_max, false).unwrap(), MemoryStore::default());
+        for (rows, restart) in steps {
+            let rows: Batch = rows
+                .into_iter()
+                .map(|(tag, key, value)| (vec![[0x01, 0x10, 0x11][usize::from(tag)], key], value.map(|v| vec![v])))
+                .collect();
+            on_disk.apply(rows.clone()).unwrap();
+            in_memory.apply(rows).unwrap();
+            on_disk.sync().unwrap();
+            if restart {
+                drop(on_disk);
+                on_disk = again(temp.path(), log_bytes_max, false).unwrap();
+            }
+            for range in [KeyRange::prefix(&[0x01]), KeyRange::prefix(&[0x10]), KeyRange { from: vec![0x10, 2], to: vec![0x11, 4] }] {
+                for limit in [1, 3, 99] {
+                    prop_assert_eq!(on_disk.scan(&range, limit).unwrap(), in_memory.scan(&range, limit).unwrap());
+                }
+                prop_assert_eq!(on_disk.last(&range).unwrap(), in_memory.last(&range).unwrap());
+            }
+            for key in [[0x01, 0], [0x10, 1], [0x11, 5]] {
+                prop_assert_eq!(on_disk.get(&key).unwrap(), in_memory.get(&key).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn no_page_is_written_into_a_file_of_its_own_however_long_its_values_are() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut store = again(temp.path(), TINY, false).unwrap();
+    for round in 0..40_u16 {
+        let rows: Vec<_> = (0..30_u16)
+            .map(|row| {
+                (
+                    (0x1000 | row.wrapping_mul(7919).wrapping_add(round * 31) & 0xfff).to_be_bytes(),
+                    vec![round as u8; VALUE_BYTES_MAX],
+                )
+            })
+            .collect();
+        let rows: Vec<_> = rows.iter().map(|(key, value)| (&key[..], Some(&value[..]))).collect();
+        store.apply(batch(&rows)).unwrap();
+        store.sync().unwrap();
+    }
+    assert_eq!(fs::read_dir(temp.path().join("blobs")).unwrap().count(), 0);
+}
+
+/// Copies a store to where nothing is yet.
+fn copied(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// Opens a store as sled alone does. Then the power fails: the removal of the old snapshot is on disk, and the name of the
+/// new one is not.
+fn opened_and_cut(path: &Path) {
+    drop(sled::Config::new().path(path).flush_every_ms(None).open().unwrap());
+    for entry in fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_power_loss_while_a_store_is_opened_costs_nothing_where_it_would_cost_sled_everything() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("store");
+    let (mut lost, mut value) = (0, 0_u32);
+    // Whether sled overwrites what it would need depends on where its pages happen to lie.
+    for round in 0..24 {
+        let mut store = again(&path, TINY, false).unwrap();
+        for _ in 0..40 {
+            value += 1;
+            let rows: Vec<_> =
+                (0..30_u8).map(|key| ([0x10, key], [&value.to_be_bytes()[..], &[7; 60]].concat())).collect();
+            let rows: Vec<_> = rows.iter().map(|(key, value)| (&key[..], Some(&value[..]))).collect();
+            store.apply(batch(&rows)).unwrap();
+            store.sync().unwrap();
+        }
+        drop(store);
+        let (alone, kept) =
+            (temp.path().join(format!("alone-{round}")), temp.path().join(format!("kept-{round}")));
+        copied(&path, &alone);
+        opened_and_cut(&alone);
+        match again(&alone, TINY, false) {
+            Ok(_) => continue,
+            Err(OpenError::Lost { .. } | OpenError::Short { .. }) => lost += 1,
+            Err(other) => panic!("{other}"),
+        }
+        copied(&path, &kept);
+        let _cut_short = Opening::begin(&kept).unwrap();
+        opened_and_cut(&kept);
+        assert_eq!(open(&kept).get(&[0x10, 29]).unwrap().unwrap()[..4], value.to_be_bytes());
+    }
+    assert!(lost > 0, "sled has lost nothing: this test shows nothing any more");
+}
