@@ -13,6 +13,7 @@ use super::context::Context;
 use super::run::{Order, Runner};
 use super::settle;
 use crate::log::{JournalError, LogEnded, Owner, Slot, SlotLock, Story, history, owner};
+use crate::saga::settlement::settlements;
 use crate::saga::{Action, Begun, End, Event, ParticipantAt, PlannedStep, SagaState};
 
 /// A recovery service lets go of a slot between slow retries: its lock is waited for this long.
@@ -105,7 +106,8 @@ pub async fn compensate(context: &Context, saga: SagaId, wait: Duration) -> Resu
 /// Forces a saga's end. The end is durable on return, and participants are told for at most `wait`.
 ///
 /// Works on a saga that stands in no log or is quarantined too: every step it could have had is sealed at every
-/// participant. One that had ended so before has its participants told again.
+/// participant. One that had ended so before has its participants told again; while its owner lives and has not settled
+/// it, that is the owner's to do.
 ///
 /// # Errors
 /// See [`AdminError`].
@@ -268,6 +270,8 @@ fn broken_by(state: &SagaState, end: End) -> Vec<String> {
 
 /// Participants may have forgotten, or been restored from a time before the end: they are told it again, as forced, and
 /// whatever store they have now.
+///
+/// An end that is not known to be settled may not be durable yet: the slot is taken over first, which makes it so.
 async fn tell_again(
     context: &Context,
     slot: &Slot,
@@ -277,22 +281,38 @@ async fn tell_again(
     let (saga, Some(state)) = (story.saga, &story.state) else {
         return Err(AdminError::NotFound(story.saga));
     };
-    let deadline = context.clock.now().deadline_in(DEADLINE_AHEAD_MAX);
-    let told = state.begun.steps.iter().map(|planned| {
-        let role = state.begun.participants[usize::from(planned.participant)].role.clone();
-        let id = StepId { saga, step: planned.number };
-        let settlement = Settlement { id, deadline, ending: Ending::Forced, note: None };
-        settle::tell_once(context, ParticipantAt { role, store: None }, vec![settlement])
-    });
+    let taken = if story.is_open() {
+        let (runner, open) = Runner::over(context.clone(), claim(context, slot, saga).await?)?;
+        open.iter().any(|open| open.saga == saga).then_some(runner)
+    } else {
+        None
+    };
+    let told = told_again(context, saga, state)
+        .into_iter()
+        .map(|(participant, settlement)| settle::tell_once(context, participant, vec![settlement]));
     let told = tokio::time::timeout(wait, futures::future::join_all(told)).await;
     let settled = told.is_ok_and(|told| told.iter().all(|told| told.as_ref().is_ok_and(Vec::is_empty)));
-    if settled && story.is_open() {
-        let lock = claim(context, slot, saga).await?;
-        let (runner, open) = Runner::over(context.clone(), lock)?;
-        if open.iter().any(|open| open.saga == saga) {
+    if let Some(runner) = taken {
+        if settled {
             runner.log().append(saga, [Event::Settled])?;
         }
         runner.let_go();
     }
     Ok(Forced { state: Some(state.clone()), leaves_broken: Vec::new(), settled })
+}
+
+/// What participants are told of an end that they may have been told before: every step of it, with the notes that
+/// belong to it.
+fn told_again(context: &Context, saga: SagaId, state: &SagaState) -> Vec<(ParticipantAt, Settlement)> {
+    let definition = context.definitions.find(&state.begun.kind, state.begun.version).map(AsRef::as_ref);
+    let now = context.clock.now();
+    let mut noted = settlements(saga, state, definition, &now);
+    let told = state.begun.steps.iter().map(|planned| {
+        let role = state.begun.participants[usize::from(planned.participant)].role.clone();
+        let id = StepId { saga, step: planned.number };
+        let note = noted.iter_mut().find(|(_, settled)| settled.id == id).and_then(|(_, s)| s.note.take());
+        let deadline = now.deadline_in(DEADLINE_AHEAD_MAX);
+        (ParticipantAt { role, store: None }, Settlement { id, deadline, ending: Ending::Forced, note })
+    });
+    told.collect()
 }

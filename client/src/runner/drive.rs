@@ -97,7 +97,8 @@ impl Driver {
         let by_uid = self.runner.context.origin.uid;
         match order {
             Order::Resume { timeout } if forward => {
-                let deadline = self.runner.context.clock.now().deadline_in(timeout);
+                let now = self.runner.context.clock.now();
+                let deadline = lock(&self.state).deadline.later(now.deadline_in(timeout), &now);
                 self.record(Event::Resumed { deadline, by_uid })?;
             }
             Order::Compensate if forward => {

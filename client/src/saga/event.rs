@@ -90,7 +90,7 @@ pub enum Event {
         /// Its process id.
         by_pid: u32,
     },
-    /// An operator has given the saga a new deadline.
+    /// An operator has given the saga a new deadline, unless the one it has is later.
     Resumed {
         /// The new deadline.
         deadline: Deadline,

@@ -344,9 +344,12 @@ impl SagaState {
         true
     }
 
+    /// A new deadline never shortens the old one: a copy of a request that names that may still be on its way, and what
+    /// participants remember is kept until the deadline that the settlement carries.
     fn resume(&mut self, deadline: Deadline) -> bool {
         let forward = self.forward();
-        if forward {
+        let is_later = deadline.boot != self.deadline.boot || deadline.at_ms > self.deadline.at_ms;
+        if forward && is_later {
             self.deadline = deadline;
         }
         forward

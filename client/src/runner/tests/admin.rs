@@ -24,6 +24,31 @@ async fn an_end_that_another_store_can_t_confirm_is_settled_by_an_operator() {
 }
 
 #[tokio::test]
+async fn an_end_that_is_told_again_is_told_with_its_notes() {
+    let bench = Bench::new();
+    let runner = Runner::start(bench.context()).unwrap();
+    bench.right.settles.send_replace(false);
+    let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
+    runner.close(Duration::ZERO).await;
+    bench.right.settles.send_replace(true);
+    let again =
+        admin::force(&bench.context(), saga, End::Completed, "it hung".to_owned(), LONG).await.unwrap();
+    assert!(again.settled && bench.states()[&saga].settled);
+    assert_eq!(*bench.right.noted.lock().unwrap(), [Some(Payload(vec![1]))]);
+}
+
+#[tokio::test]
+async fn an_end_that_may_not_be_durable_is_settled_by_its_owner_alone() {
+    let bench = Bench::new();
+    let runner = Runner::start(bench.context()).unwrap();
+    runner.inner.settler.stop();
+    let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
+    let refused = admin::force(&bench.context(), saga, End::Completed, "it hangs".to_owned(), LONG).await;
+    assert!(matches!(refused, Err(admin::AdminError::Owned { .. })), "{refused:?}");
+    assert_eq!(bench.heard(), ["left action", "right action"]);
+}
+
+#[tokio::test]
 async fn an_orphan_can_be_given_an_end_at_every_participant() {
     let bench = Bench::new();
     let orphan = SagaId::generate();

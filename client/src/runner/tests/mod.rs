@@ -49,8 +49,13 @@ impl Definition for Pair {
         Ok(Payload(vec![step as u8]))
     }
 
-    fn note(&self, _: &Payload, _: usize, _: &[Option<Payload>]) -> Result<Option<Payload>, DefinitionError> {
-        Ok(None)
+    fn note(
+        &self,
+        _: &Payload,
+        step: usize,
+        _: &[Option<Payload>],
+    ) -> Result<Option<Payload>, DefinitionError> {
+        Ok(Some(Payload(vec![step as u8])))
     }
 
     fn subject(&self, _: &Payload) -> Result<Vec<(&'static str, u64)>, DefinitionError> {
@@ -96,6 +101,8 @@ struct Service {
     /// Whether damage stands in the way of the saga that it was asked to settle first.
     damaged: watch::Sender<bool>,
     first_settled: Mutex<Option<SagaId>>,
+    /// The notes that came with settlements which it confirmed.
+    noted: Mutex<Vec<Option<Payload>>>,
     actions: Mutex<Vec<Script>>,
     compensations: Mutex<Vec<Script>>,
     heard: Heard,
@@ -115,6 +122,7 @@ impl Service {
             settles: watch::Sender::new(true),
             damaged: watch::Sender::new(false),
             first_settled: Mutex::default(),
+            noted: Mutex::default(),
             actions: Mutex::new(vec![done()]),
             compensations: Mutex::new(vec![undone()]),
             heard: Arc::clone(heard),
@@ -129,6 +137,7 @@ impl Service {
             RequestBody::Step(_) => ("compensation", used_up(&self.compensations)),
             RequestBody::Settle(_) if !*self.settles.borrow() => ("settle", Script::Hush),
             RequestBody::Settle(settlements) => {
+                self.noted.lock().unwrap().extend(settlements.iter().map(|s| s.note.clone()));
                 let first = *self.first_settled.lock().unwrap().get_or_insert(settlements[0].id.saga);
                 let left = settlements.iter().filter(|s| s.id.saga == first && *self.damaged.borrow());
                 let left: Vec<_> = left.map(|s| Unsettleable { id: s.id, damaged: damaged_row() }).collect();

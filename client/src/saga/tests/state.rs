@@ -358,6 +358,14 @@ fn a_new_deadline_replaces_the_old_one_while_the_saga_goes_forward() {
 }
 
 #[test]
+fn a_new_deadline_never_shortens_the_old_one_but_replaces_that_of_another_boot() {
+    assert_eq!(after([resumed(DEADLINE_MS - 1)]).deadline.at_ms, DEADLINE_MS);
+    assert_eq!(after([resumed(99_000), resumed(98_000)]).deadline.at_ms, 99_000);
+    let rebooted = Deadline { boot: BootId::from_bytes([0xee; 16]), at_ms: 5 };
+    assert_eq!(after([Event::Resumed { deadline: rebooted, by_uid: 0 }]).deadline, rebooted);
+}
+
+#[test]
 fn where_events_are_lost_only_an_end_and_an_operators_word_count() {
     let mut state = after([sent(0, 1), quarantined()]);
     let before = state.clone();
