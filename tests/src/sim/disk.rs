@@ -12,8 +12,10 @@ use futures::future::BoxFuture;
 use like_client::log::disk::{Directory, Disk, LogFile};
 use like_client::log::writer::Syncs;
 use like_client::log::{JournalError, Owner};
+use like_protocol::ids::BootId;
 
 use super::faults::Fault;
+use super::found::Crash;
 use super::world::{Host, SYNCS_DIRECTORY, World, lock};
 
 /// All files and directories.
@@ -53,6 +55,12 @@ struct Names {
     locked: Option<(u32, u64)>,
 }
 
+impl Names {
+    fn after(&self, crash: Crash) -> &BTreeMap<String, Node> {
+        if crash == Crash::OfTheHost { &self.synced } else { &self.now }
+    }
+}
+
 #[derive(Default, Debug)]
 struct Content {
     bytes: Vec<u8>,
@@ -88,6 +96,30 @@ impl DiskState {
         for names in self.directories.values_mut() {
             names.locked.take_if(|(holder, _)| *holder == pid);
         }
+    }
+
+    /// The slots that a process has locked.
+    pub(super) fn locked_by(&self, pid: u32) -> Vec<PathBuf> {
+        let locked =
+            self.directories.iter().filter(|(_, names)| names.locked.is_some_and(|(by, _)| by == pid));
+        locked.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// The names in a directory as a crash in this instant would leave them.
+    pub(super) fn names_after(&self, directory: &Path, crash: Crash) -> io::Result<Vec<String>> {
+        let names = self.directories.get(directory).ok_or_else(not_found)?;
+        Ok(names.after(crash).keys().cloned().collect())
+    }
+
+    /// A file's bytes as a crash in this instant would leave them, so many at most.
+    pub(super) fn bytes_after(&self, file: &Path, most: Option<usize>, crash: Crash) -> io::Result<Vec<u8>> {
+        let names = file.parent().and_then(|above| self.directories.get(above)).ok_or_else(not_found)?;
+        let Some(Node::File(number)) = names.after(crash).get(&name_of(file)) else {
+            return Err(not_found());
+        };
+        let Content { bytes, synced, .. } = &self.files[*number];
+        let left = if crash == Crash::OfTheHost { &bytes[..*synced] } else { &bytes[..] };
+        Ok(left[..left.len().min(most.unwrap_or(usize::MAX))].to_vec())
     }
 
     /// What a power loss leaves of it.
@@ -306,6 +338,10 @@ impl Disk for SimDisk {
 
     fn wall_ms(&self) -> u64 {
         self.0.world.wall_ms()
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        Some(self.0.world.now().boot)
     }
 
     fn pid(&self) -> u32 {

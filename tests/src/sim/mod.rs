@@ -8,12 +8,14 @@
 //! * [`world`]: time, chance and death. [`process`]: a process. [`faults`], [`trace`], `ear`: what happened.
 //! * [`network`], [`disk`], [`store`]: what is replaced, with what a power loss leaves of it.
 //! * [`daemon`], [`workload`]: what processes do.
-//! * [`oracle`]: what was promised to whom, and whether it is so.
+//! * [`oracle`]: what was promised to whom, and whether it is so. `watch`: whether what is sent may be sent.
+//! * `found`: the disk as a crash would leave it.
 
 pub mod daemon;
 pub mod disk;
 mod ear;
 pub mod faults;
+mod found;
 pub mod network;
 pub mod oracle;
 pub mod plan;
@@ -22,6 +24,7 @@ pub mod simulation;
 pub mod store;
 pub mod strike;
 pub mod trace;
+mod watch;
 pub mod workload;
 pub mod world;
 

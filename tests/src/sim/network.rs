@@ -14,6 +14,7 @@ use like_client::rpc::{Dial, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::faults::Fault;
+use super::watch;
 use super::world::{Host, Role, World, lock};
 
 /// How many bytes may be on their way in one direction.
@@ -247,7 +248,7 @@ impl Network {
 }
 
 /// The frames that a byte stream begins with: a length in four bytes, highest first, and so many bytes.
-fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
+pub(super) fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut frames = Vec::new();
     while let Some(length) = bytes.first_chunk::<4>() {
         let end = 4 + u32::from_be_bytes(*length) as usize;
@@ -342,6 +343,9 @@ impl AsyncWrite for SimStream {
         if pipe.bytes >= ON_THEIR_WAY_MAX {
             pipe.writer = Some(context.waker().clone());
             return Poll::Pending;
+        }
+        if pipe.said.is_some() && !host.life.is_dead() && host.world.percent(host.world.plan.watched) {
+            watch::sends(host, bytes);
         }
         let written = host.world.operate(&host.life, "send", || {
             host.world.note(host.life.pid, "sends", pipe.number, bytes.len() as u64);

@@ -6,6 +6,7 @@ use like_client::likes::answer::Rule;
 use like_client::likes::audit::Findings;
 use like_client::likes::{ActError, LikeAnswer, UnlikeAnswer};
 use like_client::log::history::History;
+use like_client::runner::Order;
 use like_client::saga::{End, Event, Phase, TurnBack};
 use like_daemon::store::fields::Fields;
 use like_daemon::store::{Batch, seal};
@@ -13,6 +14,7 @@ use like_protocol::ids::SagaId;
 use like_protocol::likes::user::{KeyUse, LikeRecord};
 
 use super::daemon::QUEUE_LIMIT;
+use super::watch;
 use super::world::{Role, World};
 
 /// First bytes of the stores' keys.
@@ -86,12 +88,23 @@ pub struct Oracle {
     odd_keys: Vec<(Told, Told)>,
     used_keys: Vec<Act>,
     keys_made: u128,
+    /// Orders that were given to recovery: to which process, when by wall time, and whether it was to give new deadlines.
+    orders: Vec<(u32, u64, bool)>,
 }
 
 impl Oracle {
     /// Lets so many acts be asked for.
     pub fn begin_round(&mut self, acts: u64) {
         self.acts_left = acts;
+    }
+
+    /// Recovery is told what to do with what it finds, before anything else.
+    pub fn ordered(&mut self, pid: u32, at_ms: u64, order: Order) {
+        match order {
+            Order::GoOn => {}
+            Order::Resume { .. } => self.orders.push((pid, at_ms, true)),
+            Order::Compensate => self.orders.push((pid, at_ms, false)),
+        }
     }
 
     /// Whether all acts of the round have been asked for.
@@ -319,6 +332,15 @@ impl Oracle {
                 world.broken(format!("saga {} is not settled", story.saga));
                 continue;
             };
+            let obeyed = |(pid, at_ms, resume): &(u32, u64, bool)| {
+                watch::is_obeyed(&story.records, *pid, *at_ms, *resume)
+            };
+            if let Some((pid, ..)) = self.orders.iter().find(|order| !obeyed(order)) {
+                world.broken(format!(
+                    "saga {}: what process {pid} was ordered does not stand in the log",
+                    story.saga
+                ));
+            }
             let is_operators = |event: &Event| {
                 matches!(event, Event::Forced { .. } | Event::TurnedBack(TurnBack::Operator { .. }))
             };

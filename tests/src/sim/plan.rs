@@ -17,13 +17,13 @@ pub struct Plan {
     pub rounds: u64,
     /// How many likes and unlikes are asked for in each round.
     pub acts: u64,
-    /// How many runners live at the same time.
+    /// How many runners live at the same time, at most.
     pub runners: u64,
     /// How many callers each of them has.
     pub callers: u64,
     /// How long a caller rests at most.
     pub rest_ms: u64,
-    /// The percentage of acts by processes of their own.
+    /// In how many of a thousand milliseconds a process for one act comes along.
     pub one_shots: u64,
     /// The percentage of likes among acts.
     pub likes: u64,
@@ -53,6 +53,8 @@ pub struct Plan {
     pub forces: bool,
     /// What logs keep.
     pub keeping: Keeping,
+    /// The percentage of requests of which it is looked at whether they may be sent.
+    pub watched: u64,
     /// How long it is between faults of each sort, on average; 0 is never.
     pub every_ms: Every,
 }
@@ -117,16 +119,19 @@ impl Plan {
         };
         let operators = random.percent(35);
         let timeout_ms = [(20, 200), (50, 1500), (300, 4000), (1500, 8000)][random.below(4) as usize];
+        // Where every act has a process and a slot of its own, a log is synced for that one saga alone.
+        let runners = random.below(5);
+        let one_shots = if runners == 0 { [20, 60] } else { [0, 20] }[random.below(2) as usize];
         let day = Duration::from_secs(24 * 3600);
         Self {
             users: [2, 5, 20][random.below(3) as usize],
             articles: 1 + random.below(4),
             rounds: 1 + random.below(2),
             acts: 150 + random.below(350),
-            runners: 1 + random.below(4),
+            runners,
             callers: 1 + random.below(12),
             rest_ms: [1, 5, 40][random.below(3) as usize],
-            one_shots: [0, 10, 30][random.below(3) as usize],
+            one_shots,
             likes: 45 + random.below(25),
             keyed: [0, 40, 80][random.below(3) as usize],
             timeout_ms,
@@ -145,6 +150,7 @@ impl Plan {
                 segment_bytes_max: [2_000, 8_000, 60_000][random.below(3) as usize],
                 merge_bytes_max: [0, 1_000, 8_000, 64_000][random.below(4) as usize],
             },
+            watched: [0, 2, 8][random.below(3) as usize],
             every_ms,
         }
     }

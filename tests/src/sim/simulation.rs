@@ -207,7 +207,7 @@ impl Simulation {
             (store.fails_next, store.low_until_ms) = (None, 0);
         }
         for process in &self.processes {
-            process.host.life.light_fuse(0);
+            process.host.life.light_fuse(0, None);
             process.host.life.stopped_until_ms.store(0, std::sync::atomic::Ordering::Relaxed);
             if !matches!(process.kind, Kind::Daemon(_)) {
                 world.kill(&process.host.life);

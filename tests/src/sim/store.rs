@@ -6,7 +6,7 @@ use std::io;
 use like_daemon::store::{Batch, KeyRange, Row, Store, StoreError};
 
 use super::faults::Fault;
-use super::world::{Host, Role, World, lock};
+use super::world::{Host, Role, SYNCS_STORE, World, lock};
 
 /// What is kept of a store when its daemon is gone.
 #[derive(Default, Debug)]
@@ -136,7 +136,7 @@ impl Store for SimStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         let pid = self.host.life.pid;
-        self.change("sync", StoreFailing::Sync, Fault::StoreSyncFailed, |world, state| {
+        self.change(SYNCS_STORE, StoreFailing::Sync, Fault::StoreSyncFailed, |world, state| {
             world.note(pid, "commits", state.undo.len() as u64, 0);
             state.undo.clear();
         })

@@ -11,10 +11,17 @@ use super::process::Kind;
 use super::simulation::Simulation;
 use super::store::StoreFailing;
 use super::workload;
-use super::world::{Host, Role, lock};
+use super::world::{Host, Role, SYNCS_DIRECTORY, SYNCS_STORE, lock};
 
 /// How many operations a process that is to die at one has left at most.
 const FUSE_MAX: u64 = 80;
+
+/// How many of one sort, if it is to die at such a one.
+const AIMED_FUSE_MAX: u64 = 3;
+
+/// Operations that are rare, or after which everything may be different.
+const CLIENT_AIMS: &[&str] = &["creates", "appends", "syncs", SYNCS_DIRECTORY, "removes", "send"];
+const DAEMON_AIMS: &[&str] = &["write", SYNCS_STORE, "send"];
 
 impl Simulation {
     /// What goes wrong in this millisecond.
@@ -34,7 +41,15 @@ impl Simulation {
         if world.happens(every.fuse)
             && let Some(at) = self.any_process(|_| true)
         {
-            self.processes[at].host.life.light_fuse(1 + world.below(FUSE_MAX));
+            let process = &self.processes[at];
+            let aims = if let Kind::Daemon(_) = process.kind { DAEMON_AIMS } else { CLIENT_AIMS };
+            match world.percent(50) {
+                true => {
+                    let aim = aims[world.below(aims.len() as u64) as usize];
+                    process.host.life.light_fuse(1 + world.below(AIMED_FUSE_MAX), Some(aim));
+                }
+                false => process.host.life.light_fuse(1 + world.below(FUSE_MAX), None),
+            }
         }
         if world.happens(every.stopped)
             && let Some(at) = self.any_process(|_| true)

@@ -161,6 +161,7 @@ async fn call(host: &Host, likes: &Likes, act: Act) -> bool {
 pub async fn recover_once(host: Host, order: Order, wait_ms: u64) {
     let client = Client::new(&host);
     let Ok(context) = client.context() else { return };
+    lock(&host.world.oracle).ordered(host.life.pid, host.world.wall_ms(), order);
     let _report = recover::once(&context, order, ms(wait_ms)).await;
 }
 

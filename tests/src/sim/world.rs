@@ -28,6 +28,9 @@ const POWER_FAILS_PERCENT: u64 = 15;
 /// The operation by which names become durable.
 pub const SYNCS_DIRECTORY: &str = "syncs directory";
 
+/// The operation by which a store's batches become durable.
+pub const SYNCS_STORE: &str = "commits";
+
 /// Which of the two daemons.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Role {
@@ -91,8 +94,9 @@ pub struct Life {
     dead: AtomicBool,
     /// Until when it is stopped.
     pub stopped_until_ms: AtomicU64,
-    /// How many operations it has left; 0 is without end.
+    /// How many operations it has left, of which sort if not of any; 0 is without end.
     fuse: AtomicU64,
+    fuse_at: Mutex<Option<&'static str>>,
 }
 
 impl Life {
@@ -101,15 +105,17 @@ impl Life {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// It will die at the operation of this number from now on, counted from 1.
-    pub fn light_fuse(&self, operations: u64) {
+    /// It will die at the operation of this number from now on, counted from 1; of one sort, or of any.
+    pub fn light_fuse(&self, operations: u64, at: Option<&'static str>) {
         self.fuse.store(operations, Ordering::Relaxed);
+        *lock(&self.fuse_at) = at;
     }
 
     /// Counts an operation; true if it is the last one.
-    fn burns_down(&self) -> bool {
+    fn burns_down(&self, what: &str) -> bool {
         match self.fuse.load(Ordering::Relaxed) {
             0 => false,
+            _ if lock(&self.fuse_at).is_some_and(|at| at != what) => false,
             left => {
                 self.fuse.store(left - 1, Ordering::Relaxed);
                 left == 1
@@ -255,6 +261,7 @@ impl World {
             dead: AtomicBool::new(false),
             stopped_until_ms: AtomicU64::new(0),
             fuse: AtomicU64::new(0),
+            fuse_at: Mutex::default(),
         });
         lives.insert(pid, Arc::clone(&life));
         life
@@ -292,11 +299,16 @@ impl World {
         if life.is_dead() {
             return Err(killed());
         }
-        if !life.burns_down() {
+        if !life.burns_down(what) {
             return effect();
         }
-        // Names are unsynced only for an instant: there the power fails more often.
-        let fails_percent = if what == SYNCS_DIRECTORY { 80 } else { POWER_FAILS_PERCENT };
+        let fails_percent = match what {
+            // Names are unsynced only for an instant: there the power fails more often.
+            SYNCS_DIRECTORY => 80,
+            // What a participant has just made durable may rest on something in the log that is not.
+            SYNCS_STORE => 50,
+            _ => POWER_FAILS_PERCENT,
+        };
         let (after, all) = (self.percent(50), self.percent(fails_percent));
         let fault = if all { Fault::PowerLostAtOperation } else { Fault::KilledAtOperation };
         self.fault(fault, life.pid);
