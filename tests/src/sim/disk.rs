@@ -14,7 +14,7 @@ use like_client::log::writer::Syncs;
 use like_client::log::{JournalError, Owner};
 use like_protocol::ids::BootId;
 
-use super::faults::Fault;
+use super::faults::{Fault, Flaw};
 use super::found::Crash;
 use super::world::{Host, SYNCS_DIRECTORY, World, lock};
 
@@ -265,7 +265,9 @@ impl Disk for SimDisk {
                 return Err(broken());
             }
             // What stands above a journal is not simulated.
-            if let Ok(names) = disk.names(directory) {
+            if let Ok(names) = disk.names(directory)
+                && !self.0.world.has(Flaw::NamesLost)
+            {
                 names.synced = names.now.clone();
             }
             Ok(())
@@ -395,7 +397,7 @@ impl Directory for SimDirectory {
         let pid = self.disk.0.life.pid;
         self.disk.operate("locks", |disk| {
             let names = disk.names(&self.path)?;
-            let free = names.locked.is_none();
+            let free = names.locked.is_none() || self.disk.0.world.has(Flaw::LocksShared);
             if free {
                 names.locked = Some((pid, self.ticket));
                 self.disk.note("locked", self.ticket, 0);
@@ -458,7 +460,7 @@ impl LogFile for SimFile {
                 content.spoilt = true;
                 return Err(broken());
             }
-            if !content.spoilt {
+            if !content.spoilt && !self.disk.0.world.has(Flaw::LogSyncLies) {
                 content.synced = content.bytes.len();
             }
             self.disk.note("synced", self.number as u64, content.synced as u64);

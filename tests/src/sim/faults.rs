@@ -79,6 +79,27 @@ impl Fault {
     ];
 }
 
+/// A host that is not to be trusted: no program can keep its promises on it, and the oracle must say so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flaw {
+    /// A sync of the saga log's files that says it is done does nothing.
+    LogSyncLies,
+    /// Names of the saga log's files and directories are never durable.
+    NamesLost,
+    /// The lock of a slot is given to everybody.
+    LocksShared,
+    /// A sync of a store that says it is done does nothing.
+    StoreSyncLies,
+    /// A store leaves out the last row of one batch in a hundred.
+    RowsLost,
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::LogSyncLies, Self::NamesLost, Self::LocksShared, Self::StoreSyncLies, Self::RowsLost];
+}
+
 /// How often each kind of fault had an effect.
 #[derive(Default, Debug)]
 pub struct Fired([AtomicU64; Fault::ALL.len()]);

@@ -31,6 +31,7 @@ pub mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use faults::Flaw;
 use simulation::Simulation;
 use world::World;
 
@@ -52,8 +53,17 @@ pub struct Report {
 
 /// Simulates a seed. The same seed of the same program always comes to the same.
 pub fn simulate(seed: u64, aloud: bool) -> Report {
+    simulate_on(seed, aloud, None)
+}
+
+/// Simulates a seed on a host that is not to be trusted in one respect: who tests the oracle.
+pub fn simulate_flawed(seed: u64, flaw: Flaw) -> Report {
+    simulate_on(seed, false, Some(flaw))
+}
+
+fn simulate_on(seed: u64, aloud: bool, flaw: Option<Flaw>) -> Report {
     process::catch_panics(true);
-    let run = || tracing::subscriber::with_default(ear::Ear { aloud }, || Simulation::run(seed, aloud));
+    let run = || tracing::subscriber::with_default(ear::Ear { aloud }, || Simulation::run(seed, aloud, flaw));
     let report = catch_unwind(AssertUnwindSafe(run));
     let panicked = process::panicked();
     process::catch_panics(false);
@@ -63,6 +73,6 @@ pub fn simulate(seed: u64, aloud: bool) -> Report {
         events: 0,
         sagas: 0,
         simulated_ms: 0,
-        world: World::new(seed, false),
+        world: World::new(seed, false, flaw),
     })
 }

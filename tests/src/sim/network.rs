@@ -88,7 +88,8 @@ impl Pipe {
         self.pieces.retain(|(_, piece)| !piece.is_empty());
         self.bytes = self.pieces.iter().map(|(_, piece)| piece.len()).sum();
         self.ends = None;
-        self.end(world.now_ms(), true);
+        // Whoever dies in the middle of a write leaves no word but half a frame.
+        self.end(world.now_ms(), world.percent(50));
         self.bytes < whole
     }
 }

@@ -7,6 +7,7 @@ use like_daemon::likes::article::Articles;
 use like_daemon::likes::user::Users;
 use like_daemon::store::seal;
 
+use super::faults::Flaw;
 use super::process::{self, Kind, Process};
 use super::workload::{self, Client};
 use super::world::{Host, Life, Role, World, lock, sagas_named};
@@ -36,8 +37,8 @@ pub struct Simulation {
 
 impl Simulation {
     /// Runs the simulation of a seed to its end.
-    pub fn run(seed: u64, aloud: bool) -> Report {
-        let world = World::new(seed, aloud);
+    pub fn run(seed: u64, aloud: bool, flaw: Option<Flaw>) -> Report {
+        let world = World::new(seed, aloud, flaw);
         world.say(0, || "the plan");
         if aloud {
             println!("{:#?}", world.plan);

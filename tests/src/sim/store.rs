@@ -5,7 +5,7 @@ use std::io;
 
 use like_daemon::store::{Batch, KeyRange, Row, Store, StoreError};
 
-use super::faults::Fault;
+use super::faults::{Fault, Flaw};
 use super::world::{Host, Role, SYNCS_STORE, World, lock};
 
 /// What is kept of a store when its daemon is gone.
@@ -127,6 +127,10 @@ impl Store for SimStore {
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
         let (role, pid) = (self.role, self.host.life.pid);
         self.change("write", StoreFailing::Write, Fault::StoreWriteFailed, |world, state| {
+            let mut batch = batch;
+            if world.has(Flaw::RowsLost) && world.percent(1) {
+                batch.pop_last();
+            }
             world.note(pid, "batch", batch.len() as u64, state.undo.len() as u64);
             lock(&world.oracle).rows_changed(world, role, &batch);
             let before = state.write(batch);
@@ -138,7 +142,9 @@ impl Store for SimStore {
         let pid = self.host.life.pid;
         self.change(SYNCS_STORE, StoreFailing::Sync, Fault::StoreSyncFailed, |world, state| {
             world.note(pid, "commits", state.undo.len() as u64, 0);
-            state.undo.clear();
+            if !world.has(Flaw::StoreSyncLies) {
+                state.undo.clear();
+            }
         })
     }
 

@@ -11,7 +11,7 @@ use like_protocol::ids::{BootId, SagaId};
 use like_protocol::time::{Clock, Now};
 
 use super::disk::DiskState;
-use super::faults::{Fault, Fired};
+use super::faults::{Fault, Fired, Flaw};
 use super::network::Network;
 use super::oracle::Oracle;
 use super::plan::Plan;
@@ -57,6 +57,8 @@ impl Role {
 pub struct World {
     /// What it is like.
     pub plan: Plan,
+    /// In what the host is not to be trusted.
+    pub flaw: Option<Flaw>,
     /// What has happened.
     pub trace: Trace,
     /// Which faults had an effect.
@@ -135,13 +137,14 @@ fn killed() -> io::Error {
 
 impl World {
     /// The world of a seed at its beginning.
-    pub fn new(seed: u64, aloud: bool) -> Arc<Self> {
+    pub fn new(seed: u64, aloud: bool, flaw: Option<Flaw>) -> Arc<Self> {
         let mut random = Random::of(seed ^ 0x6c69_6b65_2073_6167);
         fastrand::seed(random.any());
         NAMES.set((random.any(), 0));
         let plan = Plan::draw(&mut random);
         Arc::new(Self {
             plan,
+            flaw,
             trace: Trace::new(aloud),
             fired: Fired::default(),
             disk: Mutex::default(),
@@ -191,6 +194,11 @@ impl World {
     /// A number below `limit`.
     pub fn below(&self, limit: u64) -> u64 {
         lock(&self.random).below(limit.max(1))
+    }
+
+    /// Whether the host has this flaw.
+    pub fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
     }
 
     /// Whether something of so many percent happens.
