@@ -92,6 +92,12 @@ fn with<D: Domain + Copy>(domain: D, rows: Batch, (queries, operation): (Vec<Pay
             let operation = operation.clone();
             ask(&mut store, RequestBody::Step(StepRequest { id, direction, deadline, operation }));
         }
+        let natural = Settlement { id, deadline, ending: Ending::Natural, note: None };
+        match ask(&mut store, RequestBody::Settle(vec![natural])) {
+            ReplyBody::Settled => {}
+            ReplyBody::SettledBut(left) => assert!(left.len() == 1 && left[0].id == id, "{left:?}"),
+            other => panic!("{other:?}"),
+        }
         let forced = Settlement { id, deadline, ending: Ending::Forced, note: None };
         assert_eq!(ask(&mut store, RequestBody::Settle(vec![forced])), ReplyBody::Settled);
     }
