@@ -165,9 +165,20 @@ impl SagaLog {
         saga: SagaId,
         events: impl IntoIterator<Item = Event>,
     ) -> Result<Position, LogEnded> {
+        self.append_all(events.into_iter().map(|event| (saga, event)))
+    }
+
+    /// The same for events of several sagas, all in one write.
+    ///
+    /// # Errors
+    /// As [`SagaLog::append`].
+    pub fn append_all(
+        &self,
+        events: impl IntoIterator<Item = (SagaId, Event)>,
+    ) -> Result<Position, LogEnded> {
         let mut open = self.shared.lock();
         open.refuse_ended()?;
-        let written = open.write(&**self.shared.slot.disk(), saga, events);
+        let written = open.write(&**self.shared.slot.disk(), events);
         written.map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))
     }
 
@@ -217,8 +228,7 @@ impl Open {
     fn write(
         &mut self,
         disk: &dyn Disk,
-        saga: SagaId,
-        events: impl IntoIterator<Item = Event>,
+        events: impl IntoIterator<Item = (SagaId, Event)>,
     ) -> io::Result<Position> {
         let mut bytes = Vec::with_capacity(256);
         let mut tag = self.segment.tag;
@@ -230,26 +240,31 @@ impl Open {
         if self.stated_bytes < self.durable_bytes {
             encode(&Entry::DurableTo(self.durable_bytes), &mut bytes, start)?;
         }
-        let records = self.live.entry(saga).or_default();
-        let mut settled = false;
-        for event in events {
-            settled |= event == Event::Settled;
+        let at_ms = disk.wall_ms();
+        let mut settled = Vec::new();
+        for (saga, event) in events {
+            let records = self.live.entry(saga).or_default();
             if matches!(event, Event::Begun(_)) {
                 // A story whose beginning was lost is told anew from here.
                 records.clear();
             }
+            if event == Event::Settled {
+                settled.push(saga);
+            }
             let seq = records.last().map_or(0, |last| last.seq + 1);
-            let entry = Entry::Saga(SagaRecord { saga, seq, at_ms: disk.wall_ms(), event });
+            let entry = Entry::Saga(SagaRecord { saga, seq, at_ms, event });
             let at = start + bytes.len() as u64;
             encode(&entry, &mut bytes, at)?;
             if let Entry::Saga(record) = entry {
                 records.push(record);
             }
         }
-        if settled {
+        for saga in settled {
             self.live.remove(&saga);
         }
-        write_whole(&*self.segment.file, &bytes)?;
+        if !bytes.is_empty() {
+            write_whole(&*self.segment.file, &bytes)?;
+        }
         self.segment.tag = tag;
         self.segment.bytes += bytes.len() as u64;
         self.stated_bytes = self.durable_bytes;

@@ -282,6 +282,8 @@ impl Runner {
         let mut tasks = lock(&self.inner.tasks);
         while tasks.try_join_next().is_some() {}
         let inner = Arc::downgrade(&self.inner);
+        // A saga's future has some kilobytes, and spawning one moves it several times.
+        let driving = Box::pin(driving);
         tasks.spawn(async move {
             driving.await;
             if let Some(inner) = inner.upgrade() {

@@ -112,9 +112,8 @@ async fn settle_batch(
         let in_the_way = tell_all(context, log, &batch).await?;
         reach(Failpoint::SettleReplied);
         let is_left = |ended: &Ended| in_the_way.iter().any(|left| left.id.saga == ended.saga);
-        for ended in batch.iter().filter(|ended| !is_left(ended)) {
-            log.append(ended.saga, [Event::Settled])?;
-        }
+        let settled = batch.iter().filter(|ended| !is_left(ended));
+        log.append_all(settled.map(|ended| (ended.saga, Event::Settled)))?;
         reach(Failpoint::SettledWritten);
         let many = batch.len();
         batch.retain(is_left);
