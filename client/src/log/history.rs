@@ -79,6 +79,9 @@ fn read_slot_once(slot: &Slot, last_try: bool) -> Result<(Stories, Vec<Damage>),
     for number in
         older.filter(|number| (lowest..head.place.segment).contains(number)).collect::<BTreeSet<_>>()
     {
+        if head.scan.damage.is_empty() && segment::is_leftover(slot, &head.scan.kept, number) {
+            continue;
+        }
         // It was the head once, so its carry-over was synced.
         let certain = kept(number).map_or(Certain::CarryOver, Certain::End);
         let older = match segment::read(slot, number, certain) {

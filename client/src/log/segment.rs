@@ -114,6 +114,13 @@ pub fn head(slot: &Slot, numbers: &[u64]) -> Result<(Option<Segment>, Vec<Segmen
     Ok((None, unfinished))
 }
 
+/// Whether an older segment never counted: the head doesn't name it, and its carry-over is not complete. A takeover that
+/// was cut short left it, and the next one has deleted it; but a power loss may bring it back.
+pub(super) fn is_leftover(slot: &Slot, named: &[KeptSegment], number: u64) -> bool {
+    !named.iter().any(|kept| kept.segment == number)
+        && read(slot, number, Certain::Stated).is_ok_and(|segment| !segment.scan.complete)
+}
+
 /// How many older segments one record names.
 const KEPT_PER_RECORD_MAX: usize = 1024;
 

@@ -190,6 +190,11 @@ impl Kept {
             if (number == newest && merges) || expired(lock, number, retention) {
                 continue;
             }
+            let head_is_whole = head.scan.damage.is_empty();
+            if number != newest && head_is_whole && segment::is_leftover(lock.slot(), &head.scan.kept, number)
+            {
+                continue;
+            }
             kept.stays.push(number);
             kept.ends.extend(if number == newest { Some(end_of(head)) } else { end_in(lock, head, number) });
         }
@@ -198,10 +203,13 @@ impl Kept {
 
     /// What stays when a log that is open goes on in a new segment.
     fn beside(lock: &SlotLock, numbers: &[u64], old: &Fresh, retention: Duration) -> Self {
-        let stays: Vec<_> =
-            numbers.iter().copied().filter(|number| !expired(lock, *number, retention)).collect();
         // It was synced as a whole before.
         let (segment, end) = (old.place.segment, old.bytes);
+        let counts = |number: u64| {
+            !expired(lock, number, retention)
+                && (number == segment || !segment::is_leftover(lock.slot(), &old.kept, number))
+        };
+        let stays: Vec<_> = numbers.iter().copied().filter(|number| counts(*number)).collect();
         let old_head = KeptSegment { segment, end, durable: end, tag: old.tag };
         let ends = old.kept.iter().copied().chain([old_head]);
         let ends = ends.filter(|kept| stays.contains(&kept.segment)).collect();

@@ -18,6 +18,9 @@ use crate::log::{JournalError, Owner};
 pub(super) const JOURNAL: &str = "/journal";
 const SLOT: &str = "/journal/0";
 
+/// What is written as a whole or not at all: small, as the segments here are. A header is never alone in one.
+const SECTOR_BYTES: usize = 128;
+
 /// Clones are the same disk.
 #[derive(Clone, Default, Debug)]
 pub(super) struct CutDisk(Arc<Mutex<State>>);
@@ -100,15 +103,18 @@ fn tear(bytes: &mut Vec<u8>, synced: usize, fate: &mut impl FnMut() -> u8) {
     if unsynced == 0 {
         return;
     }
-    match fate() % 4 {
+    match fate() % 8 {
         0 => {}
         1 => bytes.truncate(synced),
         2 => bytes.truncate(synced + usize::from(fate()) * 7 % (unsynced + 1)),
         _ => {
-            for piece in bytes[synced..].chunks_mut(64) {
-                match fate() % 3 {
-                    0 => piece.fill(0),
-                    1 => piece.iter_mut().for_each(|byte| *byte ^= 0x5a),
+            let first = synced / SECTOR_BYTES * SECTOR_BYTES;
+            for sector in (first..bytes.len()).step_by(SECTOR_BYTES) {
+                let end = (sector + SECTOR_BYTES).min(bytes.len());
+                let lost = &mut bytes[sector.max(synced)..end];
+                match fate() % 4 {
+                    0 => lost.fill(0),
+                    1 => lost.iter_mut().for_each(|byte| *byte ^= 0x5a),
                     _ => {}
                 }
             }

@@ -203,7 +203,7 @@ fn id(number: usize) -> SagaId {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_read_back_is_a_prefix_of_what_was_written_and_all_that_was_synced(
