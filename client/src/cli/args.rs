@@ -7,7 +7,7 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::commands::{article, audit, bench, check, completions, like, man, recover, saga, user};
+use super::commands::{article, audit, bench, check, completions, like, man, recover, saga, top, user};
 use super::{demo, duration};
 
 const STYLES: Styles = Styles::styled()
@@ -120,6 +120,8 @@ pub enum Command {
     Audit(audit::AuditArgs),
     /// Show both daemons, the log, and what is unfinished
     Status,
+    /// Watch both daemons and the sagas, live
+    Top(top::TopArgs),
     /// Measure durable likes per second
     Bench(bench::BenchArgs),
     /// Show the whole story in a throwaway directory
@@ -134,6 +136,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it may take the whole terminal, so that nothing else may be written there.
+    pub fn draws(&self) -> bool {
+        matches!(self, Self::Top(_))
+    }
+
     /// Whether it goes on until it is ended.
     pub fn stays(&self) -> bool {
         matches!(self, Self::Recover(args) if args.watch)

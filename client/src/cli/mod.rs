@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(usage) => Cli::command().error(ErrorKind::ValueValidation, usage).exit(),
     };
-    set_up_streams(&config, cli.command.stays());
+    set_up_streams(&config, &cli.command);
     let output = Output { json: config.json, quiet: config.quiet };
     match run(config, &cli.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,20 +65,17 @@ fn own_arguments() -> impl Iterator<Item = OsString> {
     own.into_iter().chain(arguments)
 }
 
-/// `stays`: the command goes on until it is ended, so that its events are all that tells of it.
-fn set_up_streams(config: &Config, stays: bool) {
+fn set_up_streams(config: &Config, command: &Command) {
     match config.color {
         Color::Auto => {}
         Color::Always => ColorChoice::Always.write_global(),
         Color::Never => ColorChoice::Never.write_global(),
     }
     let colored = anstream::AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
-    // A script that asked for documents gets one error document on stderr, not events before it.
-    let level = if config.json && !stays && config.log_level <= tracing::Level::WARN {
-        "off"
-    } else {
-        config.log_level.as_str()
-    };
+    // A script that asked for documents gets one error document on stderr, not events before it. A command that stays has
+    // nothing but its events to tell of itself.
+    let documents = config.json && !command.stays() && config.log_level <= tracing::Level::WARN;
+    let level = if documents || command.draws() { "off" } else { config.log_level.as_str() };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(format!("off,like_client={level}")))
         .with_writer(std::io::stderr)
@@ -107,6 +104,8 @@ async fn dispatch(tools: &Tools, command: &Command) -> Result<(), CliError> {
         Command::Check(args) => or_interrupted(commands::check::run(tools, args)).await,
         Command::Audit(args) => or_interrupted(commands::audit::run(tools, args)).await,
         Command::Status => or_interrupted(commands::status::run(tools)).await,
+        // It looks at signals itself: it has a terminal to give back.
+        Command::Top(args) => commands::top::run(tools, args).await,
         Command::Bench(args) => or_interrupted(commands::bench::run(tools, args)).await,
         Command::DemoLiker(args) => or_interrupted(demo::run_liker(tools, args)).await,
         // These look at signals themselves: they have something to say, or to clear up.

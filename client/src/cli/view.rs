@@ -127,7 +127,7 @@ impl SagaView {
         let about = |name| subject.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
         let first_ms = story.records.first().map(|record| record.at_ms);
         let started_ms = first_ms.unwrap_or_default();
-        let ended_ms = story.records.iter().rev().find(|r| is_end(&r.event)).map(|record| record.at_ms);
+        let ended_ms = ended_ms(story);
         let teller = Teller { state, definition };
         Self {
             saga_id: story.saga.to_string(),
@@ -209,8 +209,10 @@ impl From<&Owner> for OwnerView {
     }
 }
 
-fn is_end(event: &Event) -> bool {
-    matches!(event, Event::Ended(_) | Event::Forced { .. })
+/// When a saga ended, in milliseconds since the epoch; `None` if it has not.
+pub fn ended_ms(story: &Story) -> Option<u64> {
+    let is_end = |event: &Event| matches!(event, Event::Ended(_) | Event::Forced { .. });
+    story.records.iter().rev().find(|record| is_end(&record.event)).map(|record| record.at_ms)
 }
 
 fn steps(state: &SagaState) -> Vec<StepView> {

@@ -52,7 +52,28 @@ pub fn read(journal: &Journal) -> Result<History, JournalError> {
 /// # Errors
 /// A segment can't be read, or was written by a newer program.
 pub fn read_slot(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
-    read_again(|last_try| read_slot_once(slot, last_try))
+    let Newest { stories, damage, .. } = newest_in(slot, 0)?;
+    Ok((stories, damage))
+}
+
+/// What the newest segments of a slot tell.
+#[derive(Debug, Default)]
+pub struct Newest {
+    /// The sagas that they tell of.
+    pub stories: Stories,
+    /// What of them is damaged.
+    pub damage: Vec<Damage>,
+    /// The number of the newest one, the head.
+    pub head: u64,
+}
+
+/// What the segments of one slot from this number on tell, and its head in any case: for who follows a log and has read
+/// what is older. Costs the same however long the history is.
+///
+/// # Errors
+/// As for [`read_slot`].
+pub fn newest_in(slot: &Slot, from: u64) -> Result<Newest, JournalError> {
+    read_again(|last_try| newest_in_once(slot, from, last_try))
 }
 
 fn read_again<T>(read: impl Fn(bool) -> Result<T, JournalError>) -> Result<T, JournalError> {
@@ -66,12 +87,12 @@ fn read_again<T>(read: impl Fn(bool) -> Result<T, JournalError>) -> Result<T, Jo
 }
 
 /// What is missing was replaced by something newer just then; on the last try it is damage.
-fn read_slot_once(slot: &Slot, last_try: bool) -> Result<(Stories, Vec<Damage>), JournalError> {
+fn newest_in_once(slot: &Slot, from: u64, last_try: bool) -> Result<Newest, JournalError> {
     let numbers = segment::numbers(slot)?;
     let (Some(head), _) = segment::head(slot, &numbers)? else {
         return Ok(Default::default());
     };
-    let lowest = head.header.map_or(0, |header| header.lowest_live);
+    let lowest = head.header.map_or(0, |header| header.lowest_live).max(from).min(head.place.segment);
     let mut stories = Stories::new();
     let mut damage = Vec::new();
     let kept = |number: u64| head.scan.kept.iter().find(|kept| kept.segment == number).copied();
@@ -101,7 +122,7 @@ fn read_slot_once(slot: &Slot, last_try: bool) -> Result<(Stories, Vec<Damage>),
     let (told, damaged) = stories_of(&head);
     stories.extend(told);
     damage.extend(damaged);
-    Ok((stories, damage))
+    Ok(Newest { stories, damage, head: head.place.segment })
 }
 
 /// A story of an older segment as it stands unless a later one tells it too. What was open there is told again in the

@@ -10,4 +10,5 @@ pub mod man;
 pub mod recover;
 pub mod saga;
 pub mod status;
+pub mod top;
 pub mod user;

@@ -130,6 +130,11 @@ impl Told {
         &self.message
     }
 
+    /// What a person should do next, if anything is known.
+    pub fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     fn hint(self, hint: impl ToString) -> Self {
         Self { hint: Some(hint.to_string()), ..self }
     }

@@ -53,6 +53,20 @@ fn every_saga_is_told_once_and_as_it_stands() {
 }
 
 #[test]
+fn who_follows_a_log_reads_its_newest_segments_alone() {
+    let slots = two_segments();
+    let slot = &Journal::open_existing(slots.dir.path()).unwrap().slots().unwrap()[0];
+    let told = |from| {
+        let newest = history::newest_in(slot, from).unwrap();
+        assert_eq!(newest.head, 2);
+        newest.stories.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(told(u64::MAX), [slots.late, slots.open]);
+    assert_eq!(told(2), [slots.late, slots.open]);
+    assert_eq!(told(1), [slots.settled, slots.late, slots.open]);
+}
+
+#[test]
 fn damage_in_a_segment_of_history_makes_no_settled_saga_look_unfinished() {
     let slots = two_segments();
     let path = slots.dir.path();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use like_protocol::ids::SagaId;
 use serde::Serialize;
 
-use super::Found;
+use super::{Found, file_lengths};
 use crate::cli::error::CliError;
 use crate::cli::output::{BAD, DIM, GOOD, STRONG, paint};
 use crate::cli::signals;
@@ -74,9 +74,7 @@ impl Growth {
         let mut lengths = HashMap::new();
         let journal = Journal::open_existing(&tools.config.journal);
         for slot in journal.and_then(|journal| journal.slots()).unwrap_or_default() {
-            // A slot that can't be read is said aloud when the log is read.
-            let files = std::fs::read_dir(slot.path()).into_iter().flatten().flatten();
-            lengths.extend(files.filter_map(|file| Some((file.path(), file.metadata().ok()?.len()))));
+            lengths.extend(file_lengths(&slot));
         }
         let changed = lengths != self.lengths;
         self.lengths = lengths;
