@@ -74,8 +74,9 @@ impl Gateway {
     #[track_caller]
     pub fn start(house: &House, plan: &Plan) -> (Self, Armed) {
         let mut command = program(house.program(), "like-gateway");
-        command.arg("--article-socket").arg(house.socket(Service::Article));
-        command.arg("--user-socket").arg(house.socket(Service::User));
+        // Flags may say it otherwise.
+        command.env("LIKECTL_ARTICLE_SOCKET", house.socket(Service::Article));
+        command.env("LIKECTL_USER_SOCKET", house.socket(Service::User));
         command.arg("--journal").arg(house.journal()).args(&plan.flags);
         let socket = house.path().join("gateway.sock");
         if plan.tcp {

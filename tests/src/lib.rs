@@ -1,6 +1,7 @@
 //! What the tests of the whole share: real processes in a throwaway directory.
 //!
 //! * [`browser`]: a real one, without a screen.
+//! * [`contract`]: an OpenAPI document, and whether an answer is what it says.
 //! * [`gateway`]: the HTTP front as a process. [`http`]: an HTTP client that does what it is told.
 //! * [`hostile`]: hostile and damaged input, for fuzzing and for the default tests.
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
@@ -20,6 +21,7 @@
 #![allow(clippy::expect_used)]
 
 pub mod browser;
+pub mod contract;
 pub mod gateway;
 pub mod hostile;
 pub mod house;

@@ -18,7 +18,6 @@ use super::take::{ArticlePath, Asked, Document, UserPath};
 
 /// What may go wrong with a question to a service.
 pub const ASKING: &[Kind] = &[
-    Kind::NotFound,
     Kind::Invalid,
     Kind::Busy,
     Kind::Storage,
@@ -59,7 +58,7 @@ pub async fn list(
     State(app): State<Arc<App>>,
     Asked(page): Asked<Page>,
 ) -> Result<Json<Vec<ListedArticleDocument>>, Problem> {
-    let rows = app.host.articles.page(page.after.map(ArticleId), page.rows()).await;
+    let rows = app.host.articles.page(page.after.map(ArticleId), page.rows()?).await;
     Ok(Json(rows.map_err(|e| article_problem(&e))?.iter().map(ListedArticleDocument::from).collect()))
 }
 
@@ -88,7 +87,7 @@ pub async fn likers(
     ArticlePath(article): ArticlePath,
     Asked(page): Asked<Page>,
 ) -> Result<Json<Vec<RecordDocument>>, Problem> {
-    let rows = app.host.users.likers_of(article, page.after.map(UserId), page.rows()).await;
+    let rows = app.host.users.likers_of(article, page.after.map(UserId), page.rows()?).await;
     Ok(Json(rows.map_err(|e| user_problem(&e))?.iter().map(RecordDocument::from).collect()))
 }
 
@@ -103,7 +102,7 @@ pub async fn liked_by(
     UserPath(user): UserPath,
     Asked(page): Asked<Page>,
 ) -> Result<Json<Vec<RecordDocument>>, Problem> {
-    let rows = app.host.users.likes_of(user, page.after.map(ArticleId), page.rows()).await;
+    let rows = app.host.users.likes_of(user, page.after.map(ArticleId), page.rows()?).await;
     Ok(Json(rows.map_err(|e| user_problem(&e))?.iter().map(RecordDocument::from).collect()))
 }
 

@@ -65,6 +65,11 @@ fn kinds(path: &str, method: &HttpMethod) -> Vec<Kind> {
         "/healthz" | "/metrics" => &[],
         _ => live::LOOKING,
     });
+    // An end can be forced on a saga of which nothing is known: that is what it is for.
+    let of_one_saga = path.starts_with("/sagas/") && !path.ends_with("/force");
+    if path == "/articles/{article_id}" || of_one_saga {
+        kinds.push(Kind::NotFound);
+    }
     match (path, changes) {
         ("/articles", true) => kinds.extend(articles::MAKING),
         _ if changes && path.starts_with("/sagas") => kinds.extend(sagas::ACTING),

@@ -8,6 +8,9 @@ use like_protocol::likes::user::LikeRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::problem::Problem;
+use super::take::rows;
+
 /// What came of a like.
 #[derive(Serialize, ToSchema)]
 pub struct Liked {
@@ -184,8 +187,11 @@ impl Page {
         100
     }
 
-    /// How many rows, within bounds.
-    pub fn rows(&self) -> u32 {
-        self.limit.clamp(1, Self::ROWS_MAX)
+    /// How many rows.
+    ///
+    /// # Errors
+    /// None, or more than a page may have.
+    pub fn rows(&self) -> Result<u32, Problem> {
+        rows(self.limit, Self::ROWS_MAX)
     }
 }

@@ -16,11 +16,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::App;
 use super::problem::{Kind, Problem};
 use super::saga_documents::{Acted, SagaDocument, SagaSummary};
-use super::take::{Admin, Asked, Document, SagaPath};
+use super::take::{Admin, Asked, Document, SagaPath, rows};
 use crate::acts::{Act, ActOnError, REASON_CHARS_MAX};
 
 /// What may go wrong when sagas are read.
-pub const READING: &[Kind] = &[Kind::NotFound, Kind::Invalid, Kind::PermissionDenied];
+pub const READING: &[Kind] = &[Kind::Invalid, Kind::PermissionDenied];
 
 /// What may go wrong beyond that when one is acted on.
 pub const ACTING: &[Kind] = &[
@@ -113,7 +113,7 @@ impl Wanted {
 )]
 pub async fn list(State(app): State<Arc<App>>, Asked(wanted): Asked<Wanted>) -> Result<Response, Problem> {
     let states = wanted.states()?;
-    let rows = wanted.limit.unwrap_or(ROWS_USUAL).clamp(1, ROWS_MAX) as usize;
+    let rows = rows(wanted.limit.unwrap_or(ROWS_USUAL), ROWS_MAX)? as usize;
     let before = wanted.before.map(|before| SagaId::from_bytes(before.into_bytes()));
     let wanted = Arc::new(wanted);
     let filter = Arc::clone(&wanted);
@@ -216,7 +216,7 @@ pub async fn compensate(
 
 /// End a saga by an administrator's word
 ///
-/// Whatever its services say. What that leaves broken is answered, and recorded; an audit finds it.
+/// Whatever its services say, and even if nothing is known of it here. What that leaves broken is answered, and recorded; an audit finds it.
 #[utoipa::path(
     post, path = "/sagas/{saga_id}/force", tag = "administration", request_body = ForcedEnd,
     params(("saga_id" = uuid::Uuid, Path, description = "Which saga")),

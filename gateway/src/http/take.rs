@@ -166,6 +166,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// How many rows a page is to have, if that many are possible.
+///
+/// # Errors
+/// None, or more than `most`: a shorter page than was asked for would look like the last one.
+pub fn rows(limit: u32, most: u32) -> Result<u32, Problem> {
+    let possible = (1..=most).contains(&limit);
+    possible
+        .then_some(limit)
+        .ok_or_else(|| Problem::new(Kind::Invalid, format!("limit is {limit}: a page has 1 to {most} rows")))
+}
+
 /// A JSON document as the body.
 pub struct Document<T>(pub T);
 

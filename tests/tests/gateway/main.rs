@@ -3,6 +3,7 @@
 // What is expected here and does not come fails the test, as it should.
 #![allow(clippy::expect_used)]
 
+mod contract;
 mod errors;
 mod hostile;
 mod kills;

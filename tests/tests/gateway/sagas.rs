@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use crate::PROGRAM;
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const UNKNOWN: &str = "0198f000-0000-7000-8000-000000000000";
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const UNKNOWN: &str = "0198f000-0000-7000-8000-000000000000";
 
 /// A gateway whose administrators' token is [`TOKEN`]; its likes try for half a second.
-fn with_token(house: &House) -> Gateway {
+pub fn with_token(house: &House) -> Gateway {
     let file = house.path().join("token");
     std::fs::write(&file, TOKEN).expect("a file");
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("a mode");
@@ -25,7 +25,7 @@ fn with_token(house: &House) -> Gateway {
     Gateway::start(house, &Plan::with(&["--admin-token-file", &file, "--timeout", "500ms"])).0
 }
 
-fn act(gateway: &Gateway, saga: &str, act: &str, token: Option<&str>, document: &Value) -> Answer {
+pub fn act(gateway: &Gateway, saga: &str, act: &str, token: Option<&str>, document: &Value) -> Answer {
     let request = Request::new("POST", &format!("/sagas/{saga}/{act}")).json(document);
     gateway.send(&match token {
         Some(token) => request.header("Authorization", format!("Bearer {token}")),
@@ -40,7 +40,7 @@ fn ids(page: &Answer) -> Vec<String> {
 }
 
 /// Leaves a saga that has turned back and can't compensate its user step, in the slot of the gateway itself.
-fn stuck(house: &mut House, gateway: &Gateway) -> String {
+pub fn stuck(house: &mut House, gateway: &Gateway) -> String {
     gateway.like(1, 6).expect(200);
     house.freeze(Service::User);
     let pending = gateway.like(1, 7).expect(202).json();
