@@ -183,10 +183,11 @@ fn write<'a>(
     }
     let io_error = |what| move |e| JournalError::io(what, path, e);
     let file = lock.slot().disk().create(path).map_err(io_error("create"))?;
-    write_all(&*file, &bytes).map_err(io_error("write"))?;
+    // A header goes with what follows it: a power loss that took it alone would look like damage.
+    let carried = if bytes.len() > HEADER_BYTES { bytes.len() } else { 0 };
+    write_all(&*file, &bytes[..carried]).map_err(io_error("write"))?;
     reach(Failpoint::CarryWritten);
-    let carried = bytes.len();
-    tag = record::encode(place, carried as u64, tag, &Entry::CarriedOver, &mut bytes)
+    tag = record::encode(place, bytes.len() as u64, tag, &Entry::CarriedOver, &mut bytes)
         .map_err(|e| JournalError::io("write", path, io::Error::other(e)))?;
     write_all(&*file, &bytes[carried..]).map_err(io_error("write"))?;
     file.sync_all().map_err(io_error("sync"))?;

@@ -37,6 +37,8 @@ const ALLOTTED_BYTES: u64 = 256 * 1024;
 
 const MODE: u32 = 0o600;
 
+const NO_HEADER: Malformed = Malformed("it has no header");
+
 /// The log, open for writing. Every error is final.
 #[derive(Debug)]
 pub struct CommitLog {
@@ -206,28 +208,39 @@ pub fn remove(dir: &Path, segments: &[u64]) -> io::Result<()> {
 pub fn read(dir: &Path, checkpoint: u64, durable: Option<u64>) -> Result<Found, LogError> {
     let mut found = Found { last: checkpoint, ..Found::default() };
     let durable = durable.unwrap_or(0);
+    let (mut segments, mut unbegun) = (Vec::new(), None);
     let numbers = segments_in(dir)?;
-    for (place, &number) in numbers.iter().enumerate() {
+    for &number in &numbers {
         let path = path_of(dir, number);
         let bytes = fs::read(&path)?;
-        let Some(first) = first_record(&bytes, number) else {
+        match first_record(&bytes, number) {
+            Some(first) => segments.push((number, first, path, bytes)),
             // The last one may have been cut short while it was made: then nothing was ever written to it.
-            if place + 1 < numbers.len() || found.last < durable {
-                return Err(LogError::Damaged { path, at: 0, why: Malformed("it has no header") });
-            }
-            fs::remove_file(&path)?;
-            break;
-        };
-        if first > found.last + 1 {
+            None if Some(&number) == numbers.last() => unbegun = Some(path),
+            None => return Err(LogError::Damaged { path, at: 0, why: NO_HEADER }),
+        }
+    }
+    for (place, (number, first, path, bytes)) in segments.iter().enumerate() {
+        if *first > found.last + 1 {
             return Err(LogError::Short { found: found.last });
         }
-        let end = read_segment(&bytes, number, first, durable, &mut found);
-        if let Err((at, why)) = end {
-            return Err(LogError::Damaged { path, at, why });
-        }
-        found.segments.push(number);
+        // Before a segment is begun, all that can be read of those before it is made durable: what can't be is gone for good,
+        // and its numbers are given anew.
+        let next = segments.get(place + 1).map(|(_, first, ..)| *first);
+        let durable = next.map_or(durable, |next| next - 1);
+        read_segment(bytes, *number, *first, durable, &mut found).map_err(|(at, why)| LogError::Damaged {
+            path: path.clone(),
+            at,
+            why,
+        })?;
+        found.segments.push(*number);
     }
-    if found.last < durable { Err(LogError::Short { found: found.last }) } else { Ok(found) }
+    match unbegun {
+        Some(path) if found.last < durable => Err(LogError::Damaged { path, at: 0, why: NO_HEADER }),
+        None if found.last < durable => Err(LogError::Short { found: found.last }),
+        Some(path) => Ok(fs::remove_file(&path).map(|()| found)?),
+        None => Ok(found),
+    }
 }
 
 /// Adds what one segment holds to what was found. Where it is not what was written is told with why, unless that is a

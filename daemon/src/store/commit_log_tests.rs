@@ -82,6 +82,31 @@ fn a_torn_end_goes_and_what_was_durable_is_missed() {
 }
 
 #[test]
+fn a_torn_end_stays_one_when_the_log_has_gone_on_behind_it() {
+    let temp = a_log();
+    let path = path_of(temp.path(), 2);
+    let mut torn = fs::read(&path).unwrap();
+    let ends = records(temp.path(), 2, 5);
+    torn[ends[2] + 30..].fill(0);
+    fs::write(&path, &torn).unwrap();
+    for number in 7..=9 {
+        // Each start finds the torn end again, though by now as many records are durable as it would have made.
+        let found = read(temp.path(), 0, Some(number - 1)).unwrap();
+        assert_eq!(found.last, number - 1);
+        let mut log = CommitLog::go_on(temp.path(), &found).unwrap();
+        log.append(&batch(8, number as u8)).unwrap();
+        log.sync().unwrap();
+    }
+    let found = read(temp.path(), 0, Some(9)).unwrap();
+    assert_eq!((found.last, found.rows.get(&[0x10, 8][..])), (9, Some(&Some(vec![9; 5]))));
+    assert_eq!(found.segments, [1, 2, 3, 4, 5]);
+    // What was durable before the torn end is missed all the same.
+    torn[ends[2] - 1] ^= 1;
+    fs::write(&path, &torn).unwrap();
+    assert!(matches!(read(temp.path(), 0, Some(9)), Err(LogError::Damaged { .. })));
+}
+
+#[test]
 fn every_changed_byte_of_what_was_durable_is_found_or_costs_one_value() {
     let temp = a_log();
     let mut values = 0;
@@ -146,6 +171,10 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn large_records_and_many_are_read_back(sizes in proptest::collection::vec(0..2000_usize, 1..20)) {
         let temp = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@
 //! fuzzing has left.
 
 pub mod client;
+pub mod commits;
 pub mod frames;
 pub mod log;
 pub mod marker;

@@ -39,8 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A user who plays in no workload.
 const STRANGER: UserId = UserId(u64::MAX / 2);
 
-/// How large a commit log grows before a checkpoint: so little that every restart makes some.
-const LOG_BYTES_MAX: u64 = 512;
+/// How large a commit log grows before a checkpoint: so little that every restart makes some, or so much that none does.
+const LOG_BYTES_MAX: [u64; 2] = [512, 1 << 30];
 
 /// What is broken, in words.
 pub type Broken = String;
@@ -69,10 +69,15 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start<D: Domain>(domain: D, data: &Path, clock: &Arc<dyn Clock>) -> Result<Self, Broken> {
+    fn start<D: Domain>(
+        domain: D,
+        data: &Path,
+        log_bytes_max: u64,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, Broken> {
         let opened =
             DataDir::open(data, D::ROLE, false).map_err(|e| broken("a data directory is refused")(&e))?;
-        let taken_up = start::take_up(domain, opened, LOG_BYTES_MAX, clock.now());
+        let taken_up = start::take_up(domain, opened, log_bytes_max, clock.now());
         let (store, participant) = taken_up.map_err(|e| broken("a store is not taken up")(&e))?;
         let identity = Identity { role: D::ROLE, store: store.id(), software: "after".to_owned() };
         let queue = Arc::new(Queue::new(1024));
@@ -131,8 +136,12 @@ impl Dial for Inside {
 /// What is broken.
 pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Broken> {
     let clock: Arc<dyn Clock> = Arc::new(NewBoot { boot: BootId::from_bytes(boot), began: Instant::now() });
-    let article = Daemon::start(Articles, &world.join("article-data"), &clock)?;
-    let user = Daemon::start(Users, &world.join("user-data"), &clock)?;
+    let log_bytes_max = LOG_BYTES_MAX[usize::from(boot[0] & 4 == 4)];
+    let start = || {
+        let article = Daemon::start(Articles, &world.join("article-data"), log_bytes_max, &clock)?;
+        Ok((article, Daemon::start(Users, &world.join("user-data"), log_bytes_max, &clock)?))
+    };
+    let (article, user) = start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let found = runtime.block_on(async {
         let (_open, closing) = watch::channel(false);
@@ -164,7 +173,10 @@ pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Brok
         survey.make().await
     });
     drop(runtime);
-    found.and(article.stop()).and(user.stop())
+    found.and(article.stop()).and(user.stop())?;
+    // What the power loss left behind must not be in the way of later starts either.
+    let (article, user) = start().map_err(|why: Broken| format!("when it is started once more, {why}"))?;
+    article.stop().and(user.stop())
 }
 
 /// Others use the services before anybody recovers, with a journal of their own: with what they ask for, the daemons forget
