@@ -71,7 +71,9 @@ fn drawn(open: &[Open], random: &mut Random) -> (Loss, Fates) {
     if open.is_empty() {
         return (Loss::Nothing, Fates::new());
     }
-    let at = random.below(open.len() as u64) as usize;
+    // The newest change is what was going on when the power failed.
+    let newest = open.len() - 1;
+    let at = if random.percent(50) { newest } else { random.below(open.len() as u64) as usize };
     let one = open[at].moment;
     let but_for = |fate: Fate, others: Fate| {
         open.iter()
@@ -86,9 +88,9 @@ fn drawn(open: &[Open], random: &mut Random) -> (Loss, Fates) {
         };
         open.iter().map(|open| (open.moment, of(open.moment))).collect::<Fates>()
     };
-    match random.below(8) {
+    match random.below(9) {
         0 => (Loss::Later, up_to(Fate::Lost)),
-        1 => (Loss::LaterAndTorn, up_to(torn(&open[at], random))),
+        1 | 8 => (Loss::LaterAndTorn, up_to(torn(&open[at], random))),
         2 => (Loss::One, but_for(damaged(&open[at], random), Fate::Kept)),
         3 => (Loss::AllButOne, but_for(kept(&open[at], random), Fate::Lost)),
         4 | 5 => {
@@ -98,8 +100,9 @@ fn drawn(open: &[Open], random: &mut Random) -> (Loss, Fates) {
         }
         _ => {
             let share = [15, 50, 85][random.below(3) as usize];
-            let fates = open.iter().map(|open| {
-                let fate = if random.percent(share) { Fate::Kept } else { damaged(open, random) };
+            let fates = open.iter().enumerate().map(|(at, open)| {
+                let kept = if at == newest { 0 } else { share };
+                let fate = if random.percent(kept) { Fate::Kept } else { damaged(open, random) };
                 (open.moment, fate)
             });
             (Loss::AnyTorn, fates.collect())

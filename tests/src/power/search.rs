@@ -199,7 +199,7 @@ impl Search {
         let promised = ledger.fingerprint();
         let (mut left, mut random) = (quota, Random::of(self.random.any()));
         // Where only few are tried, they are not always the plainest.
-        let skipped = if quota < 8 { self.random.below(8) as usize } else { 0 };
+        let skipped = if quota < 8 { self.random.below(16) as usize } else { 0 };
         for (loss, fates) in losses(&open, &mut random).skip(skipped).take(quota * 4) {
             let tree = disk.after(&|moment| fates.get(&moment).copied().unwrap_or(Fate::Lost));
             let print = tree.fingerprint();
