@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::flags::Config;
+use crate::timed::{SyncTimes, TimedDisk};
 
 /// How many likes and unlikes may be under way at once, those whose client is gone included: as many as a daemon lets
 /// wait by default.
@@ -31,6 +32,7 @@ const QUESTION_WITHIN: Duration = Duration::from_secs(2);
 /// Hosts a runner, and reaches the services.
 pub struct Host {
     context: Context,
+    disk: TimedDisk,
     /// The article service, for questions outside any saga.
     pub articles: ArticleService,
     /// The user service, for questions outside any saga.
@@ -73,8 +75,9 @@ impl Host {
             |role, path: &std::path::Path| Arc::new(Remote::unix(role, path.to_owned(), Arc::clone(&clock)));
         let article = remote(ARTICLE_ROLE, &config.article_socket);
         let user = remote(USER_ROLE, &config.user_socket);
+        let disk = TimedDisk::default();
         let context = Context {
-            journal: Journal::open(&config.journal)?,
+            journal: Journal::open_on(Arc::new(disk.clone()), &config.journal)?,
             definitions: likes::definitions(),
             participants: Participants::new().with(Arc::clone(&article)).with(Arc::clone(&user)),
             clock,
@@ -86,6 +89,7 @@ impl Host {
         let hosted = Hosted::start(&context, &articles, &users)?;
         Ok(Self {
             context,
+            disk,
             articles,
             users,
             timeout: config.timeout,
@@ -99,6 +103,11 @@ impl Host {
     /// What its runner works with.
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// The syncs of its log so far.
+    pub fn syncs(&self) -> SyncTimes {
+        self.disk.times()
     }
 
     /// The longest that an act takes to be answered.

@@ -26,6 +26,7 @@ pub mod run;
 pub mod sagas;
 pub mod serve;
 mod stall;
+mod timed;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::VERSION;
 use crate::overview::{Overview, ServiceStatus};
+use crate::timed::SyncTimes;
 
 /// Upper bounds of the buckets of durations, in seconds.
 const BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -27,11 +28,45 @@ struct Counted {
     requests: BTreeMap<(String, String, u16), u64>,
 }
 
-#[derive(Default)]
-struct Histogram {
-    /// How many took at most so long; the last is for those beyond every bound.
-    buckets: [u64; BUCKETS_S.len() + 1],
-    sum_s: f64,
+/// How often values lay below each of some bounds.
+#[derive(Clone, Debug)]
+pub struct Histogram {
+    bounds: &'static [f64],
+    /// How many were at most so large; the last is for those beyond every bound.
+    buckets: Vec<u64>,
+    sum: f64,
+}
+
+impl Histogram {
+    /// With these upper bounds.
+    pub fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, buckets: vec![0; bounds.len() + 1], sum: 0.0 }
+    }
+
+    /// Of durations.
+    pub fn of_seconds() -> Self {
+        Self::new(&BUCKETS_S)
+    }
+
+    /// One value more.
+    pub fn count(&mut self, value: f64) {
+        let bucket = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
+        self.buckets[bucket] += 1;
+        self.sum += value;
+    }
+
+    fn tell(&self, page: &mut Page, name: &str, labels: &[(&str, &dyn Display)]) {
+        let bucket = format!("{name}_bucket");
+        let mut below = 0;
+        for (bound, count) in self.bounds.iter().zip(&self.buckets) {
+            below += count;
+            page.sample(&bucket, &[labels, &[("le", bound)]].concat(), below);
+        }
+        let all = self.buckets.iter().sum::<u64>();
+        page.sample(&bucket, &[labels, &[("le", &"+Inf")]].concat(), all);
+        page.sample(&format!("{name}_sum"), labels, self.sum);
+        page.sample(&format!("{name}_count"), labels, all);
+    }
 }
 
 impl Metrics {
@@ -39,11 +74,8 @@ impl Metrics {
     pub fn act(&self, kind: &'static str, outcome: &'static str, took: Duration) {
         self.with(|counted| {
             *counted.acts.entry((kind, outcome)).or_default() += 1;
-            let histogram = counted.durations.entry(kind).or_default();
-            let seconds = took.as_secs_f64();
-            let bucket = BUCKETS_S.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS_S.len());
-            histogram.buckets[bucket] += 1;
-            histogram.sum_s += seconds;
+            let histogram = counted.durations.entry(kind).or_insert_with(Histogram::of_seconds);
+            histogram.count(took.as_secs_f64());
         });
     }
 
@@ -59,11 +91,18 @@ impl Metrics {
     }
 
     /// All of it in Prometheus's text format. `overview` is what was seen of services and sagas, if that could be seen.
-    pub fn told(&self, overview: Option<&Overview>) -> String {
+    /// `syncs` are those of the gateway's own saga log.
+    pub fn told(&self, overview: Option<&Overview>, syncs: &SyncTimes) -> String {
         let mut page = Page::default();
         page.family("like_gateway_info", "gauge", "Which gateway this is.");
         page.sample("like_gateway_info", &[("version", &VERSION)], 1);
         self.with(|counted| tell_counted(&mut page, counted));
+        let name = "like_gateway_log_sync_duration_seconds";
+        page.family(name, "histogram", "How long the syncs of the gateway's own saga log took.");
+        syncs.seconds.tell(&mut page, name, &[]);
+        let name = "like_gateway_log_group_writes";
+        page.family(name, "histogram", "How many writes of that log each of them made durable.");
+        syncs.writes.tell(&mut page, name, &[]);
         page.family("like_journal_readable", "gauge", "Whether the saga log can be read.");
         page.sample("like_journal_readable", &[], u8::from(overview.is_some()));
         if let Some(overview) = overview {
@@ -85,15 +124,7 @@ fn tell_counted(page: &mut Page, counted: &Counted) {
         "How long likes and unlikes took to answer.",
     );
     for (kind, histogram) in &counted.durations {
-        let mut below = 0;
-        for (bound, count) in BUCKETS_S.iter().zip(&histogram.buckets) {
-            below += count;
-            page.sample("like_gateway_act_duration_seconds_bucket", &[("kind", kind), ("le", bound)], below);
-        }
-        let all = histogram.buckets.iter().sum::<u64>();
-        page.sample("like_gateway_act_duration_seconds_bucket", &[("kind", kind), ("le", &"+Inf")], all);
-        page.sample("like_gateway_act_duration_seconds_sum", &[("kind", kind)], histogram.sum_s);
-        page.sample("like_gateway_act_duration_seconds_count", &[("kind", kind)], all);
+        histogram.tell(page, "like_gateway_act_duration_seconds", &[("kind", kind)]);
     }
     page.family("like_gateway_http_requests_total", "counter", "Requests answered, by route and status.");
     for ((method, route, status), count) in &counted.requests {
@@ -192,7 +223,7 @@ mod tests {
         for ms in [1, 4, 40, 20_000] {
             metrics.act("like", "done", Duration::from_millis(ms));
         }
-        let told = metrics.told(None);
+        let told = metrics.told(None, &SyncTimes::default());
         let bucket = |bound: &str| {
             let name = format!("like_gateway_act_duration_seconds_bucket{{kind=\"like\",le=\"{bound}\"}} ");
             told.lines().find_map(|line| line.strip_prefix(&name)).unwrap().to_owned()

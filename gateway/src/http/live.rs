@@ -149,5 +149,5 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     // Where the log can't be read, that is told too.
     let overview = app.lookout.look().await.ok();
     let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (head, app.metrics.told(overview.as_deref())).into_response()
+    (head, app.metrics.told(overview.as_deref(), &app.host.syncs())).into_response()
 }

@@ -48,6 +48,14 @@ fn numbers_tell_what_has_happened_and_how_things_stand() {
     ] {
         assert!(told.lines().any(|line| line == sample), "{sample} is missing in\n{told}");
     }
+    for counted in ["like_gateway_log_sync_duration_seconds", "like_gateway_log_group_writes"] {
+        let number = |what: &str| -> f64 {
+            let name = format!("{counted}_{what} ");
+            let value = told.lines().find_map(|line| line.strip_prefix(&name)).expect("a number");
+            value.parse().expect("a number")
+        };
+        assert!(number("count") >= 1.0 && number("sum") > 0.0, "one like is at least one sync: {told}");
+    }
 }
 
 #[test]
