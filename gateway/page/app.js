@@ -78,9 +78,12 @@ function verdict(seen) {
   const down = seen.services.filter((service) => !service.reachable);
   const low = seen.services.filter((service) => service.status?.storage_low);
   const { needs_attention: need, hanging } = seen.counts;
-  if (need > 0) return ["bad", `${plural(need, "saga needs", "sagas need")} an operator`];
-  if (down.length > 0) return ["bad", `The ${down.map((s) => s.service).join(" and the ")} service does not answer`];
-  if (low.length > 0) return ["bad", `The ${low.map((s) => s.service).join(" and the ")} service is short of disk space`];
+  // All that is bad, not the worst of it alone: one may be the cause of the other.
+  const bad = [];
+  if (need > 0) bad.push(`${plural(need, "saga needs", "sagas need")} an operator`);
+  if (down.length > 0) bad.push(`the ${down.map((s) => s.service).join(" and the ")} service does not answer`);
+  if (low.length > 0) bad.push(`the ${low.map((s) => s.service).join(" and the ")} service is short of disk space`);
+  if (bad.length > 0) return ["bad", bad.join("; ").replace(/^t/, "T")];
   if (hanging > 0) return ["warn", `${plural(hanging, "saga has", "sagas have")} been open for more than five minutes`];
   return ["good", "All is well"];
 }
@@ -88,7 +91,7 @@ function verdict(seen) {
 function serviceCard({ service, reachable, problem, status }) {
   const name = make("h3", {}, `${service[0].toUpperCase()}${service.slice(1)} service`);
   if (!reachable) return make("div", { class: "down" }, name, make("p", {}, `Does not answer: ${problem}`));
-  const group = status.groups > 0 ? `, ${(status.committed / status.groups).toFixed(1)} requests a group` : "";
+  const group = status.committed > status.groups ? `, ${(status.committed / status.groups).toFixed(1)} requests a group` : "";
   const low = status.storage_low ? "short of disk space, refuses new likes: " : "";
   return make("div", { class: status.storage_low ? "down" : "" }, name,
     make("p", {}, `queue ${number(status.queued)} of ${number(status.queue_limit)}, ${plural(status.unsettled, "step", "steps")} unsettled${group}`),

@@ -61,6 +61,8 @@ fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
     gateway.like(1, 7).expect(202);
     house.kill(Service::User);
     browser.until("document.getElementById('verdict').textContent.includes('1 saga needs an operator')");
+    browser
+        .until("document.getElementById('verdict').textContent.includes('the user service does not answer')");
     browser.until("document.title.startsWith('(!)')");
     browser.until("document.getElementById('services').textContent.includes('Does not answer')");
     browser.until("!document.getElementById('trouble-section').hidden");
