@@ -105,8 +105,11 @@ fn sent(state: &SagaState, number: u8, is: impl Fn(&like_client::saga::StepState
     steps.filter(|(planned, _)| planned.number == number).any(|(_, step)| is(step))
 }
 
-/// Whether an order that was given to recovery stands in the log: nothing comes between a takeover and it.
+/// Whether an order that was given to recovery stands in the log: nothing comes between a takeover and it. Only of the last
+/// takeover can that be said: of earlier ones, and of what followed them, a story may leave words out.
 pub(super) fn is_obeyed(records: &[SagaRecord], pid: u32, given_ms: u64, resume: bool) -> bool {
+    let is_takeover = |record: &SagaRecord| matches!(record.event, Event::TakenOver { .. });
+    let last = records.iter().rposition(is_takeover);
     let mut state: Option<SagaState> = None;
     for (at, record) in records.iter().enumerate() {
         match (&mut state, &record.event) {
@@ -116,10 +119,10 @@ pub(super) fn is_obeyed(records: &[SagaRecord], pid: u32, given_ms: u64, resume:
         }
         let ordered = record.event == Event::TakenOver { by_pid: pid } && record.at_ms == given_ms;
         let forward = state.as_ref().is_some_and(|state| state.phase == Phase::Forward);
-        if ordered && forward {
+        if ordered && forward && last == Some(at) {
             return match records.get(at + 1).map(|next| &next.event) {
                 // It died, or ended, before it could.
-                None | Some(Event::TakenOver { .. } | Event::Forced { .. }) => true,
+                None | Some(Event::Forced { .. }) => true,
                 Some(Event::Resumed { .. }) => resume,
                 Some(Event::TurnedBack(_)) => !resume,
                 Some(_) => false,
