@@ -1,7 +1,7 @@
 //! `likectl top`: what is going on, looked at again and again.
 //!
-//! [`look`] asks the daemons and follows the journal. [`picture`] makes of two looks what is shown. [`page`] is what an
-//! operator's keys choose of it, [`draw`] puts it on a screen, and [`screen`] is the terminal. Where there is none, or with
+//! `look` asks the daemons and follows the journal. `picture` makes of two looks what is shown. `page` is what an
+//! operator's keys choose of it, `draw` puts it on a screen, and `screen` is the terminal. Where there is none, or with
 //! `--json`, the picture itself is printed.
 
 mod draw;
