@@ -153,8 +153,9 @@ pub(super) fn stories_of(segment: &Segment) -> (Stories, Vec<Damage>) {
         what: "are damaged".into(),
     });
     let mut damage: Vec<_> = damage.collect();
-    if segment.header.is_none() && segment.scan.complete {
-        let to = HEADER_BYTES as u64;
+    let to = HEADER_BYTES as u64;
+    // One that nothing says to have been durable was taken by a power loss, with nothing behind it that counts.
+    if segment.header.is_none() && segment.scan.complete && segment.scan.durable_to > to {
         let what = "are damaged (the header)".into();
         damage.insert(0, Damage { place: segment.place, from: 0, to, sagas: Vec::new(), what });
     }

@@ -227,6 +227,11 @@ pub fn read(dir: &Path, checkpoint: u64, durable: Option<u64>) -> Result<Found, 
         // Before a segment is begun, all that can be read of those before it is made durable: what can't be is gone for good,
         // and its numbers are given anew.
         let next = segments.get(place + 1).map(|(_, first, ..)| *first);
+        if next.is_some_and(|next| next <= checkpoint + 1) {
+            // A power loss has brought it back. What it holds is in the checkpoint, whatever has become of it.
+            found.segments.push(*number);
+            continue;
+        }
         let durable = next.map_or(durable, |next| next - 1);
         read_segment(bytes, *number, *first, durable, &mut found).map_err(|(at, why)| LogError::Damaged {
             path: path.clone(),

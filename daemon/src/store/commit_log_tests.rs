@@ -107,6 +107,24 @@ fn a_torn_end_stays_one_when_the_log_has_gone_on_behind_it() {
 }
 
 #[test]
+fn a_torn_segment_that_a_power_loss_brought_back_is_passed_over() {
+    let temp = a_log();
+    let path = path_of(temp.path(), 2);
+    let mut torn = fs::read(&path).unwrap();
+    torn[records(temp.path(), 2, 5)[2] + 30..].fill(0);
+    fs::write(&path, &torn).unwrap();
+    let mut log = CommitLog::go_on(temp.path(), &read(temp.path(), 0, Some(6)).unwrap()).unwrap();
+    log.append(&batch(8, 8)).unwrap();
+    log.sync().unwrap();
+    let old = log.roll().unwrap();
+    assert_eq!((old.as_slice(), log.last()), (&[1, 2, 3][..], 7));
+    // The checkpoint is made, and of the segments that it removes only the last one is gone for good.
+    remove(temp.path(), &[3]).unwrap();
+    let found = read(temp.path(), 7, Some(7)).unwrap();
+    assert_eq!((found.last, found.rows, found.segments), (7, Batch::new(), vec![1, 2, 4]));
+}
+
+#[test]
 fn every_changed_byte_of_what_was_durable_is_found_or_costs_one_value() {
     let temp = a_log();
     let mut values = 0;

@@ -175,7 +175,19 @@ pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Brok
     drop(runtime);
     found.and(article.stop()).and(user.stop())?;
     // What the power loss left behind must not be in the way of later starts either.
-    let (article, user) = start().map_err(|why: Broken| format!("when it is started once more, {why}"))?;
+    // sled's own lock goes with the last of its threads, which in this process may be a moment later.
+    let is_closing = |started: &Result<_, Broken>| {
+        started.as_ref().is_err_and(|why: &Broken| why.contains("could not acquire lock"))
+    };
+    let mut again = start();
+    for _ in 0..100 {
+        if !is_closing(&again) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        again = start();
+    }
+    let (article, user) = again.map_err(|why| format!("when it is started once more, {why}"))?;
     article.stop().and(user.stop())
 }
 
