@@ -146,6 +146,7 @@ const ABSENCES: &[Absence] = &[
             "daemon/src/store/carried.rs",
             "daemon/src/store/commit_log.rs",
             "daemon/src/store/data_dir.rs",
+            "daemon/src/store/files.rs",
             "daemon/src/store/mark.rs",
             "daemon/src/store/opening.rs",
             // A daemon's or the gateway's own socket file.

@@ -21,11 +21,8 @@ use std::sync::Arc;
 use super::data_dir::DataDir;
 use super::logged_store::OpenError;
 use super::merged::LayerRows;
-use super::opening::Opening;
+use super::opening::{LOG, Opening};
 use super::{KeyRange, StoreError};
-
-/// sled's log.
-pub const LOG: &str = "db";
 
 /// How much sled may keep of the store in memory.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;

@@ -8,19 +8,19 @@
 //!
 //! The file is durable before the base says that it holds everything up to N, and the one before goes after that.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::fields::Malformed;
-use super::{Batch, rows};
+use super::rows::{self, HEAD_BYTES};
+use super::{Batch, files};
 
 /// What the names of these files begin with.
 pub const CARRIED: &str = "carried.";
 
 const NEW: &str = "carried.new";
 const MAGIC: &[u8; 8] = b"likecar1";
-const HEADER_BYTES: usize = 28;
 
 /// Why there is nothing to carry on with.
 #[derive(Debug, thiserror::Error)]
@@ -43,16 +43,11 @@ pub enum CarriedError {
 /// # Errors
 /// The file system refused.
 pub fn write(dir: &Path, number: u64, carried: &Batch) -> io::Result<()> {
-    let mut bytes = header(number, carried.len() as u64).to_vec();
+    let mut bytes = rows::head(MAGIC, number, carried.len() as u64).to_vec();
     for (key, value) in carried {
         rows::put(&mut bytes, key, value.as_deref());
     }
-    let new = dir.join(NEW);
-    let mut file = File::create(&new)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path_of(dir, number))?;
-    File::open(dir)?.sync_all()
+    files::replace(dir, NEW, &name_of(number), &bytes)
 }
 
 /// Reads the rows of the checkpoint behind record `number`; there are none before the first record.
@@ -63,7 +58,7 @@ pub fn read(dir: &Path, number: u64) -> Result<Batch, CarriedError> {
     if number == 0 {
         return Ok(Batch::new());
     }
-    let path = path_of(dir, number);
+    let path = dir.join(name_of(number));
     let bytes = fs::read(&path)?;
     decode(&bytes, number).map_err(|why| CarriedError::Damaged { path, why })
 }
@@ -73,10 +68,11 @@ pub fn read(dir: &Path, number: u64) -> Result<Batch, CarriedError> {
 /// # Errors
 /// The file system refused.
 pub fn remove_others(dir: &Path, number: u64) -> io::Result<()> {
-    let keep = path_of(dir, number);
+    let keep = name_of(number);
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(CARRIED) && entry.path() != keep {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(CARRIED) && name != *keep {
             fs::remove_file(entry.path())?;
         }
     }
@@ -84,26 +80,16 @@ pub fn remove_others(dir: &Path, number: u64) -> io::Result<()> {
 }
 
 fn decode(bytes: &[u8], number: u64) -> Result<Batch, Malformed> {
-    let (found, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed("it is cut short"))?;
-    let count = found[16..].first_chunk().map_or(0, |count| u64::from_le_bytes(*count));
-    if *found != header(number, count) {
-        return Err(Malformed("its header is not what was written"));
+    if bytes.len() < HEAD_BYTES {
+        return Err(Malformed("it is cut short"));
     }
+    let (count, rest) =
+        rows::behind_head(bytes, MAGIC, number).ok_or(Malformed("its header is not what was written"))?;
     rows::read_all(rest, count)
 }
 
-fn header(number: u64, count: u64) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    header[..8].copy_from_slice(MAGIC);
-    header[8..16].copy_from_slice(&number.to_le_bytes());
-    header[16..24].copy_from_slice(&count.to_le_bytes());
-    let checksum = crc32c::crc32c(&header[..24]);
-    header[24..].copy_from_slice(&checksum.to_le_bytes());
-    header
-}
-
-fn path_of(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{CARRIED}{number}"))
+fn name_of(number: u64) -> String {
+    format!("{CARRIED}{number}")
 }
 
 #[cfg(test)]
@@ -130,7 +116,7 @@ mod tests {
     fn every_changed_byte_outside_of_values_and_every_truncation_is_noticed() {
         let temp = tempfile::tempdir().unwrap();
         write(temp.path(), 7, &rows(&[1, 2])).unwrap();
-        let bytes = fs::read(path_of(temp.path(), 7)).unwrap();
+        let bytes = fs::read(temp.path().join(name_of(7))).unwrap();
         for at in 0..bytes.len() {
             assert!(decode(&bytes[..at], 7).is_err(), "cut at {at}");
             for other in 1..=u8::MAX {

@@ -16,20 +16,20 @@
 //! and goes; one that was durable is damage, and is never passed over.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
+use super::Batch;
 use super::fields::Malformed;
-use super::{Batch, rows};
+use super::rows::{self, HEAD_BYTES};
 
 /// What the names of segments begin with.
 pub const SEGMENT: &str = "log.";
 
 const MAGIC: &[u8; 8] = b"likelog1";
-const SEGMENT_HEADER_BYTES: usize = 28;
 const RECORD_HEADER_BYTES: usize = 24;
 
 /// How much space is allotted at once: some seconds of ordinary load, and nothing that a small disk would miss.
@@ -107,7 +107,7 @@ impl CommitLog {
         let file = create(dir, segment, found.last + 1)?;
         let segments = found.segments.iter().copied().chain([segment]).collect();
         let (dir, buffer) = (dir.to_owned(), Vec::new());
-        let end = SEGMENT_HEADER_BYTES as u64;
+        let end = HEAD_BYTES as u64;
         let (last, bytes) = (found.last, found.bytes);
         Ok(Self { dir, segments, file, end, allotted: ALLOTTED_BYTES, last, bytes, buffer })
     }
@@ -156,7 +156,7 @@ impl CommitLog {
     pub fn roll(&mut self) -> io::Result<Vec<u64>> {
         let next = self.segment() + 1;
         self.file = create(&self.dir, next, self.last + 1)?;
-        (self.end, self.allotted, self.bytes) = (SEGMENT_HEADER_BYTES as u64, ALLOTTED_BYTES, 0);
+        (self.end, self.allotted, self.bytes) = (HEAD_BYTES as u64, ALLOTTED_BYTES, 0);
         Ok(std::mem::replace(&mut self.segments, vec![next]))
     }
 
@@ -212,15 +212,14 @@ pub fn read(dir: &Path, checkpoint: u64, durable: Option<u64>) -> Result<Found, 
     let numbers = segments_in(dir)?;
     for &number in &numbers {
         let path = path_of(dir, number);
-        let bytes = fs::read(&path)?;
-        match first_record(&bytes, number) {
-            Some(first) => segments.push((number, first, path, bytes)),
+        match first_record(&path, number)? {
+            Some(first) => segments.push((number, first, path)),
             // The last one may have been cut short while it was made: then nothing was ever written to it.
             None if Some(&number) == numbers.last() => unbegun = Some(path),
             None => return Err(LogError::Damaged { path, at: 0, why: NO_HEADER }),
         }
     }
-    for (place, (number, first, path, bytes)) in segments.iter().enumerate() {
+    for (place, (number, first, path)) in segments.iter().enumerate() {
         if *first > found.last + 1 {
             return Err(LogError::Short { found: found.last });
         }
@@ -233,11 +232,8 @@ pub fn read(dir: &Path, checkpoint: u64, durable: Option<u64>) -> Result<Found, 
             continue;
         }
         let durable = next.map_or(durable, |next| next - 1);
-        read_segment(bytes, *number, *first, durable, &mut found).map_err(|(at, why)| LogError::Damaged {
-            path: path.clone(),
-            at,
-            why,
-        })?;
+        read_segment(&fs::read(path)?, *number, *first, durable, &mut found)
+            .map_err(|(at, why)| LogError::Damaged { path: path.clone(), at, why })?;
         found.segments.push(*number);
     }
     match unbegun {
@@ -257,30 +253,25 @@ fn read_segment(
     durable: u64,
     found: &mut Found,
 ) -> Result<(), (usize, Malformed)> {
-    let mut at = SEGMENT_HEADER_BYTES;
+    let mut at = HEAD_BYTES;
     for number in first.. {
-        match record_at(&bytes[at..], segment, number) {
+        let record = match record_at(&bytes[at..], segment, number) {
             Ok(None) => break,
-            Ok(Some(Record { is_whole, .. })) if !is_whole && number > durable => {
+            Ok(Some(record)) if record.is_whole || number <= durable => record,
+            Err(why) if number <= durable => return Err((at, why)),
+            Ok(Some(_)) | Err(_) => {
                 info!(segment, at, "the log has a torn end, which nobody was told of");
                 break;
             }
-            Ok(Some(record)) => {
-                if !record.is_whole {
-                    warn!(segment, at, "a value in the log is damaged");
-                }
-                at += record.bytes;
-                found.bytes += record.bytes as u64;
-                if number > found.last {
-                    found.rows.extend(record.rows);
-                    found.last = number;
-                }
-            }
-            Err(_) if number > durable => {
-                info!(segment, at, "the log has a torn end, which nobody was told of");
-                break;
-            }
-            Err(why) => return Err((at, why)),
+        };
+        if !record.is_whole {
+            warn!(segment, at, "a value in the log is damaged");
+        }
+        at += record.bytes;
+        found.bytes += record.bytes as u64;
+        if number > found.last {
+            found.rows.extend(record.rows);
+            found.last = number;
         }
     }
     Ok(())
@@ -315,21 +306,11 @@ fn record_at(bytes: &[u8], segment: u64, number: u64) -> Result<Option<Record>, 
     Ok(Some(Record { bytes: RECORD_HEADER_BYTES + length, rows, is_whole }))
 }
 
-/// The number of a segment's first record, if its header is what was written.
-fn first_record(bytes: &[u8], segment: u64) -> Option<u64> {
-    let header = bytes.first_chunk::<SEGMENT_HEADER_BYTES>()?;
-    let first = le_u64(&header[16..]);
-    (*header == segment_header(segment, first)).then_some(first)
-}
-
-fn segment_header(segment: u64, first: u64) -> [u8; SEGMENT_HEADER_BYTES] {
-    let mut header = [0; SEGMENT_HEADER_BYTES];
-    header[..8].copy_from_slice(MAGIC);
-    header[8..16].copy_from_slice(&segment.to_le_bytes());
-    header[16..24].copy_from_slice(&first.to_le_bytes());
-    let checksum = crc32c::crc32c(&header[..24]);
-    header[24..].copy_from_slice(&checksum.to_le_bytes());
-    header
+/// The number of a segment's first record, if its head is what was written.
+fn first_record(path: &Path, segment: u64) -> io::Result<Option<u64>> {
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    File::open(path)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    Ok(rows::behind_head(&head, MAGIC, segment).map(|(first, _)| first))
 }
 
 fn header_checksum(segment: u64, header: &[u8]) -> u32 {
@@ -339,7 +320,7 @@ fn header_checksum(segment: u64, header: &[u8]) -> u32 {
 fn create(dir: &Path, segment: u64, first: u64) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path_of(dir, segment))?;
     let mut bytes = vec![0; ALLOTTED_BYTES as usize];
-    bytes[..SEGMENT_HEADER_BYTES].copy_from_slice(&segment_header(segment, first));
+    bytes[..HEAD_BYTES].copy_from_slice(&rows::head(MAGIC, segment, first));
     file.write_all_at(&bytes, 0)?;
     file.sync_all()?;
     File::open(dir)?.sync_all()?;

@@ -34,7 +34,7 @@ fn a_log() -> TempDir {
 /// Where a segment's records begin and end.
 fn records(dir: &Path, segment: u64, first: u64) -> Vec<usize> {
     let bytes = fs::read(path_of(dir, segment)).unwrap();
-    let mut ends = vec![SEGMENT_HEADER_BYTES];
+    let mut ends = vec![HEAD_BYTES];
     for number in first.. {
         let at = *ends.last().unwrap();
         let Some(record) = record_at(&bytes[at..], segment, number).unwrap() else { break };
@@ -66,7 +66,7 @@ fn a_torn_end_goes_and_what_was_durable_is_missed() {
         let is_left = |end: &&usize| torn[..**end] == whole[..**end];
         let left = 4 + ends[1..].iter().filter(is_left).count() as u8;
         fs::write(&path, &torn).unwrap();
-        if cut < SEGMENT_HEADER_BYTES {
+        if cut < HEAD_BYTES {
             assert_eq!(read(temp.path(), 0, Some(4)).unwrap().last, 4, "cut at {cut}");
             assert!(!path.exists(), "a segment without a header was never begun");
         } else {
@@ -181,7 +181,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes: Vec<u8>, durable in 0..3_u64) {
         let temp = tempfile::tempdir().unwrap();
-        let mut segment = segment_header(1, 1).to_vec();
+        let mut segment = rows::head(MAGIC, 1, 1).to_vec();
         segment.extend(bytes);
         fs::write(path_of(temp.path(), 1), segment).unwrap();
         if let Ok(found) = read(temp.path(), 0, Some(durable)) {

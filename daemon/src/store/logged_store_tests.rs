@@ -1,8 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::MemoryStore;
-use super::super::base::LOG;
-use super::super::opening::Opening;
+use super::super::opening::{LOG, Opening};
 use super::*;
 
 /// A log that makes a checkpoint at every sync, each waiting for the one before.

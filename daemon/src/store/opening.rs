@@ -17,15 +17,19 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use super::files;
 
 /// Its name in the data directory, and while it is written.
 pub const OPENING: &str = "opening";
 const OPENING_NEW: &str = "opening.new";
 
-const LOG: &str = "db";
+/// sled's log.
+pub const LOG: &str = "db";
+
 const SNAPSHOT: &str = "snap.";
 const SNAPSHOT_NEW: &str = "snapshot.new";
 
@@ -103,7 +107,7 @@ impl Opening {
         if parts.is_empty() {
             return Ok(());
         }
-        self.replace(OPENING_NEW, OPENING, &Part::encode_all(&parts))
+        files::replace(&self.dir, OPENING_NEW, OPENING, &Part::encode_all(&parts))
     }
 
     fn put_back(&self, kept: &[u8]) -> io::Result<()> {
@@ -113,7 +117,7 @@ impl Opening {
             match part {
                 Part::Log(offset, bytes) => log.write_all_at(&bytes, offset)?,
                 Part::Snapshot(number, bytes) => {
-                    self.replace(SNAPSHOT_NEW, &snapshot_name(number), &bytes)?
+                    files::replace(&self.dir, SNAPSHOT_NEW, &snapshot_name(number), &bytes)?
                 }
             }
         }
@@ -126,16 +130,6 @@ impl Opening {
             "{} is damaged: restore the data directory from a backup, then start once with --restored",
             path.display()
         ))
-    }
-
-    /// Puts a file in place: whatever happens, it is there as a whole or not at all. Durable on return.
-    fn replace(&self, new: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let new = self.dir.join(new);
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, self.dir.join(name))?;
-        File::open(&self.dir)?.sync_all()
     }
 
     fn snapshots(&self) -> io::Result<Vec<(u64, PathBuf)>> {

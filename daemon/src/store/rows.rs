@@ -1,6 +1,7 @@
 //! How rows stand in files of our own: the commit log and what a checkpoint carries over.
 //!
 //! ```text
+//! head -> eight bytes that say what the file is, two numbers(8 each), CRC32C(4) of these
 //! row -> length of the key(1), length of the value + 1(4) or 0 where the key is deleted, CRC32C(4) of these and the key,
 //!        the key, the value
 //! ```
@@ -12,7 +13,28 @@
 use super::Batch;
 use super::fields::Malformed;
 
+/// How long the head of a file is.
+pub const HEAD_BYTES: usize = 28;
+
 const HEADER_BYTES: usize = 9;
+
+/// The head of a file.
+pub fn head(what: &[u8; 8], first: u64, second: u64) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    head[..8].copy_from_slice(what);
+    head[8..16].copy_from_slice(&first.to_le_bytes());
+    head[16..24].copy_from_slice(&second.to_le_bytes());
+    let checksum = crc32c::crc32c(&head[..24]);
+    head[24..].copy_from_slice(&checksum.to_le_bytes());
+    head
+}
+
+/// The second number of a head whose first one is known, and what follows it; nothing if it is not what was written.
+pub fn behind_head<'a>(bytes: &'a [u8], what: &[u8; 8], first: u64) -> Option<(u64, &'a [u8])> {
+    let (found, rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
+    let second = u64::from_le_bytes(*found[16..].first_chunk()?);
+    (*found == head(what, first, second)).then_some((second, rest))
+}
 
 /// Appends a row: a value, or that the key is deleted.
 pub fn put(out: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
@@ -23,11 +45,6 @@ pub fn put(out: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
     out.extend(checksum(lengths, key).to_le_bytes());
     out.extend(key);
     out.extend(value.unwrap_or_default());
-}
-
-/// How many bytes [`put`] appends.
-pub fn bytes_of(key: &[u8], value: Option<&[u8]>) -> usize {
-    HEADER_BYTES + key.len() + value.map_or(0, <[u8]>::len)
 }
 
 /// Reads so many rows into a batch, and makes sure that nothing follows them.
@@ -78,7 +95,7 @@ mod tests {
         for (key, value) in rows {
             let before = out.len();
             put(&mut out, key, value.as_deref());
-            assert_eq!(out.len() - before, bytes_of(key, value.as_deref()));
+            assert_eq!(out.len() - before, HEADER_BYTES + key.len() + value.as_ref().map_or(0, Vec::len));
         }
         out
     }
