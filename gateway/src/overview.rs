@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use like_client::cli::moment;
-use like_client::cli::view::SagaView;
+use like_client::cli::view::{HANGING_AFTER, SagaView};
 use like_client::likes::AskError;
 use like_client::log::JournalError;
 use like_protocol::message::DaemonStatus;
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::VERSION;
 use crate::host::Host;
 use crate::http::saga_documents::SagaSummary;
-use crate::sagas::{HANGING_AFTER, SagaReader};
+use crate::sagas::SagaReader;
 
 /// How long a look counts, and how often live updates look.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -155,8 +155,7 @@ impl Lookout {
         let now_ms = moment::now_ms();
         let views: Vec<_> = sagas?.into_iter().map(|found| found.view).collect();
         let hangs = |saga: &SagaView| saga.hangs(now_ms, HANGING_AFTER);
-        let (mut open, ended): (Vec<&SagaView>, Vec<_>) =
-            views.iter().partition(|saga| saga.is_unfinished() || !saga.settled);
+        let (mut open, ended): (Vec<&SagaView>, Vec<_>) = views.iter().partition(|saga| saga.is_open());
         // A stable sort: within each kind of trouble the oldest stays first.
         open.sort_by_key(|saga| (!saga.needs_attention, !hangs(saga)));
         let summaries: Vec<_> = open.iter().map(|saga| SagaSummary::from(*saga)).collect();

@@ -2,16 +2,12 @@
 //! what is open: where a saga stands is derived from the log alone.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use like_client::cli::view::SagaView;
 use like_client::log::{JournalError, Owner, Slot, Story, history, owner};
 use like_client::runner::Context;
 use like_protocol::ids::SagaId;
 use tokio::sync::Semaphore;
-
-/// How long a saga may be open before it counts as hanging: as for `likectl check`.
-pub const HANGING_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// Reads the saga log, one reader at a time: however many ask, reading takes one thread and the memory of one.
 #[derive(Clone)]

@@ -14,6 +14,8 @@ pub mod json;
 pub mod moment;
 pub mod output;
 pub mod pages;
+#[cfg(test)]
+mod samples;
 pub mod signals;
 pub mod timeline;
 pub mod tools;

@@ -12,6 +12,9 @@ use crate::saga::event::Failure;
 use crate::saga::state::StepState;
 use crate::saga::{Action, Definition, Definitions, End, Event, Phase, SagaState, TurnBack};
 
+/// How long a saga may be open before it counts as hanging, if nobody says otherwise: as `check` has it by default.
+pub const HANGING_AFTER: Duration = Duration::from_secs(5 * 60);
+
 /// A saga as it is shown. The JSON form is public.
 #[derive(Serialize, Debug)]
 pub struct SagaView {
@@ -152,10 +155,14 @@ impl SagaView {
         matches!(self.state, "running" | "compensating" | "quarantined")
     }
 
-    /// Whether it has been open for longer than `after`: not ended, or ended and not known to every service.
+    /// Whether it has not ended, or has and not every service knows it.
+    pub fn is_open(&self) -> bool {
+        self.is_unfinished() || !self.settled
+    }
+
+    /// Whether it has been open for longer than `after`.
     pub fn hangs(&self, now_ms: u64, after: Duration) -> bool {
-        let open = self.is_unfinished() || !self.settled;
-        open && now_ms.saturating_sub(self.started_ms) > u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
+        self.is_open() && is_overdue(self.started_ms, now_ms, after)
     }
 
     /// What it is, in a few words: `like of article 1 by user 7`.
@@ -207,6 +214,11 @@ impl From<&Owner> for OwnerView {
     fn from(owner: &Owner) -> Self {
         Self { pid: owner.pid, command: owner.command.clone(), stopped: owner.stopped }
     }
+}
+
+/// Whether what began then has taken longer than `after`.
+pub fn is_overdue(started_ms: u64, now_ms: u64, after: Duration) -> bool {
+    u128::from(now_ms.saturating_sub(started_ms)) > after.as_millis()
 }
 
 /// When a saga ended, in milliseconds since the epoch; `None` if it has not.

@@ -100,7 +100,7 @@ fn newest_in_once(slot: &Slot, from: u64, last_try: bool) -> Result<Newest, Jour
     for number in
         older.filter(|number| (lowest..head.place.segment).contains(number)).collect::<BTreeSet<_>>()
     {
-        if head.scan.damage.is_empty() && segment::is_leftover(slot, &head.scan.kept, number) {
+        if head.leaves_out(slot, number) {
             continue;
         }
         // It was the head once, so its carry-over was synced.

@@ -114,6 +114,14 @@ pub fn head(slot: &Slot, numbers: &[u64]) -> Result<(Option<Segment>, Vec<Segmen
     Ok((None, unfinished))
 }
 
+impl Segment {
+    /// Whether an older segment of the slot that this is the head of never counted: see [`is_leftover`]. Of a damaged head
+    /// it can't be said, since the name may be what is damaged.
+    pub(super) fn leaves_out(&self, slot: &Slot, number: u64) -> bool {
+        self.scan.damage.is_empty() && is_leftover(slot, &self.scan.kept, number)
+    }
+}
+
 /// Whether an older segment never counted: the head doesn't name it, and its carry-over is not complete. A takeover that
 /// was cut short left it, and the next one has deleted it; but a power loss may bring it back.
 pub(super) fn is_leftover(slot: &Slot, named: &[KeptSegment], number: u64) -> bool {

@@ -191,9 +191,7 @@ impl Kept {
             if (number == newest && merges) || expired(lock, number, retention) {
                 continue;
             }
-            let head_is_whole = head.scan.damage.is_empty();
-            if number != newest && head_is_whole && segment::is_leftover(lock.slot(), &head.scan.kept, number)
-            {
+            if number != newest && head.leaves_out(lock.slot(), number) {
                 continue;
             }
             kept.stays.push(number);

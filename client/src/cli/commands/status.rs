@@ -10,7 +10,7 @@ use crate::cli::commands::saga::{Found, rows};
 use crate::cli::error::CliError;
 use crate::cli::output::{BAD, Column, GOOD, STRONG, WARN, bytes, count, paint, table};
 use crate::cli::tools::Tools;
-use crate::cli::view::{OwnerView, SagaView, state_word};
+use crate::cli::view::{HANGING_AFTER, OwnerView, SagaView, state_word};
 use crate::cli::{duration, moment};
 use crate::likes::AskError;
 use crate::log::{Journal, Slot, Story, owner};
@@ -18,9 +18,6 @@ use crate::rpc::Unreachable;
 
 /// A daemon that doesn't answer a question about itself within this time is shown as not reachable.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long a saga may be open before it is shown as hanging: as `check` has it by default.
-const HANGING_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// How many unfinished sagas the text shows.
 const SHOWN_MAX: usize = 20;

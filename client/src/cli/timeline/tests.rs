@@ -1,32 +1,18 @@
 use like_protocol::codec;
 use like_protocol::ids::SagaId;
-use like_protocol::ids::{BootId, StoreId};
 use like_protocol::likes::article::ArticleReply;
 use like_protocol::likes::user::UserRejection;
-use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::Payload;
-use like_protocol::time::Deadline;
 
 use super::*;
+use crate::cli::samples;
 use crate::likes;
-use crate::likes::like::{KIND, LikeParams};
 use crate::log::{SagaRecord, Story};
 use crate::saga::event::{Failure, FailureKind};
-use crate::saga::{Begun, End, Event, ParticipantAt, PlannedStep, TurnBack};
+use crate::saga::{End, Event, TurnBack};
 
 fn begun() -> Event {
-    let params = LikeParams { user: UserId(7), article: ArticleId(1), key: None };
-    let at = |role: &str| ParticipantAt { role: role.to_owned(), store: Some(StoreId::from_bytes([1; 16])) };
-    let step = |name: &str, number| PlannedStep { name: name.to_owned(), participant: number, number };
-    Event::Begun(Begun {
-        kind: KIND.to_owned(),
-        version: 1,
-        params: params.encode().unwrap(),
-        participants: vec![at("article"), at("user")],
-        steps: vec![step("add like", 0), step("create like record", 1)],
-        deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },
-        by_uid: 0,
-    })
+    samples::begun(7)
 }
 
 /// Events a millisecond apart.

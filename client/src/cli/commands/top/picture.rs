@@ -1,19 +1,14 @@
 //! What is shown, made of what was seen. Pure.
 
-use std::time::Duration;
-
 use like_protocol::message::DaemonStatus;
 use serde::Serialize;
 
 use super::follow::{LATELY_MS, Seen};
 use super::look::{Look, ServiceSeen};
-use crate::cli::view::{OwnerView, SagaView, state_word};
+use crate::cli::view::{HANGING_AFTER, OwnerView, SagaView, is_overdue, state_word};
 use crate::cli::{moment, timeline};
 use crate::likes;
 use crate::log::{Owner, Story};
-
-/// How long a saga may be open before it is shown as hanging: as `check` has it by default.
-const HANGING_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// Over how long likes a second are counted.
 const RATE_MS: u64 = 10_000;
@@ -223,7 +218,7 @@ impl Picture {
 
 fn hangs(story: &Story, now_ms: u64) -> bool {
     let began_ms = story.records.first().map_or(0, |record| record.at_ms);
-    u128::from(now_ms.saturating_sub(began_ms)) > HANGING_AFTER.as_millis()
+    is_overdue(began_ms, now_ms, HANGING_AFTER)
 }
 
 impl ServicePicture {
@@ -301,8 +296,8 @@ impl Lately {
 impl SagaPicture {
     fn of(seen: &Seen, look: &Look) -> Self {
         let view = SagaView::of(&seen.story, &likes::definitions(), look.attention_after);
-        let open = view.is_unfinished() || !view.settled;
-        let hangs = open && hangs(&seen.story, look.at_ms);
+        let open = view.is_open();
+        let hangs = view.hangs(look.at_ms, HANGING_AFTER);
         let owner = seen.owner.as_ref();
         let (trouble, command) = if open { remedy(&view, owner, hangs) } else { (None, None) };
         Self {

@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
-use like_protocol::ids::{BootId, SagaId, StoreId};
-use like_protocol::likes::{ArticleId, UserId};
+use like_protocol::ids::{SagaId, StoreId};
 use like_protocol::message::{DaemonStatus, Payload};
-use like_protocol::time::Deadline;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -12,27 +10,12 @@ use super::follow::{Ended, Journaled, Seen};
 use super::look::{Look, ServiceSeen};
 use super::page::{Key, Page, Part};
 use super::picture::{Counts, Picture};
-use crate::likes::like::{KIND, LikeParams};
+use crate::cli::samples::begun;
 use crate::log::{Owner, SagaRecord, Story};
 use crate::saga::event::{Failure, FailureKind};
-use crate::saga::{Begun, End, Event, ParticipantAt, PlannedStep, TurnBack};
+use crate::saga::{End, Event, TurnBack};
 
 const NOW_MS: u64 = 1_763_805_600_000;
-
-fn begun(user: u64) -> Event {
-    let params = LikeParams { user: UserId(user), article: ArticleId(1), key: None };
-    let at = |role: &str| ParticipantAt { role: role.to_owned(), store: Some(StoreId::from_bytes([1; 16])) };
-    let step = |name: &str, number| PlannedStep { name: name.to_owned(), participant: number, number };
-    Event::Begun(Begun {
-        kind: KIND.to_owned(),
-        version: 1,
-        params: params.encode().unwrap(),
-        participants: vec![at("article"), at("user")],
-        steps: vec![step("add like", 0), step("create like record", 1)],
-        deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },
-        by_uid: 0,
-    })
-}
 
 /// A saga of this user whose events came a millisecond apart, the first so long ago.
 fn seen(user: u8, ago_ms: u64, events: Vec<Event>) -> Seen {
