@@ -32,6 +32,7 @@ use like_protocol::time::{Clock, Now};
 use tokio::sync::watch;
 
 use super::ledger::Ledger;
+use crate::process::eventually;
 
 /// How long anything may take that takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -179,14 +180,7 @@ pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Brok
     let is_closing = |started: &Result<_, Broken>| {
         started.as_ref().is_err_and(|why: &Broken| why.contains("could not acquire lock"))
     };
-    let mut again = start();
-    for _ in 0..100 {
-        if !is_closing(&again) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-        again = start();
-    }
+    let again = eventually("sled's lock", || Some(start()).filter(|started| !is_closing(started)));
     let (article, user) = again.map_err(|why| format!("when it is started once more, {why}"))?;
     article.stop().and(user.stop())
 }
