@@ -140,7 +140,10 @@ pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Brok
     let log_bytes_max = LOG_BYTES_MAX[usize::from(boot[0] & 4 == 4)];
     let start = || {
         let article = Daemon::start(Articles, &world.join("article-data"), log_bytes_max, &clock)?;
-        Ok((article, Daemon::start(Users, &world.join("user-data"), log_bytes_max, &clock)?))
+        match Daemon::start(Users, &world.join("user-data"), log_bytes_max, &clock) {
+            Ok(user) => Ok((article, user)),
+            Err(why) => article.stop().and(Err(why)),
+        }
     };
     let (article, user) = start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
