@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::http::Answer;
+use crate::http::{Answer, Request};
 
 /// An operation of the document.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,6 +36,18 @@ impl Contract {
             }
         }
         operations
+    }
+
+    /// The operation that answers a request, if the document has one.
+    pub fn find(&self, request: &Request) -> Option<Operation> {
+        let (method, path) = request.target();
+        let fits = |part: &str, given: &str| part.starts_with('{') || part == given;
+        let matches = |template: &str| {
+            let same_length = template.split('/').count() == path.split('/').count();
+            same_length && template.split('/').zip(path.split('/')).all(|(part, given)| fits(part, given))
+        };
+        let operations = self.operations().into_iter();
+        operations.filter(|operation| operation.method == method).find(|operation| matches(&operation.path))
     }
 
     /// What the document says of an operation.

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+use crate::contract::Contract;
 use crate::house::{House, Service};
 use crate::http::{Answer, Place, Request};
 use crate::process::{Armed, Ended, Fault, Running, eventually, last_words, program};
@@ -17,12 +18,14 @@ pub struct Gateway {
     pub place: Place,
     log: PathBuf,
     /// How it describes itself, once it was asked.
-    document: OnceLock<Value>,
+    contract: OnceLock<Contract>,
 }
 
 /// How a gateway is to be started.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// What its socket and its log in the house are called.
+    pub name: String,
     /// Its flags beyond where things are.
     pub flags: Vec<String>,
     /// What it is to die of.
@@ -37,7 +40,13 @@ impl Plan {
     /// With these flags.
     pub fn with(flags: &[&str]) -> Self {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Self { flags, faults: Vec::new(), tcp: false, environment: Vec::new() }
+        let name = "gateway".to_owned();
+        Self { name, flags, faults: Vec::new(), tcp: false, environment: Vec::new() }
+    }
+
+    /// Called otherwise: for one beside another.
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// On TCP.
@@ -78,7 +87,7 @@ impl Gateway {
         command.env("LIKECTL_ARTICLE_SOCKET", house.socket(Service::Article));
         command.env("LIKECTL_USER_SOCKET", house.socket(Service::User));
         command.arg("--journal").arg(house.journal()).args(&plan.flags);
-        let socket = house.path().join("gateway.sock");
+        let socket = house.path().join(format!("{}.sock", plan.name));
         if plan.tcp {
             command.args(["--listen", "127.0.0.1:0"]);
         } else {
@@ -86,7 +95,7 @@ impl Gateway {
         }
         command.envs(plan.environment.iter().map(|(name, value)| (name, value)));
         let armed = Armed::arm(&mut command, house.path(), &plan.faults);
-        let log = house.path().join("gateway.log");
+        let log = house.path().join(format!("{}.log", plan.name));
         let from = std::fs::read_to_string(&log).unwrap_or_default().len();
         let mut running = Running::start_logged(&mut command, &log);
         let place = eventually("a gateway that serves", || {
@@ -99,7 +108,7 @@ impl Gateway {
             let address = place.split_whitespace().next()?.strip_prefix("http://")?;
             address.parse().ok().map(Place::Tcp)
         });
-        (Self { running, place, log, document: OnceLock::new() }, armed)
+        (Self { running, place, log, contract: OnceLock::new() }, armed)
     }
 
     /// Its process.
@@ -110,6 +119,11 @@ impl Gateway {
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The end of its log.
+    pub fn last_words(&self) -> String {
+        last_words(&self.log)
     }
 
     /// Kills it by SIGKILL.
@@ -143,18 +157,20 @@ impl Gateway {
     /// # Panics
     /// It does not.
     pub fn document(&self) -> &Value {
-        self.document.get_or_init(|| {
+        &self.contract().0
+    }
+
+    fn contract(&self) -> &Contract {
+        self.contract.get_or_init(|| {
             let asked = Request::new("GET", "/openapi.json").send(&self.place).expect("a description");
-            asked.expect(200).json()
+            Contract(asked.expect(200).json())
         })
     }
 
     /// What an answer has that the description has not: a status, or a media type.
     fn undescribed(&self, request: &Request, answer: &Answer) -> Option<String> {
-        let (method, path) = request.target();
-        let paths = self.document()["paths"].as_object().expect("paths");
-        let (_, item) = paths.iter().find(|(template, _)| matches(template, path))?;
-        let operation = item.get(method.to_ascii_lowercase())?;
+        let contract = self.contract();
+        let operation = contract.of(&contract.find(request)?);
         let Some(described) = operation["responses"].get(answer.status.to_string()) else {
             return Some(format!("status {} is not described", answer.status));
         };
@@ -234,11 +250,4 @@ pub fn until_done(request: &Request, place: &Place) -> Value {
         }
         Ok(_) | Err(_) => None,
     })
-}
-
-/// Whether a path is one of a template's, as `/articles/{article_id}`.
-fn matches(template: &str, path: &str) -> bool {
-    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
-    let fits = |(part, given): (&&str, &&str)| part.starts_with('{') || part == given;
-    template.len() == path.len() && template.iter().zip(&path).all(fits)
 }

@@ -47,15 +47,23 @@ impl Place {
     /// # Errors
     /// Nobody listens.
     pub fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        self.connect_for(ANSWER_WITHIN)
+    }
+
+    /// Opens a connection of which every read waits for at most `within`.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub fn connect_for(&self, within: Duration) -> io::Result<Box<dyn Stream>> {
         match self {
             Self::Tcp(address) => {
                 let stream = TcpStream::connect(address)?;
-                stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+                stream.set_read_timeout(Some(within))?;
                 Ok(Box::new(stream))
             }
             Self::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+                stream.set_read_timeout(Some(within))?;
                 Ok(Box::new(stream))
             }
         }

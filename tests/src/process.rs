@@ -213,7 +213,15 @@ impl Running {
 
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_some()
+        self.ended().is_some()
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
     }
 
     /// Whether it is stopped.

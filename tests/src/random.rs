@@ -24,6 +24,12 @@ impl Random {
         self.any() % limit
     }
 
+    /// A UUID as random ones are.
+    pub fn uuid(&mut self) -> String {
+        let hex = format!("{:016x}{:016x}", self.any(), self.any());
+        format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    }
+
     /// Whether something of so many percent happens.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent

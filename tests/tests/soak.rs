@@ -1,5 +1,6 @@
-//! A short soak: runners and both daemons are killed and stopped at random while users like, unlike and read, and an
-//! operator recovers, acts and audits; then it is recovered, and everything that anybody was told must be so.
+//! A short soak: runners, gateways and both daemons are killed and stopped at random while users like, unlike and read, by
+//! command and by HTTP, and an operator recovers, acts and audits; then it is recovered, and everything that anybody was
+//! told must be so.
 //!
 //! ```text
 //! cargo soak --minutes 30 --seed 42
@@ -24,7 +25,8 @@ fn no_kill_at_any_moment_breaks_a_promise() {
             time: Duration::from_secs(8),
             round: Duration::from_secs(4),
             seed: seed + round,
-            clients: 4,
+            clients: 3,
+            web_clients: 6,
         };
         let report = soak(&settings, &|_| {});
         // Past the harness's capture: what was tried is part of the result.

@@ -61,17 +61,14 @@ impl<'a> Actor<'a> {
     /// Likes what is not liked, or the other way round; with a key as often as it takes.
     fn act(&mut self, pair: &mut Pair) {
         let act = if pair.stands == Stands::NotLiked { "like" } else { "unlike" };
-        let key = self.random.percent(50).then(|| self.key());
+        let key = self.random.percent(50).then(|| self.random.uuid());
         let mut unknown = false;
         let patience = self.round.until + 2 * PATIENCE;
         while self.round.goes_on() || unknown && key.is_some() {
             assert!(Instant::now() < patience, "a retry that is never answered: {act} {pair:?}");
             match (self.attempt(act, pair, key.as_deref()), &key) {
                 (Came::Answered(answer), _) => {
-                    pair.stands = match act {
-                        "like" => Stands::Liked(answer["user_record_id"].clone()),
-                        _ => Stands::NotLiked,
-                    };
+                    pair.stands = Stands::after(act, &answer["saga_id"]);
                     pair.answered.extend(key.map(|key| (act, key, answer)));
                     return;
                 }
@@ -87,12 +84,6 @@ impl<'a> Actor<'a> {
                 }
             }
         }
-    }
-
-    fn key(&mut self) -> String {
-        let (high, low) = (self.random.any(), self.random.any());
-        let hex = format!("{high:016x}{low:016x}");
-        format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
     }
 
     /// One process that likes or unlikes; now and then two at once with the same key.

@@ -6,43 +6,47 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Round;
+use super::front::{FRONTS, Fronts};
 use crate::house::{House, Service};
 
-/// How often the daemons are looked at under load.
+/// How often processes are looked at under load.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// What both daemons used at most, each for itself.
+/// What is looked at: both daemons, then the gateways.
+pub const LASTING: usize = 2 + FRONTS;
+
+/// What each of the lasting processes used at most.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Peaks {
     /// Resident memory in KiB.
-    pub rss_kib: [u64; 2],
+    pub rss_kib: [u64; LASTING],
     /// Open descriptors.
-    pub descriptors: [u64; 2],
+    pub descriptors: [u64; LASTING],
 }
 
 impl Peaks {
     /// The greater of both.
     pub fn merge(&mut self, other: &Self) {
-        for at in 0..2 {
+        for at in 0..LASTING {
             self.rss_kib[at] = self.rss_kib[at].max(other.rss_kib[at]);
             self.descriptors[at] = self.descriptors[at].max(other.descriptors[at]);
         }
     }
 }
 
-/// Looks at the daemons, whoever they are just now.
+/// Looks at daemons and gateways, whoever they are just now.
 #[derive(Default, Debug)]
 pub struct Meter {
-    pids: [AtomicU32; 2],
-    rss_kib: [AtomicU64; 2],
-    descriptors: [AtomicU64; 2],
+    pids: [AtomicU32; LASTING],
+    rss_kib: [AtomicU64; LASTING],
+    descriptors: [AtomicU64; LASTING],
 }
 
 impl Meter {
-    /// Says which processes the daemons are from now on.
-    pub fn look_at(&self, house: &mut House) {
-        for (at, service) in Service::BOTH.into_iter().enumerate() {
-            self.pids[at].store(house.process(service).pid(), Ordering::Relaxed);
+    /// Says which processes they are from now on.
+    pub fn look_at(&self, house: &mut House, fronts: &mut Fronts) {
+        for (at, pid) in pids(house, fronts).into_iter().enumerate() {
+            self.pids[at].store(pid, Ordering::Relaxed);
         }
     }
 
@@ -51,7 +55,7 @@ impl Meter {
         while round.goes_on() {
             std::thread::sleep(EVERY);
             looked();
-            for at in 0..2 {
+            for at in 0..LASTING {
                 let pid = self.pids[at].load(Ordering::Relaxed);
                 self.rss_kib[at].fetch_max(rss_kib(pid), Ordering::Relaxed);
                 self.descriptors[at].fetch_max(descriptors(pid), Ordering::Relaxed);
@@ -61,7 +65,7 @@ impl Meter {
 
     /// The most that was seen.
     pub fn peaks(&self) -> Peaks {
-        let of = |seen: &[AtomicU64; 2]| [0, 1].map(|at| seen[at].load(Ordering::Relaxed));
+        let of = |seen: &[AtomicU64; LASTING]| std::array::from_fn(|at| seen[at].load(Ordering::Relaxed));
         Peaks { rss_kib: of(&self.rss_kib), descriptors: of(&self.descriptors) }
     }
 }
@@ -71,8 +75,8 @@ impl Meter {
 pub struct Sample {
     /// How many acts on likes there have been.
     pub acts: u64,
-    /// What the daemons use now.
-    pub daemons: Peaks,
+    /// What daemons and gateways use now.
+    pub lasting: Peaks,
     /// How large their stores are, in bytes.
     pub stores: [u64; 2],
     /// How large the journal is, in bytes, and how many files and directories it has.
@@ -81,12 +85,18 @@ pub struct Sample {
 
 impl Sample {
     /// Takes it.
-    pub fn at_rest(house: &mut House, acts: u64) -> Self {
-        let pids = Service::BOTH.map(|service| house.process(service).pid());
-        let daemons = Peaks { rss_kib: pids.map(rss_kib), descriptors: pids.map(descriptors) };
+    pub fn at_rest(house: &mut House, fronts: &mut Fronts, acts: u64) -> Self {
+        let pids = pids(house, fronts);
+        let lasting = Peaks { rss_kib: pids.map(rss_kib), descriptors: pids.map(descriptors) };
         let stores = Service::BOTH.map(|service| size(&house.data(service)).0);
-        Self { acts, daemons, stores, journal: size(&house.journal()) }
+        Self { acts, lasting, stores, journal: size(&house.journal()) }
     }
+}
+
+fn pids(house: &mut House, fronts: &mut Fronts) -> [u32; LASTING] {
+    let [article, user] = Service::BOTH.map(|service| house.process(service).pid());
+    let [one, other] = fronts.pids();
+    [article, user, one, other]
 }
 
 /// Resident memory of a process in KiB; zero if it is gone.

@@ -6,7 +6,10 @@ use like_client::likes::UserService;
 use like_protocol::likes::{USER_ROLE, UserId};
 use serde_json::Value;
 
+use super::front::Fronts;
+use crate::gateway::{like, unlike};
 use crate::house::House;
+use crate::http::Request;
 
 /// A user and an article, and what is certain about them.
 #[derive(Clone, Debug)]
@@ -19,6 +22,19 @@ pub struct Pair {
     pub stands: Stands,
     /// Keys, each with its act and the first answer to it.
     pub answered: Vec<(&'static str, String, Value)>,
+    /// The saga that says how it stands, if nobody was told how that ended.
+    pub pending: Option<Pending>,
+}
+
+/// An act whose saga was named, and whose end was not told.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// like or unlike.
+    pub act: &'static str,
+    /// Its saga.
+    pub saga: String,
+    /// How it stood before.
+    pub before: Stands,
 }
 
 /// What is certain about a pair.
@@ -32,10 +48,42 @@ pub enum Stands {
     Unknown,
 }
 
+impl Stands {
+    /// After an act that this saga has done: it names the like record too.
+    pub fn after(act: &str, saga: &Value) -> Self {
+        if act == "like" { Self::Liked(saga.clone()) } else { Self::NotLiked }
+    }
+}
+
 impl Pair {
     /// A user who has not done anything yet.
     pub fn new(user: u64, article: u64) -> Self {
-        Self { user, article, stands: Stands::NotLiked, answered: Vec::new() }
+        Self { user, article, stands: Stands::NotLiked, answered: Vec::new(), pending: None }
+    }
+
+    /// Learns from the log how a saga has ended of which nobody was told. All must be quiet.
+    ///
+    /// # Panics
+    /// It has not ended, or is not there.
+    pub fn learn(&mut self, house: &House) {
+        if let Some(Pending { act, saga, before }) = self.pending.take() {
+            let state = &house.json(&["saga", "show", &saga])["state"];
+            self.stands = match state.as_str() {
+                Some("completed") => Stands::after(act, &Value::String(saga)),
+                Some("compensated") => before,
+                _ => panic!("{act} by {saga} is {state}: {self:?}"),
+            };
+        }
+    }
+
+    /// The request that likes, or unlikes.
+    pub fn request(&self, act: &str, key: Option<&str>) -> Request {
+        let request =
+            if act == "like" { like(self.article, self.user) } else { unlike(self.article, self.user) };
+        match key {
+            Some(key) => request.header("Idempotency-Key", key),
+            None => request,
+        }
     }
 
     /// Whether it is known how it stands.
@@ -65,16 +113,17 @@ impl Pair {
         }
     }
 
-    /// Checks what is certain by likectl, and that every key still gets its first answer.
+    /// Checks what is certain by likectl, and that every key still gets its first answer, from every gateway too.
     ///
     /// # Panics
     /// A promise is broken.
-    pub fn check(&self, house: &House) {
+    pub fn check(&self, house: &House, fronts: &Fronts) {
         self.agrees(&house.json(&["user", "likes", &self.user.to_string()]));
         for (act, key, first) in &self.answered {
             let (article, user) = (self.article.to_string(), self.user.to_string());
             let again = house.json(&[act, &article, "--user", &user, "--key", key]);
             assert_eq!(again, *first, "a retry gets the first answer: {self:?}");
+            fronts.answer_again(&self.request(act, Some(key)), first);
         }
     }
 }

@@ -29,6 +29,10 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1000))]
     clients: u64,
 
+    /// How many more act at once by HTTP, through two gateways
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    web_clients: u64,
+
     /// How many seconds pass between two checks of everything
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     round: u64,
@@ -45,6 +49,7 @@ pub fn main(program: PathBuf, arguments: impl IntoIterator<Item = String>) -> Ex
         round: Duration::from_secs(flags.round),
         seed,
         clients: flags.clients,
+        web_clients: flags.web_clients,
     };
     eprintln!("soak: --seed {seed}, {minutes} minutes of load");
     let terminal = std::io::stderr().is_terminal();

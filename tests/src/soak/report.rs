@@ -95,15 +95,15 @@ impl Report {
     pub fn bound(&mut self) {
         let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return };
         let rss = self.peaks.rss_kib.into_iter().max().unwrap_or(0);
-        let most = first.daemons.descriptors.map(|at_first| at_first + DESCRIPTORS_MORE);
+        let most = first.lasting.descriptors.map(|at_first| at_first + DESCRIPTORS_MORE);
         let stores: u64 = last.stores.iter().sum();
         let bounds = [
-            (rss > RSS_KIB_MAX, format!("a daemon used {rss} KiB of memory")),
+            (rss > RSS_KIB_MAX, format!("a process used {rss} KiB of memory")),
             (
-                last.daemons.descriptors.iter().zip(most).any(|(now, most)| *now > most),
+                last.lasting.descriptors.iter().zip(most).any(|(now, most)| *now > most),
                 format!(
                     "descriptors at rest: {:?}, at first {:?}",
-                    last.daemons.descriptors, first.daemons.descriptors
+                    last.lasting.descriptors, first.lasting.descriptors
                 ),
             ),
             (
@@ -122,20 +122,33 @@ impl Report {
         }
     }
 
+    /// How many answers about likes were lost by HTTP.
+    fn lost_answers(&self) -> u32 {
+        let acts = ["http like", "http unlike"].iter().filter_map(|act| self.tally.acts.get(act));
+        acts.filter_map(|act| act.ends.get(&-1)).sum()
+    }
+
     /// Whether everything has happened at least once that is to happen: a run in which nothing fails proves nothing.
     pub fn everything_happened(&self) -> bool {
         let happened = |what| self.tally.events.get(what).copied().unwrap_or(0) > 0;
-        ["like", "unlike"].iter().all(|act| self.tally.acts.get(act).is_some_and(|act| act.done() > 0))
+        ["like", "unlike", "http like", "http unlike"]
+            .iter()
+            .all(|act| self.tally.acts.get(act).is_some_and(|act| act.done() > 0))
             && [
                 "killed a likectl",
                 "stopped a likectl",
                 "killed the article daemon",
                 "killed the user daemon",
+                "killed a gateway",
                 "stopped a daemon",
+                "stopped a gateway",
                 "retry by key",
+                "http retry by key",
+                "http events",
             ]
             .into_iter()
             .all(happened)
+            && self.lost_answers() > 0
     }
 }
 
@@ -148,8 +161,8 @@ pub struct Progress {
     pub checked: bool,
     /// How long there was load.
     pub loaded: Duration,
-    /// How many processes have ended.
-    pub processes: u32,
+    /// How many processes and requests have ended.
+    pub ended: u32,
     /// How often something was killed, stopped or restarted.
     pub strikes: u32,
 }
@@ -160,17 +173,29 @@ impl Progress {
         let is_strike =
             |what: &str| ["killed", "stopped", "restarted"].iter().any(|kind| what.starts_with(kind));
         let strikes = counted.events.iter().filter(|(what, _)| is_strike(what)).map(|(_, count)| count).sum();
-        let processes = counted.acts.values().map(|act| act.count()).sum();
-        Self { round, checked, loaded, processes, strikes }
+        let ended = counted.acts.values().map(|act| act.count()).sum();
+        Self { round, checked, loaded, ended, strikes }
     }
 }
 
 impl Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { round, checked, loaded, processes, strikes } = self;
+        let Self { round, checked, loaded, ended, strikes } = self;
         let checked = if *checked { ", checked" } else { "" };
         let seconds = loaded.as_secs_f64();
-        write!(f, "round {round}{checked}: {seconds:.0} s of load, {processes} processes, {strikes} strikes")
+        write!(
+            f,
+            "round {round}{checked}: {seconds:.0} s of load, {ended} processes and requests, {strikes} strikes"
+        )
+    }
+}
+
+/// The name of an exit code, or of a status.
+fn named(code: i32, by_http: bool) -> String {
+    match (CODES.iter().find(|(known, _)| *known == code), by_http) {
+        (_, true) if code < 0 => "lost".to_owned(),
+        (Some((_, name)), false) => (*name).to_owned(),
+        _ => code.to_string(),
     }
 }
 
@@ -178,7 +203,7 @@ impl Display for Progress {
 pub fn sagas(tally: &Tally) -> u64 {
     let counted = tally.copy();
     let of = |kind: &str, times: u64| counted.acts.get(kind).map_or(0, |act| u64::from(act.count()) * times);
-    of("like", 1) + of("unlike", 1) + of("bench", 40)
+    of("like", 1) + of("unlike", 1) + of("http like", 1) + of("http unlike", 1) + of("bench", 40)
 }
 
 /// Sagas by state, as the log tells them.
@@ -193,11 +218,11 @@ pub fn ends(house: &House) -> BTreeMap<String, u64> {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { seed, clients, time, .. } = &self.settings;
+        let Settings { seed, clients, web_clients, time, .. } = &self.settings;
         let took = self.started.elapsed().as_secs_f64();
         writeln!(
             f,
-            "soak: seed {seed}, {clients} users at once, {:.0} s of load in {} rounds, {took:.0} s in all",
+            "soak: seed {seed}, {clients} users and {web_clients} by HTTP at once, {:.0} s of load in {} rounds, {took:.0} s in all",
             time.as_secs_f64(),
             self.rounds
         )?;
@@ -211,10 +236,9 @@ impl Display for Report {
             for permille in [500, 900, 990, 1000] {
                 write!(f, "{:>10.1}", act.permille(permille).as_secs_f64() * 1000.0)?;
             }
-            let name =
-                |code: &i32| CODES.iter().find(|(known, _)| known == code).map_or("?", |(_, name)| name);
+            let by_http = kind.starts_with("http");
             let ends: Vec<_> =
-                act.ends.iter().map(|(code, count)| format!("{} {count}", name(code))).collect();
+                act.ends.iter().map(|(code, count)| format!("{} {count}", named(*code, by_http))).collect();
             writeln!(f, "  {}", ends.join(", "))?;
         }
         writeln!(f)?;
@@ -231,25 +255,25 @@ impl Display for Report {
         )?;
         writeln!(
             f,
-            "under load, article and user daemon: at most {:?} KiB of memory, {:?} descriptors",
+            "under load, article and user daemon and gateways: at most {:?} KiB of memory, {:?} descriptors",
             self.peaks.rss_kib, self.peaks.descriptors
         )?;
         writeln!(
             f,
-            "\nat rest{:>9}{:>18}{:>14}{:>22}{:>14}{:>8}",
+            "\nat rest{:>9}{:>30}{:>18}{:>22}{:>14}{:>8}",
             "acts", "memory KiB", "descriptors", "stores bytes", "journal bytes", "files"
         )?;
         let every = self.samples.len().div_ceil(12);
         let shown = |at: &usize| at.is_multiple_of(every) || at + 1 == self.samples.len();
         for sample in (0..self.samples.len()).filter(shown).map(|at| &self.samples[at]) {
-            let Sample { acts, daemons, stores, journal } = sample;
-            let both = |of: &[u64; 2]| format!("{}, {}", of[0], of[1]);
+            let Sample { acts, lasting, stores, journal } = sample;
+            let listed = |of: &[u64]| of.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
             writeln!(
                 f,
-                "{acts:>16}{:>18}{:>14}{:>22}{:>14}{:>8}",
-                both(&daemons.rss_kib),
-                both(&daemons.descriptors),
-                both(stores),
+                "{acts:>16}{:>30}{:>18}{:>22}{:>14}{:>8}",
+                listed(&lasting.rss_kib),
+                listed(&lasting.descriptors),
+                listed(stores),
                 journal.0,
                 journal.1
             )?;

@@ -13,18 +13,21 @@ pub struct Tally(Mutex<Counted>);
 /// What was counted.
 #[derive(Clone, Default, Debug)]
 pub struct Counted {
-    /// Processes by what they did: how they ended.
+    /// Processes and requests by what they did: how they ended.
     pub acts: BTreeMap<&'static str, Act>,
     /// Everything else that happened.
     pub events: BTreeMap<&'static str, u32>,
 }
 
-/// What came of one kind of process.
+/// What says that a process or a request has done what it was to do.
+const DONE: [i32; 2] = [0, 200];
+
+/// What came of one kind of process or request.
 #[derive(Clone, Default, Debug)]
 pub struct Act {
-    /// How often it ended so: by exit code, -1 for a signal.
+    /// How often it ended so: by exit code or status, -1 for a signal or a lost answer.
     pub ends: BTreeMap<i32, u32>,
-    /// How long those took that exited with 0, in microseconds.
+    /// How long those took that were done, in microseconds.
     pub took_us: Vec<u32>,
 }
 
@@ -36,7 +39,7 @@ impl Act {
 
     /// How many were answered.
     pub fn done(&self) -> u32 {
-        self.ends.get(&0).copied().unwrap_or(0)
+        DONE.iter().filter_map(|code| self.ends.get(code)).sum()
     }
 
     /// The time that so many of a thousand took at most, of those that were answered.
@@ -55,10 +58,15 @@ impl Tally {
 
     /// Counts a process that has ended.
     pub fn add(&self, kind: &'static str, ended: &Ended, took: Duration) {
+        self.end(kind, ended.code().unwrap_or(-1), took);
+    }
+
+    /// Counts a process by its exit code, or a request by its status; -1 if it was killed, or its answer lost.
+    pub fn end(&self, kind: &'static str, code: i32, took: Duration) {
         let mut counted = self.counted();
         let act = counted.acts.entry(kind).or_default();
-        *act.ends.entry(ended.code().unwrap_or(-1)).or_default() += 1;
-        if ended.code() == Some(0) {
+        *act.ends.entry(code).or_default() += 1;
+        if DONE.contains(&code) {
             act.took_us.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
         }
     }
