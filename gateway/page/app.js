@@ -104,6 +104,30 @@ function troubleCard(saga, now) {
   return make("li", {}, showButton(saga), make("p", {}, age + last), make("div", { class: "line" }, ...actions(saga)));
 }
 
+/** Lists that are cut short: how much of each is shown, and whether all of it was asked for. */
+const shorts = { trouble: { most: 5, all: false }, open: { most: 10, all: false } };
+
+/** The first few, and a button that shows the rest; a day on which hundreds hang must leave the rest of the page in reach. */
+function cutShort(name, what, all) {
+  const short = shorts[name];
+  const button = at(`${name}-all`);
+  button.hidden = all.length <= short.most;
+  const words = short.all ? "Show fewer" : `Show all ${number(all.length)} ${what}`;
+  if (button.textContent !== words) button.textContent = words;
+  button.setAttribute("aria-expanded", String(short.all));
+  return short.all ? all : all.slice(0, short.most);
+}
+for (const [name, short] of Object.entries(shorts)) {
+  at(`${name}-all`).addEventListener("click", () => { short.all = !short.all; tell(overview); });
+}
+
+/** What to do first if many are in trouble: one of them is seldom the cause. */
+function first(seen) {
+  const down = seen.services.filter((service) => !service.reachable).map((service) => service.service);
+  if (down.length === 0) return "Each is tried again by itself now and then. Look at one to see what holds it up.";
+  return `Mend the ${down.join(" and the ")} service first: what waits for it ends by itself once it answers, and nothing needs to be done for each saga.`;
+}
+
 function tell(seen) {
   overview = seen;
   const [tone, words] = verdict(seen);
@@ -121,12 +145,14 @@ function tell(seen) {
   fill(at("services"), ...seen.services.map(serviceCard));
   const trouble = seen.open.filter((saga) => saga.needs_attention);
   at("trouble-section").hidden = trouble.length === 0;
-  fill(at("trouble"), ...trouble.map((saga) => troubleCard(saga, seen.at)));
+  at("trouble-title").textContent = `Needs attention (${number(counts.needs_attention)})`;
+  at("trouble-first").textContent = first(seen);
+  fill(at("trouble"), ...cutShort("trouble", "that are listed", trouble).map((saga) => troubleCard(saga, seen.at)));
   const rest = seen.open.filter((saga) => !saga.needs_attention);
   const all = counts.running + counts.compensating + counts.quarantined + counts.unsettled;
-  at("open-title").textContent = all > seen.open.length ? `In flight (${number(seen.open.length)} of ${number(all)} are shown)` : "In flight";
-  fill(at("open"), table([["Saga"], ["State"], ["Open for", "number"], ["Attempts", "number"], ["Last failure", "wide"]],
-    rest.map((saga) => [showButton(saga), stateTag(saga), since(saga.started_at, seen.at), number(saga.attempts), saga.last_failure ?? ""]),
+  at("open-title").textContent = `In flight (${number(all - counts.needs_attention)})`;
+  fill(at("open"), table([["Saga"], ["State"], ["Open for", "number"], ["Attempts", "number wide"], ["Last failure", "wide"]],
+    cutShort("open", "that are listed", rest).map((saga) => [showButton(saga), stateTag(saga), since(saga.started_at, seen.at), number(saga.attempts), saga.last_failure ?? ""]),
     "Nothing is in flight."));
   fill(at("recent"), table([["Saga"], ["State"], ["Took", "number"], ["Ended", "wide"]],
     seen.recent.map((saga) => [showButton(saga), stateTag(saga), since(saga.started_at, saga.ended_at ?? seen.at), (saga.ended_at ?? "").replace("T", " ").replace("Z", " UTC")]),
@@ -288,7 +314,7 @@ let pending = null;
 function actions(saga) {
   if (saga.ended_at || !overview?.administration) return [];
   const possible = saga.state === "quarantined" ? ["force"] : saga.state === "running" ? ["retry", "compensate", "force"] : ["retry", "force"];
-  return possible.map((act) => make("button", { type: "button", class: ACTS[act].danger ? "danger" : "", "data-key": `${act} ${saga.saga_id}`, click: () => openAct(act, saga) }, `${ACTS[act].name} …`));
+  return possible.map((act) => make("button", { type: "button", class: ACTS[act].danger ? "danger" : "", "data-key": `${act} ${saga.saga_id}`, "aria-label": `${ACTS[act].name}: ${title(saga)}`, click: () => openAct(act, saga) }, `${ACTS[act].name} …`));
 }
 
 function openAct(act, saga) {

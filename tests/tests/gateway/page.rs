@@ -1,9 +1,10 @@
 //! The operator's page in a real browser.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use like_tests::browser::Browser;
-use like_tests::gateway::{Gateway, Plan};
+use like_tests::gateway::{Gateway, Plan, like};
 use like_tests::house::{House, Service};
 use like_tests::http::Place;
 use like_tests::promises;
@@ -99,6 +100,79 @@ fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
     // A gateway that is gone is said to be.
     gateway.kill();
     browser.until("document.getElementById('live-text').textContent.includes('out of date')");
+}
+
+/// A hundred sagas at once: some need an operator, some are still tried, all for one reason.
+#[test]
+fn a_bad_day_stays_readable_on_a_phone_and_in_the_dark() {
+    const STUCK: u64 = 60;
+    const TRIED: u64 = 40;
+    let mut house = House::open(PROGRAM);
+    let gateway = gateway(&house);
+    let patient = Plan::with(&["--timeout", "10m"]).named("patient");
+    let (patient, _) = Gateway::start(&house, &patient);
+    let Some(mut browser) = Browser::open(&house.path().join("profile"), &address(&gateway)) else { return };
+    (1..=3).for_each(|article| gateway.article(article));
+    for user in 0..6 {
+        gateway.like(1 + user % 3, 1_000_000 + user).expect(200);
+        patient.like(1 + user % 3, 2_000_000 + user).expect(200);
+    }
+    house.freeze(Service::User);
+    let waiting: Vec<_> = (0..TRIED)
+        .map(|user| {
+            let mut stream = patient.place.connect().expect("a connection");
+            stream.write_all(&like(1 + user % 3, 3_000_000 + user).bytes()).expect("sent");
+            stream
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for user in 0..STUCK {
+            let gateway = &gateway;
+            scope.spawn(move || gateway.like(1 + user % 3, 4_000_000 + user).expect(202));
+        }
+    });
+    house.kill(Service::User);
+    let wanted = format!("{STUCK} sagas need an operator");
+    browser.until(&format!("document.getElementById('verdict').textContent.includes('{wanted}')"));
+    browser.until("document.getElementById('open').textContent.includes('user service')");
+    browser.until(
+        "document.getElementById('trouble-first').textContent.includes('Mend the user service first')",
+    );
+    let shown = |list: &str, count| format!("document.querySelectorAll('{list}').length === {count}");
+    browser.until(&shown("#trouble li", 5));
+    browser.until(&shown("#open tbody tr", 10));
+    for (name, width, height) in [("desktop", 1280, 900), ("phone", 390, 844)] {
+        for scheme in ["light", "dark"] {
+            browser.screen(width, height, scheme);
+            browser.until("document.documentElement.scrollWidth <= window.innerWidth");
+            // Titles are read, not spelled: two lines at most.
+            let title = "document.querySelector('#open tbody button')";
+            browser.until(&format!("{title}.getBoundingClientRect().height <= 60"));
+            keep(&mut browser, &format!("bad-day-{name}-{scheme}"));
+        }
+    }
+    // What needs an operator comes first by the keyboard, and what a button is about is said without seeing it.
+    let stops: Vec<_> = (0..6)
+        .map(|_| {
+            browser.press("Tab");
+            let said = "(e => e.getAttribute('aria-label') ?? e.textContent)(document.activeElement)";
+            browser.script(said).as_str().expect("a text").to_owned()
+        })
+        .collect();
+    assert_eq!(stops[..3], ["Skip to the content", "API", "Metrics"]);
+    let saga = &stops[3];
+    assert!(saga.starts_with("like of article"), "{stops:?}");
+    assert_eq!(stops[4..], [format!("Retry now: {saga}"), format!("Force an end: {saga}")]);
+
+    // By the keyboard, and what is shown stays so when news comes.
+    browser.script("document.getElementById('trouble-all').focus()");
+    browser.press("Enter");
+    browser.until(&shown("#trouble li", STUCK));
+    browser.until("document.activeElement.id === 'trouble-all'");
+    let at = browser.script("document.getElementById('counts').textContent");
+    house.start(Service::User);
+    browser.until(&format!("document.getElementById('counts').textContent !== {at}"));
+    drop(waiting);
 }
 
 #[test]
