@@ -143,11 +143,8 @@ const ABSENCES: &[Absence] = &[
             "gateway/src/timed.rs",
             // The store.
             "daemon/src/store/base.rs",
-            "daemon/src/store/carried.rs",
-            "daemon/src/store/commit_log.rs",
             "daemon/src/store/data_dir.rs",
-            "daemon/src/store/files.rs",
-            "daemon/src/store/mark.rs",
+            "daemon/src/store/disk.rs",
             "daemon/src/store/opening.rs",
             // A daemon's or the gateway's own socket file.
             "daemon/src/service/socket.rs",
@@ -177,6 +174,20 @@ const ABSENCES: &[Absence] = &[
         ],
         within: &["client/src/log"],
         except: &["client/src/log/disk.rs", "client/src/log/owner.rs"],
+    },
+    Absence {
+        why: "the store's own files are touched in one place, so that they can be kept on any disk; what has real files is \
+              sled, what is kept for its sake, and the directory that all of it lives in",
+        patterns: &["std::fs", "fs::", "File", "rustix", "SystemTime", "Instant", "thread::"],
+        within: &["daemon/src/store"],
+        except: &[
+            "daemon/src/store/base.rs",
+            "daemon/src/store/data_dir.rs",
+            "daemon/src/store/disk.rs",
+            "daemon/src/store/opening.rs",
+            // Waits for the thread that it was given.
+            "daemon/src/store/checkpoint.rs",
+        ],
     },
     Absence {
         why: "requests are sent by those who have written first that they are sent: attempts and settlements; and \

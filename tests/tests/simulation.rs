@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use like_tests::sim::faults::{Fault, Fired, Flaw};
+use like_tests::sim::faults::{Chore, Fault, Fired, Flaw};
 use like_tests::sim::{simulate, simulate_flawed};
 
 /// So many seeds take some seconds where nothing is optimised.
@@ -44,8 +44,14 @@ fn a_short_run_keeps_every_promise() {
         Fault::ConnectionCut,
         Fault::RequestsReplayed,
         Fault::LogTorn,
+        Fault::StoreTorn,
+        Fault::StoreNameBack,
+        Fault::CheckpointCutShort,
     ] {
         assert!(fired.of(fault) > 0, "{fault:?} never happened");
+    }
+    for chore in Chore::ALL {
+        assert!(fired.done(chore) > SEEDS, "{chore:?} hardly ever happened");
     }
 }
 

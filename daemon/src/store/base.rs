@@ -16,8 +16,8 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::sync::Arc;
 
+use super::checkpoint::{Base, Change};
 use super::data_dir::DataDir;
 use super::logged_store::OpenError;
 use super::merged::LayerRows;
@@ -47,14 +47,13 @@ const fn sled_bytes_of(value_bytes: usize) -> usize {
     640 + 4 * value_bytes
 }
 
-/// A sled database and its log. Clones share them.
-#[derive(Clone)]
-pub struct Base {
+/// A sled database and its log.
+pub struct SledBase {
     db: sled::Db,
-    log: Arc<File>,
+    log: File,
 }
 
-impl Base {
+impl SledBase {
     /// Opens the base in `data`, and makes it, durably, if the directory is new. Also tells the number of the record that
     /// its checkpoint stands for.
     ///
@@ -69,7 +68,7 @@ impl Base {
         let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = config.open().map_err(|e| refused(e.into()))?;
         opening.done().map_err(|e| refused(e.into()))?;
-        let log = Arc::new(File::open(path.join(LOG)).map_err(|e| refused(e.into()))?);
+        let log = File::open(path.join(LOG)).map_err(|e| refused(e.into()))?;
         let base = Self { db, log };
         if data.is_new() {
             base.conclude(0).map_err(|e| refused(e.into()))?;
@@ -81,17 +80,23 @@ impl Base {
         checkpoint.map(|checkpoint| (base, checkpoint)).ok_or(OpenError::Lost { path })
     }
 
-    /// The value under `key`.
-    ///
-    /// # Errors
-    /// sled can't read it.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
+        self.db.apply_batch(batch).map_err(|e| StoreError::failed("write to the store", e))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(|e| StoreError::failed("flush the store", e))?;
+        self.log.sync_data().map_err(|e| StoreError::failed("sync the store", e))
+    }
+}
+
+impl Base for SledBase {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let value = self.db.get(key).map_err(|e| StoreError::failed("read the store", e))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
-    /// The rows of a range, which is not empty.
-    pub fn rows(&self, range: &KeyRange) -> LayerRows<'static> {
+    fn rows(&self, range: &KeyRange) -> LayerRows<'_> {
         let rows = self.db.range::<&[u8], _>(range.from.as_slice()..range.to.as_slice());
         Box::new(rows.map(|row| match row {
             Ok((key, value)) => Ok((key.to_vec(), Some(value.to_vec()))),
@@ -99,36 +104,21 @@ impl Base {
         }))
     }
 
-    /// The last key of a range, which is not empty.
-    ///
-    /// # Errors
-    /// sled can't read it.
-    pub fn last_key(&self, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
+    fn last_key(&self, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
         let last = self.db.range::<&[u8], _>(range.from.as_slice()..range.to.as_slice()).next_back();
         let last = last.transpose().map_err(|e| StoreError::failed("read the store", e))?;
         Ok(last.map(|(key, _)| key.to_vec()))
     }
 
-    /// Puts rows in: durably, but not atomically. Stops early, with false, when `go_on` says so.
-    ///
-    /// # Errors
-    /// sled or the file system refused.
-    pub fn feed<'a>(
-        &self,
-        rows: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>,
-        go_on: impl Fn() -> bool,
-    ) -> Result<bool, StoreError> {
-        let (mut batch, mut writes, mut unsynced) = (sled::Batch::default(), 0, 0);
+    fn feed(&self, rows: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError> {
+        let (mut batch, mut writes, mut unsynced, mut left) = (sled::Batch::default(), 0, 0, None);
         for (key, value) in rows {
-            let bytes = sled_bytes_of(value.as_ref().map_or(0, Vec::len));
-            if unsynced + bytes > UNSYNCED_BYTES_MAX {
-                self.apply(std::mem::take(&mut batch))?;
-                self.sync()?;
-                (writes, unsynced) = (0, 0);
-                if !go_on() {
-                    return Ok(false);
-                }
-            } else if writes == BATCH_WRITES_MAX {
+            unsynced += sled_bytes_of(value.as_ref().map_or(0, Vec::len));
+            if unsynced > UNSYNCED_BYTES_MAX {
+                left = Some(key.clone());
+                break;
+            }
+            if writes == BATCH_WRITES_MAX {
                 self.apply(std::mem::take(&mut batch))?;
                 writes = 0;
             }
@@ -137,29 +127,15 @@ impl Base {
                 None => batch.remove(key.as_slice()),
             }
             writes += 1;
-            unsynced += bytes;
         }
         self.apply(batch)?;
         self.sync()?;
-        Ok(true)
+        Ok(left)
     }
 
-    /// Says, durably, that everything up to record `number` is in it.
-    ///
-    /// # Errors
-    /// sled or the file system refused.
-    pub fn conclude(&self, number: u64) -> Result<(), StoreError> {
+    fn conclude(&self, number: u64) -> Result<(), StoreError> {
         let written = self.db.insert(CORNERSTONE, &number.to_be_bytes());
         written.map_err(|e| StoreError::failed("write to the store", e))?;
         self.sync()
-    }
-
-    fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
-        self.db.apply_batch(batch).map_err(|e| StoreError::failed("write to the store", e))
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.db.flush().map_err(|e| StoreError::failed("flush the store", e))?;
-        self.log.sync_data().map_err(|e| StoreError::failed("sync the store", e))
     }
 }

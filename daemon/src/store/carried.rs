@@ -8,13 +8,13 @@
 //!
 //! The file is durable before the base says that it holds everything up to N, and the one before goes after that.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::Batch;
+use super::disk::{self, Disk};
 use super::fields::Malformed;
 use super::rows::{self, HEAD_BYTES};
-use super::{Batch, files};
 
 /// What the names of these files begin with.
 pub const CARRIED: &str = "carried.";
@@ -42,41 +42,36 @@ pub enum CarriedError {
 ///
 /// # Errors
 /// The file system refused.
-pub fn write(dir: &Path, number: u64, carried: &Batch) -> io::Result<()> {
+pub fn write(disk: &dyn Disk, number: u64, carried: &Batch) -> io::Result<()> {
     let mut bytes = rows::head(MAGIC, number, carried.len() as u64).to_vec();
     for (key, value) in carried {
         rows::put(&mut bytes, key, value.as_deref());
     }
-    files::replace(dir, NEW, &name_of(number), &bytes)
+    disk::replace(disk, NEW, &name_of(number), &bytes)
 }
 
 /// Reads the rows of the checkpoint behind record `number`; there are none before the first record.
 ///
 /// # Errors
 /// The file is missing or damaged, or can't be read.
-pub fn read(dir: &Path, number: u64) -> Result<Batch, CarriedError> {
+pub fn read(disk: &dyn Disk, number: u64) -> Result<Batch, CarriedError> {
     if number == 0 {
         return Ok(Batch::new());
     }
-    let path = dir.join(name_of(number));
-    let bytes = fs::read(&path)?;
-    decode(&bytes, number).map_err(|why| CarriedError::Damaged { path, why })
+    let name = name_of(number);
+    let bytes = disk.read(&name, None)?;
+    decode(&bytes, number).map_err(|why| CarriedError::Damaged { path: disk.path().join(name), why })
 }
 
 /// Removes all such files but that of the checkpoint behind record `number`.
 ///
 /// # Errors
 /// The file system refused.
-pub fn remove_others(dir: &Path, number: u64) -> io::Result<()> {
+pub fn remove_others(disk: &dyn Disk, number: u64) -> io::Result<()> {
     let keep = name_of(number);
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.to_string_lossy().starts_with(CARRIED) && name != *keep {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+    let names = disk.list()?;
+    let mut others = names.iter().filter(|name| name.starts_with(CARRIED) && **name != keep);
+    others.try_for_each(|name| disk.remove(name))
 }
 
 fn decode(bytes: &[u8], number: u64) -> Result<Batch, Malformed> {
@@ -94,6 +89,9 @@ fn name_of(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::super::disk::RealDisk;
     use super::*;
 
     fn rows(names: &[u8]) -> Batch {
@@ -103,19 +101,20 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_others_go() {
         let temp = tempfile::tempdir().unwrap();
-        write(temp.path(), 7, &rows(&[1, 2])).unwrap();
-        write(temp.path(), 9, &rows(&[2, 3])).unwrap();
-        assert_eq!(read(temp.path(), 7).unwrap(), rows(&[1, 2]));
-        remove_others(temp.path(), 9).unwrap();
-        assert!(matches!(read(temp.path(), 7), Err(CarriedError::Io(_))));
-        assert_eq!(read(temp.path(), 9).unwrap(), rows(&[2, 3]));
-        assert_eq!(read(temp.path(), 0).unwrap(), Batch::new());
+        let disk = RealDisk(temp.path().to_owned());
+        write(&disk, 7, &rows(&[1, 2])).unwrap();
+        write(&disk, 9, &rows(&[2, 3])).unwrap();
+        assert_eq!(read(&disk, 7).unwrap(), rows(&[1, 2]));
+        remove_others(&disk, 9).unwrap();
+        assert!(matches!(read(&disk, 7), Err(CarriedError::Io(_))));
+        assert_eq!(read(&disk, 9).unwrap(), rows(&[2, 3]));
+        assert_eq!(read(&disk, 0).unwrap(), Batch::new());
     }
 
     #[test]
     fn every_changed_byte_outside_of_values_and_every_truncation_is_noticed() {
         let temp = tempfile::tempdir().unwrap();
-        write(temp.path(), 7, &rows(&[1, 2])).unwrap();
+        write(&RealDisk(temp.path().to_owned()), 7, &rows(&[1, 2])).unwrap();
         let bytes = fs::read(temp.path().join(name_of(7))).unwrap();
         for at in 0..bytes.len() {
             assert!(decode(&bytes[..at], 7).is_err(), "cut at {at}");

@@ -8,48 +8,53 @@
 //!            CRC32C(4) of N and all of that; then rows as in [`super::rows`]
 //! ```
 //!
-//! Records are numbered without a gap over all segments. Space is allotted ahead, as zeros: most syncs then change
+//! Records are numbered without a gap over all segments. A segment is durable before it has its name. Space is allotted ahead, as zeros: most syncs then change
 //! nothing but bytes that have their place on the disk already.
 //!
 //! What ends a log is decided by three things: a record that is not whole, the next segment, and how far the log is
 //! known to have been durable ([`super::mark`]). A record that is not whole, and that nobody was told of, is a torn end
 //! and goes; one that was durable is damage, and is never passed over.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use tracing::{info, warn};
 
 use super::Batch;
+use super::disk::{self, Disk, DiskFile};
 use super::fields::Malformed;
 use super::rows::{self, HEAD_BYTES};
 
 /// What the names of segments begin with.
 pub const SEGMENT: &str = "log.";
 
+const NEW: &str = "log.new";
+
 const MAGIC: &[u8; 8] = b"likelog1";
 const RECORD_HEADER_BYTES: usize = 24;
 
-/// How much space is allotted at once: some seconds of ordinary load, and nothing that a small disk would miss.
-const ALLOTTED_BYTES: u64 = 256 * 1024;
+/// How much space is allotted at once, at most: some seconds of ordinary load, and nothing that a small disk would miss.
+const ALLOTTED_BYTES_MAX: u64 = 256 * 1024;
 
-const MODE: u32 = 0o600;
+/// How much at least.
+const ALLOTTED_BYTES_MIN: u64 = 512;
 
 const NO_HEADER: Malformed = Malformed("it has no header");
 
 /// The log, open for writing. Every error is final.
 #[derive(Debug)]
 pub struct CommitLog {
-    dir: PathBuf,
+    disk: Arc<dyn Disk>,
     /// All segments that hold what is in no checkpoint yet; the last one is written to.
     segments: Vec<u64>,
-    file: File,
+    file: Arc<dyn DiskFile>,
     /// Where the next record goes.
     end: u64,
     /// How large the file is.
     allotted: u64,
+    /// How much space is allotted at once.
+    allots: u64,
     /// The number of the last record.
     last: u64,
     /// How many bytes of records all the segments hold.
@@ -68,6 +73,8 @@ pub struct Found {
     pub segments: Vec<u64>,
     /// How many bytes of records they hold.
     pub bytes: u64,
+    /// The last of the records, of which nobody knows whether they are durable.
+    unsure: Vec<Batch>,
 }
 
 /// Why a log can't be read.
@@ -95,21 +102,22 @@ pub enum LogError {
 }
 
 impl CommitLog {
-    /// Goes on behind what was found, in a new segment, which is durable on return, as is everything before it.
+    /// Goes on behind what was found, in a new segment, which is durable on return, as is everything before it. Not much
+    /// more than `bytes_max` are expected in it.
+    ///
+    /// Records that may not be durable are written anew, under the same numbers, and are read there from then on. It would
+    /// not do to sync the segment that they were found in: if its last sync has failed, the kernel still shows what will
+    /// never be on the disk, and another sync would say nothing of it.
     ///
     /// # Errors
     /// The file system refused.
-    pub fn go_on(dir: &Path, found: &Found) -> io::Result<Self> {
-        for segment in &found.segments {
-            File::open(path_of(dir, *segment))?.sync_all()?;
-        }
+    pub fn go_on(disk: Arc<dyn Disk>, found: &Found, bytes_max: u64) -> io::Result<Self> {
         let segment = found.segments.last().map_or(1, |last| last + 1);
-        let file = create(dir, segment, found.last + 1)?;
+        let allots = bytes_max.clamp(ALLOTTED_BYTES_MIN, ALLOTTED_BYTES_MAX);
+        let Begun { file, end, allotted } = begin(&*disk, segment, found.last, &found.unsure, allots)?;
         let segments = found.segments.iter().copied().chain([segment]).collect();
-        let (dir, buffer) = (dir.to_owned(), Vec::new());
-        let end = HEAD_BYTES as u64;
-        let (last, bytes) = (found.last, found.bytes);
-        Ok(Self { dir, segments, file, end, allotted: ALLOTTED_BYTES, last, bytes, buffer })
+        let (last, bytes, buffer) = (found.last, found.bytes, Vec::new());
+        Ok(Self { disk, segments, file, end, allotted, allots, last, bytes, buffer })
     }
 
     /// Writes a record, and with it the zeros of more space if it needs some. It will be found after a crash of the
@@ -119,21 +127,16 @@ impl CommitLog {
     /// The file system refused.
     pub fn append(&mut self, changes: &Batch) -> io::Result<()> {
         self.buffer.clear();
-        self.buffer.resize(RECORD_HEADER_BYTES, 0);
-        for (key, value) in changes {
-            rows::put(&mut self.buffer, key, value.as_deref());
-        }
-        let number = self.last + 1;
-        let segment = self.segment();
-        put_header(&mut self.buffer, segment, changes.len(), number)?;
+        let (segment, number) = (self.segment(), self.last + 1);
+        put_record(&mut self.buffer, segment, number, changes)?;
         let record_bytes = self.buffer.len() as u64;
         let end = self.end + record_bytes;
         if end > self.allotted {
-            let allotted = end.next_multiple_of(ALLOTTED_BYTES);
+            let allotted = end.next_multiple_of(self.allots);
             self.buffer.resize((allotted - self.end) as usize, 0);
             self.allotted = allotted;
         }
-        self.file.write_all_at(&self.buffer, self.end)?;
+        self.file.write_at(&self.buffer, self.end)?;
         self.end = end;
         self.last = number;
         self.bytes += record_bytes;
@@ -145,7 +148,7 @@ impl CommitLog {
     /// # Errors
     /// The file system refused: the kernel may have dropped what it could not write.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync()
     }
 
     /// Goes on in a new segment. All that was written before must be durable. The segments up to the new one are
@@ -155,8 +158,8 @@ impl CommitLog {
     /// The file system refused.
     pub fn roll(&mut self) -> io::Result<Vec<u64>> {
         let next = self.segment() + 1;
-        self.file = create(&self.dir, next, self.last + 1)?;
-        (self.end, self.allotted, self.bytes) = (HEAD_BYTES as u64, ALLOTTED_BYTES, 0);
+        let Begun { file, end, allotted } = begin(&*self.disk, next, self.last, &[], self.allots)?;
+        (self.file, self.end, self.allotted, self.bytes) = (file, end, allotted, 0);
         Ok(std::mem::replace(&mut self.segments, vec![next]))
     }
 
@@ -180,12 +183,17 @@ impl CommitLog {
     }
 }
 
-/// Fills in the header of a record whose rows stand behind it.
-fn put_header(record: &mut [u8], segment: u64, count: usize, number: u64) -> io::Result<()> {
-    let (header, payload) = record.split_at_mut(RECORD_HEADER_BYTES);
+/// Appends a record of a segment to what is to be written.
+fn put_record(out: &mut Vec<u8>, segment: u64, number: u64, changes: &Batch) -> io::Result<()> {
+    let begin = out.len();
+    out.resize(begin + RECORD_HEADER_BYTES, 0);
+    for (key, value) in changes {
+        rows::put(out, key, value.as_deref());
+    }
     let too_large = |_| io::Error::other("a group of changes is larger than a record can be");
+    let (header, payload) = out[begin..].split_at_mut(RECORD_HEADER_BYTES);
     header[..4].copy_from_slice(&u32::try_from(payload.len()).map_err(too_large)?.to_le_bytes());
-    header[4..8].copy_from_slice(&u32::try_from(count).map_err(too_large)?.to_le_bytes());
+    header[4..8].copy_from_slice(&u32::try_from(changes.len()).map_err(too_large)?.to_le_bytes());
     header[8..16].copy_from_slice(&number.to_le_bytes());
     header[16..20].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
     let checksum = header_checksum(segment, &header[..20]);
@@ -197,84 +205,81 @@ fn put_header(record: &mut [u8], segment: u64, count: usize, number: u64) -> io:
 ///
 /// # Errors
 /// The file system refused.
-pub fn remove(dir: &Path, segments: &[u64]) -> io::Result<()> {
-    segments.iter().try_for_each(|segment| fs::remove_file(path_of(dir, *segment)))
+pub fn remove(disk: &dyn Disk, segments: &[u64]) -> io::Result<()> {
+    segments.iter().try_for_each(|segment| disk.remove(&name_of(*segment)))
 }
 
 /// Reads the log behind record number `checkpoint`. `durable` is a number that is known to have been durable, if one is.
 ///
 /// # Errors
 /// Something that was durable is missing or damaged, or can't be read.
-pub fn read(dir: &Path, checkpoint: u64, durable: Option<u64>) -> Result<Found, LogError> {
+pub fn read(disk: &dyn Disk, checkpoint: u64, durable: Option<u64>) -> Result<Found, LogError> {
     let mut found = Found { last: checkpoint, ..Found::default() };
     let durable = durable.unwrap_or(0);
-    let (mut segments, mut unbegun) = (Vec::new(), None);
-    let numbers = segments_in(dir)?;
-    for &number in &numbers {
-        let path = path_of(dir, number);
-        match first_record(&path, number)? {
-            Some(first) => segments.push((number, first, path)),
-            // The last one may have been cut short while it was made: then nothing was ever written to it.
-            None if Some(&number) == numbers.last() => unbegun = Some(path),
-            None => return Err(LogError::Damaged { path, at: 0, why: NO_HEADER }),
-        }
+    let mut segments = Vec::new();
+    let damaged = |segment, at, why| LogError::Damaged { path: disk.path().join(name_of(segment)), at, why };
+    for number in segments_on(disk)? {
+        segments.push((number, first_record(disk, number)?.ok_or_else(|| damaged(number, 0, NO_HEADER))?));
     }
-    for (place, (number, first, path)) in segments.iter().enumerate() {
-        if *first > found.last + 1 {
+    for (place, &(number, first)) in segments.iter().enumerate() {
+        if first > found.last + 1 {
             return Err(LogError::Short { found: found.last });
         }
-        // Before a segment is begun, all that can be read of those before it is made durable: what can't be is gone for good,
-        // and its numbers are given anew.
-        let next = segments.get(place + 1).map(|(_, first, ..)| *first);
-        if next.is_some_and(|next| next <= checkpoint + 1) {
+        found.segments.push(number);
+        // A segment is begun when all before its first record is durable; what the one before has beyond that is given anew.
+        let through = segments.get(place + 1).map(|(_, next)| next - 1);
+        if through.is_some_and(|through| through <= checkpoint) {
             // A power loss has brought it back. What it holds is in the checkpoint, whatever has become of it.
-            found.segments.push(*number);
             continue;
         }
-        let durable = next.map_or(durable, |next| next - 1);
-        read_segment(&fs::read(path)?, *number, *first, durable, &mut found)
-            .map_err(|(at, why)| LogError::Damaged { path: path.clone(), at, why })?;
-        found.segments.push(*number);
+        let segment = Segment { number, first, through, durable: through.unwrap_or(durable) };
+        segment
+            .read(&disk.read(&name_of(number), None)?, &mut found)
+            .map_err(|(at, why)| damaged(number, at, why))?;
     }
-    match unbegun {
-        Some(path) if found.last < durable => Err(LogError::Damaged { path, at: 0, why: NO_HEADER }),
-        None if found.last < durable => Err(LogError::Short { found: found.last }),
-        Some(path) => Ok(fs::remove_file(&path).map(|()| found)?),
-        None => Ok(found),
-    }
+    if found.last < durable { Err(LogError::Short { found: found.last }) } else { Ok(found) }
 }
 
-/// Adds what one segment holds to what was found. Where it is not what was written is told with why, unless that is a
-/// torn end.
-fn read_segment(
-    bytes: &[u8],
-    segment: u64,
+struct Segment {
+    number: u64,
+    /// The number of its first record, and of the last one that counts if there is another segment.
     first: u64,
+    through: Option<u64>,
+    /// Up to which record it is known to have been durable.
     durable: u64,
-    found: &mut Found,
-) -> Result<(), (usize, Malformed)> {
-    let mut at = HEAD_BYTES;
-    for number in first.. {
-        let record = match record_at(&bytes[at..], segment, number) {
-            Ok(None) => break,
-            Ok(Some(record)) if record.is_whole || number <= durable => record,
-            Err(why) if number <= durable => return Err((at, why)),
-            Ok(Some(_)) | Err(_) => {
-                info!(segment, at, "the log has a torn end, which nobody was told of");
-                break;
+}
+
+impl Segment {
+    /// Adds what it holds to what was found. Where it is not what was written is told with why, unless that is a torn end.
+    fn read(&self, bytes: &[u8], found: &mut Found) -> Result<(), (usize, Malformed)> {
+        let (segment, mut at) = (self.number, HEAD_BYTES);
+        for number in self.first..=self.through.unwrap_or(u64::MAX) {
+            let was_durable = number <= self.durable;
+            let record = match record_at(&bytes[at..], segment, number) {
+                Ok(None) => break,
+                Ok(Some(record)) if record.is_whole || was_durable => record,
+                Err(why) if was_durable => return Err((at, why)),
+                Ok(Some(_)) | Err(_) => {
+                    info!(segment, at, "the log has a torn end, which nobody was told of");
+                    break;
+                }
+            };
+            if !record.is_whole {
+                warn!(segment, at, "a value in the log is damaged");
             }
-        };
-        if !record.is_whole {
-            warn!(segment, at, "a value in the log is damaged");
-        }
-        at += record.bytes;
-        found.bytes += record.bytes as u64;
-        if number > found.last {
+            at += record.bytes;
+            found.bytes += record.bytes as u64;
+            if number <= found.last {
+                continue;
+            }
+            if !was_durable {
+                found.unsure.push(record.rows.clone());
+            }
             found.rows.extend(record.rows);
             found.last = number;
         }
+        Ok(())
     }
-    Ok(())
 }
 
 struct Record {
@@ -307,9 +312,8 @@ fn record_at(bytes: &[u8], segment: u64, number: u64) -> Result<Option<Record>, 
 }
 
 /// The number of a segment's first record, if its head is what was written.
-fn first_record(path: &Path, segment: u64) -> io::Result<Option<u64>> {
-    let mut head = Vec::with_capacity(HEAD_BYTES);
-    File::open(path)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+fn first_record(disk: &dyn Disk, segment: u64) -> io::Result<Option<u64>> {
+    let head = disk.read(&name_of(segment), Some(HEAD_BYTES))?;
     Ok(rows::behind_head(&head, MAGIC, segment).map(|(first, _)| first))
 }
 
@@ -317,29 +321,38 @@ fn header_checksum(segment: u64, header: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&segment.to_le_bytes()), header)
 }
 
-fn create(dir: &Path, segment: u64, first: u64) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path_of(dir, segment))?;
-    let mut bytes = vec![0; ALLOTTED_BYTES as usize];
-    bytes[..HEAD_BYTES].copy_from_slice(&rows::head(MAGIC, segment, first));
-    file.write_all_at(&bytes, 0)?;
-    file.sync_all()?;
-    File::open(dir)?.sync_all()?;
-    Ok(file)
+/// A segment that was begun.
+struct Begun {
+    file: Arc<dyn DiskFile>,
+    end: u64,
+    allotted: u64,
 }
 
-/// The segments in a directory, in their order.
-fn segments_in(dir: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        numbers.extend(name.to_str().and_then(|name| name.strip_prefix(SEGMENT)?.parse::<u64>().ok()));
+/// Begins a segment with the records that end with number `last`. It is there as a whole or not at all, and durable on
+/// return.
+fn begin(disk: &dyn Disk, segment: u64, last: u64, records: &[Batch], allots: u64) -> io::Result<Begun> {
+    let first = last + 1 - records.len() as u64;
+    let mut bytes = rows::head(MAGIC, segment, first).to_vec();
+    for (number, changes) in (first..).zip(records) {
+        put_record(&mut bytes, segment, number, changes)?;
     }
+    let end = bytes.len() as u64;
+    let allotted = end.next_multiple_of(allots);
+    bytes.resize(allotted as usize, 0);
+    disk::replace(disk, NEW, &name_of(segment), &bytes)?;
+    Ok(Begun { file: disk.open(&name_of(segment))?, end, allotted })
+}
+
+/// The segments that are there, in their order.
+fn segments_on(disk: &dyn Disk) -> io::Result<Vec<u64>> {
+    let number_of = |name: String| name.strip_prefix(SEGMENT)?.parse::<u64>().ok();
+    let mut numbers: Vec<_> = disk.list()?.into_iter().filter_map(number_of).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-fn path_of(dir: &Path, segment: u64) -> PathBuf {
-    dir.join(format!("{SEGMENT}{segment}"))
+fn name_of(segment: u64) -> String {
+    format!("{SEGMENT}{segment}")
 }
 
 /// The first four bytes as a number; the caller has made sure of them.

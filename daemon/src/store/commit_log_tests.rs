@@ -1,7 +1,25 @@
+use std::fs;
+use std::path::Path;
+
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::super::disk::RealDisk;
 use super::*;
+
+const BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+fn on(dir: &Path) -> Arc<dyn Disk> {
+    Arc::new(RealDisk(dir.to_owned()))
+}
+
+fn path_of(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(name_of(segment))
+}
+
+fn go_on(dir: &Path, found: &Found) -> CommitLog {
+    CommitLog::go_on(on(dir), found, BYTES_MAX).unwrap()
+}
 
 fn batch(key: u8, value: u8) -> Batch {
     [(vec![0x10, key], Some(vec![value; 5])), (vec![0x11, key], None)].into()
@@ -9,11 +27,11 @@ fn batch(key: u8, value: u8) -> Batch {
 
 /// A log of two segments: four records in the first, three in the second.
 fn written(dir: &Path) {
-    let mut log = CommitLog::go_on(dir, &read(dir, 0, None).unwrap()).unwrap();
+    let mut log = go_on(dir, &read(&*on(dir), 0, None).unwrap());
     for number in 1..=7 {
         if number == 5 {
             log.sync().unwrap();
-            log = CommitLog::go_on(dir, &read(dir, 0, None).unwrap()).unwrap();
+            log = go_on(dir, &read(&*on(dir), 0, Some(4)).unwrap());
         }
         log.append(&batch(number % 3, number)).unwrap();
     }
@@ -47,7 +65,7 @@ fn records(dir: &Path, segment: u64, first: u64) -> Vec<usize> {
 fn records_are_read_back_behind_any_checkpoint() {
     let temp = a_log();
     for checkpoint in 0..=7 {
-        let found = read(temp.path(), checkpoint, Some(7)).unwrap();
+        let found = read(&*on(temp.path()), checkpoint, Some(7)).unwrap();
         let expected = (checkpoint as u8 + 1..=7).flat_map(|number| batch(number % 3, number)).collect();
         assert_eq!((found.last, found.rows, found.segments), (7, expected, vec![1, 2]));
     }
@@ -67,15 +85,15 @@ fn a_torn_end_goes_and_what_was_durable_is_missed() {
         let left = 4 + ends[1..].iter().filter(is_left).count() as u8;
         fs::write(&path, &torn).unwrap();
         if cut < HEAD_BYTES {
-            assert_eq!(read(temp.path(), 0, Some(4)).unwrap().last, 4, "cut at {cut}");
-            assert!(!path.exists(), "a segment without a header was never begun");
+            let refused = read(&*on(temp.path()), 0, Some(4)).unwrap_err();
+            assert!(matches!(refused, LogError::Damaged { at: 0, .. }), "cut at {cut}: {refused}");
         } else {
-            let found = read(temp.path(), 0, Some(u64::from(left))).unwrap();
+            let found = read(&*on(temp.path()), 0, Some(u64::from(left))).unwrap();
             assert_eq!((found.last, found.rows), (u64::from(left), rows_through(left)), "cut at {cut}");
         }
         fs::write(&path, &torn).unwrap();
         if left < 7 {
-            let missed = read(temp.path(), 0, Some(u64::from(left) + 1)).unwrap_err();
+            let missed = read(&*on(temp.path()), 0, Some(u64::from(left) + 1)).unwrap_err();
             assert!(!matches!(missed, LogError::Io(_)), "{missed}");
         }
     }
@@ -91,19 +109,38 @@ fn a_torn_end_stays_one_when_the_log_has_gone_on_behind_it() {
     fs::write(&path, &torn).unwrap();
     for number in 7..=9 {
         // Each start finds the torn end again, though by now as many records are durable as it would have made.
-        let found = read(temp.path(), 0, Some(number - 1)).unwrap();
+        let found = read(&*on(temp.path()), 0, Some(number - 1)).unwrap();
         assert_eq!(found.last, number - 1);
-        let mut log = CommitLog::go_on(temp.path(), &found).unwrap();
+        let mut log = go_on(temp.path(), &found);
         log.append(&batch(8, number as u8)).unwrap();
         log.sync().unwrap();
     }
-    let found = read(temp.path(), 0, Some(9)).unwrap();
+    let found = read(&*on(temp.path()), 0, Some(9)).unwrap();
     assert_eq!((found.last, found.rows.get(&[0x10, 8][..])), (9, Some(&Some(vec![9; 5]))));
     assert_eq!(found.segments, [1, 2, 3, 4, 5]);
     // What was durable before the torn end is missed all the same.
     torn[ends[2] - 1] ^= 1;
     fs::write(&path, &torn).unwrap();
-    assert!(matches!(read(temp.path(), 0, Some(9)), Err(LogError::Damaged { .. })));
+    assert!(matches!(read(&*on(temp.path()), 0, Some(9)), Err(LogError::Damaged { .. })));
+}
+
+#[test]
+fn what_may_not_be_durable_is_written_anew_by_a_start() {
+    let temp = a_log();
+    let path = path_of(temp.path(), 2);
+    let whole = fs::read(&path).unwrap();
+    let end = records(temp.path(), 2, 5)[1];
+    // The sync of the last two records has failed: they are read, and may never be on the disk.
+    let mut log = go_on(temp.path(), &read(&*on(temp.path()), 0, Some(5)).unwrap());
+    log.append(&batch(8, 8)).unwrap();
+    for other in [0, 0xff] {
+        let mut lost = whole.clone();
+        lost[end..].fill(other);
+        fs::write(&path, &lost).unwrap();
+        let found = read(&*on(temp.path()), 0, Some(7)).unwrap();
+        let expected = rows_through(7).into_iter().chain(batch(8, 8)).collect::<Batch>();
+        assert_eq!((found.last, found.rows, found.unsure), (8, expected, vec![batch(8, 8)]));
+    }
 }
 
 #[test]
@@ -113,14 +150,14 @@ fn a_torn_segment_that_a_power_loss_brought_back_is_passed_over() {
     let mut torn = fs::read(&path).unwrap();
     torn[records(temp.path(), 2, 5)[2] + 30..].fill(0);
     fs::write(&path, &torn).unwrap();
-    let mut log = CommitLog::go_on(temp.path(), &read(temp.path(), 0, Some(6)).unwrap()).unwrap();
+    let mut log = go_on(temp.path(), &read(&*on(temp.path()), 0, Some(6)).unwrap());
     log.append(&batch(8, 8)).unwrap();
     log.sync().unwrap();
     let old = log.roll().unwrap();
     assert_eq!((old.as_slice(), log.last()), (&[1, 2, 3][..], 7));
     // The checkpoint is made, and of the segments that it removes only the last one is gone for good.
-    remove(temp.path(), &[3]).unwrap();
-    let found = read(temp.path(), 7, Some(7)).unwrap();
+    remove(&*on(temp.path()), &[3]).unwrap();
+    let found = read(&*on(temp.path()), 7, Some(7)).unwrap();
     assert_eq!((found.last, found.rows, found.segments), (7, Batch::new(), vec![1, 2, 4]));
 }
 
@@ -136,7 +173,7 @@ fn every_changed_byte_of_what_was_durable_is_found_or_costs_one_value() {
                 let mut changed = whole.clone();
                 changed[at] ^= other;
                 fs::write(&path, &changed).unwrap();
-                match read(temp.path(), 0, Some(7)) {
+                match read(&*on(temp.path()), 0, Some(7)) {
                     Err(LogError::Damaged { path: told, .. }) => assert_eq!(told, path),
                     Err(LogError::Short { .. }) => {
                         panic!("byte {at} of segment {segment} is taken for an end")
@@ -159,21 +196,21 @@ fn every_changed_byte_of_what_was_durable_is_found_or_costs_one_value() {
 fn a_missing_segment_is_missed() {
     let temp = a_log();
     fs::remove_file(path_of(temp.path(), 1)).unwrap();
-    assert!(matches!(read(temp.path(), 0, None), Err(LogError::Short { found: 0 })));
-    assert_eq!(read(temp.path(), 4, Some(7)).unwrap().last, 7);
+    assert!(matches!(read(&*on(temp.path()), 0, None), Err(LogError::Short { found: 0 })));
+    assert_eq!(read(&*on(temp.path()), 4, Some(7)).unwrap().last, 7);
 }
 
 #[test]
 fn a_segment_that_a_power_loss_brought_back_is_passed_over() {
     let temp = a_log();
     let first = fs::read(path_of(temp.path(), 1)).unwrap();
-    let mut log = CommitLog::go_on(temp.path(), &read(temp.path(), 0, None).unwrap()).unwrap();
+    let mut log = go_on(temp.path(), &read(&*on(temp.path()), 0, None).unwrap());
     let old = log.roll().unwrap();
     assert_eq!(old, [1, 2, 3]);
     log.append(&batch(9, 9)).unwrap();
-    remove(temp.path(), &old).unwrap();
+    remove(&*on(temp.path()), &old).unwrap();
     fs::write(path_of(temp.path(), 1), first).unwrap();
-    let found = read(temp.path(), 7, Some(8)).unwrap();
+    let found = read(&*on(temp.path()), 7, Some(8)).unwrap();
     assert_eq!((found.last, found.rows), (8, batch(9, 9)));
 }
 
@@ -184,7 +221,7 @@ proptest! {
         let mut segment = rows::head(MAGIC, 1, 1).to_vec();
         segment.extend(bytes);
         fs::write(path_of(temp.path(), 1), segment).unwrap();
-        if let Ok(found) = read(temp.path(), 0, Some(durable)) {
+        if let Ok(found) = read(&*on(temp.path()), 0, Some(durable)) {
             prop_assert!(found.last >= durable);
         }
     }
@@ -196,7 +233,7 @@ proptest! {
     #[test]
     fn large_records_and_many_are_read_back(sizes in proptest::collection::vec(0..2000_usize, 1..20)) {
         let temp = tempfile::tempdir().unwrap();
-        let mut log = CommitLog::go_on(temp.path(), &Found::default()).unwrap();
+        let mut log = go_on(temp.path(), &Found::default());
         let mut expected = Batch::new();
         for (number, size) in sizes.iter().enumerate() {
             let rows: Batch = (0..*size)
@@ -206,7 +243,7 @@ proptest! {
             expected.extend(rows);
         }
         log.sync().unwrap();
-        let found = read(temp.path(), 0, Some(sizes.len() as u64)).unwrap();
+        let found = read(&*on(temp.path()), 0, Some(sizes.len() as u64)).unwrap();
         prop_assert_eq!(found.bytes, log.bytes());
         prop_assert!(found.rows == expected);
     }

@@ -16,18 +16,18 @@
 //! change often reach sled once for each checkpoint, and those that live for seconds never.
 
 use std::error::Error;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use like_protocol::ids::StoreId;
 
-use super::base::{Base, VALUE_BYTES_MAX};
+use super::base::{SledBase, VALUE_BYTES_MAX};
 use super::carried::{self, CarriedError};
-use super::checkpoint::{Checkpoint, Work};
+use super::checkpoint::{Base, Checkpoint, Work};
 use super::commit_log::{self, CommitLog, LogError};
 use super::data_dir::{DataDir, DataDirError};
+use super::disk::{Disk, RealDisk};
 use super::mark::Mark;
 use super::merged::{Merged, rows_of};
 use super::{Batch, DOMAIN_TAG_FIRST, KeyRange, Row, Store, StoreError};
@@ -114,10 +114,11 @@ impl OpenError {
 }
 
 /// A store in a directory of its own, which it holds locked.
-pub struct LoggedStore {
-    // Declared before the directory, so that everything is closed while the lock is still held.
+pub struct LoggedStore<Lock = DataDir> {
+    // Declared before the lock, so that everything is closed while that is still held.
     checkpoint: Option<Checkpoint>,
-    base: Base,
+    base: Arc<dyn Base>,
+    disk: Arc<dyn Disk>,
     log: CommitLog,
     mark: Mark,
     /// What changed since the last checkpoint was begun.
@@ -125,7 +126,7 @@ pub struct LoggedStore {
     /// The engine's rows as the last checkpoint that ended left them.
     carried: Arc<Batch>,
     log_bytes_max: u64,
-    data: DataDir,
+    lock: Lock,
 }
 
 impl LoggedStore {
@@ -143,29 +144,47 @@ impl LoggedStore {
     /// # Errors
     /// As [`LoggedStore::open`].
     pub fn open_with(mut data: DataDir, log_bytes_max: u64) -> Result<Self, OpenError> {
-        let path = data.path().to_owned();
-        let refused = |e: io::Error| OpenError::refused(&path, e);
-        let (base, checkpoint) = Base::open(&mut data)?;
-        let mark = Mark::open(&path).map_err(refused)?;
-        let durable = mark.durable().map_err(refused)?;
-        let carried = carried::read(&path, checkpoint).map_err(|e| OpenError::of_carried(&path, e))?;
-        carried::remove_others(&path, checkpoint).map_err(refused)?;
-        let mut found =
-            commit_log::read(&path, checkpoint, durable).map_err(|e| OpenError::of_log(&path, e))?;
-        let log = CommitLog::go_on(&path, &found).map_err(refused)?;
-        let active = std::mem::take(&mut found.rows);
-        let (checkpoint, carried) = (None, Arc::new(carried));
-        Ok(Self { checkpoint, base, log, mark, active, carried, log_bytes_max, data })
+        let disk = Arc::new(RealDisk(data.path().to_owned()));
+        let (base, checkpoint) = SledBase::open(&mut data)?;
+        Self::over(disk, Arc::new(base), checkpoint, log_bytes_max, data)
     }
 
     /// The store's id.
     pub fn id(&self) -> StoreId {
-        self.data.store_id()
+        self.lock.store_id()
+    }
+}
+
+impl<Lock> LoggedStore<Lock> {
+    /// Goes on with the store whose own files are on `disk`, over a base that holds everything up to record `checkpoint`.
+    /// Makes a checkpoint whenever the log has grown to so many bytes. The lock is what keeps others away.
+    ///
+    /// # Errors
+    /// The file system refused, or something durable is missing or damaged.
+    pub fn over(
+        disk: Arc<dyn Disk>,
+        base: Arc<dyn Base>,
+        checkpoint: u64,
+        log_bytes_max: u64,
+        lock: Lock,
+    ) -> Result<Self, OpenError> {
+        let path = disk.path();
+        let refused = |e: io::Error| OpenError::refused(path, e);
+        let (mark, durable) = Mark::open(&*disk).map_err(refused)?;
+        let carried = carried::read(&*disk, checkpoint).map_err(|e| OpenError::of_carried(path, e))?;
+        carried::remove_others(&*disk, checkpoint).map_err(refused)?;
+        let mut found =
+            commit_log::read(&*disk, checkpoint, durable).map_err(|e| OpenError::of_log(path, e))?;
+        let log = CommitLog::go_on(Arc::clone(&disk), &found, log_bytes_max).map_err(refused)?;
+        mark.note(found.last);
+        let active = std::mem::take(&mut found.rows);
+        let (checkpoint, carried) = (None, Arc::new(carried));
+        Ok(Self { checkpoint, base, disk, log, mark, active, carried, log_bytes_max, lock })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.data.path()
+        self.disk.path()
     }
 
     /// The layers above the base, the newest first.
@@ -174,15 +193,15 @@ impl LoggedStore {
     }
 
     /// Takes over what a checkpoint has come to, and begins the next one when it is time. Everything in the log must be
-    /// durable. Who writes faster than checkpoints are made waits here.
+    /// durable. Who writes faster than checkpoints are made brings the one under way to its end here.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
         let is_full = self.log.bytes() >= self.log_bytes_max || self.log.segments() >= SEGMENTS_MAX;
         if let Some(under_way) = &self.checkpoint {
             let overfull = self.log.bytes() >= 2 * self.log_bytes_max;
-            let Some(carried) = (if overfull { under_way.wait()? } else { under_way.ended()? }) else {
+            let Some(carried) = (if overfull { under_way.finish()? } else { under_way.ended()? }) else {
                 return Ok(());
             };
-            self.carried = Arc::new(carried);
+            self.carried = carried;
             self.checkpoint = None;
         }
         if !is_full {
@@ -190,8 +209,8 @@ impl LoggedStore {
         }
         let segments = self.log.roll().map_err(|e| StoreError::failed("begin a segment of the log", e))?;
         let work = Work {
-            dir: self.path().to_owned(),
-            base: self.base.clone(),
+            disk: Arc::clone(&self.disk),
+            base: Arc::clone(&self.base),
             carried: Arc::clone(&self.carried),
             changes: Arc::new(std::mem::take(&mut self.active)),
             through: self.log.last(),
@@ -207,7 +226,7 @@ fn is_engines(key: &[u8]) -> bool {
     key.first().is_some_and(|tag| *tag < DOMAIN_TAG_FIRST)
 }
 
-impl Store for LoggedStore {
+impl<Lock: Send> Store for LoggedStore<Lock> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         if let Some(changed) = self.changes().find_map(|layer| layer.get(key)) {
             return Ok(changed.clone());
@@ -259,12 +278,7 @@ impl Store for LoggedStore {
     }
 
     fn bytes(&self) -> u64 {
-        let Ok(entries) = fs::read_dir(self.data.path()) else { return 0 };
-        entries
-            .filter_map(|entry| entry.ok()?.metadata().ok())
-            .filter(|meta| meta.is_file())
-            .map(|meta| meta.len())
-            .sum()
+        self.disk.bytes()
     }
 }
 

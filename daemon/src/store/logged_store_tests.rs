@@ -1,3 +1,5 @@
+use std::fs;
+
 use proptest::prelude::*;
 
 use super::super::MemoryStore;
@@ -75,7 +77,7 @@ fn written(path: &Path, log_bytes_max: u64, first: u8, last: u8) {
         store.sync().unwrap();
     }
     if let Some(checkpoint) = &store.checkpoint {
-        checkpoint.wait().unwrap();
+        checkpoint.finish().unwrap();
     }
 }
 

@@ -10,58 +10,49 @@
 //!
 //! A place that a power loss tore does not agree with itself and says nothing; then the other one still does.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::sync::Arc;
 
 use tracing::debug;
+
+use super::disk::{Disk, DiskFile};
 
 /// Its name in the data directory.
 pub const MARK: &str = "durable";
 
-const PLACES: u64 = 2;
-const PLACE_BYTES: u64 = 512;
-const MODE: u32 = 0o600;
+const PLACES: usize = 2;
+const PLACE_BYTES: usize = 512;
 
 /// The open mark of a store.
 #[derive(Debug)]
 pub struct Mark {
-    file: File,
+    file: Arc<dyn DiskFile>,
 }
 
 impl Mark {
-    /// Opens the mark in a data directory, and makes one that says nothing if there is none.
+    /// Opens the mark, and makes one that says nothing if there is none. Also tells the highest number that is known to
+    /// have been durable, if one is.
     ///
     /// # Errors
     /// The file system refused.
-    pub fn open(dir: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(MODE);
-        let file = options.open(dir.join(MARK))?;
-        if file.metadata()?.len() < PLACES * PLACE_BYTES {
-            file.set_len(PLACES * PLACE_BYTES)?;
+    pub fn open(disk: &dyn Disk) -> io::Result<(Self, Option<u64>)> {
+        let file = match disk.open(MARK) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => disk.create(MARK)?,
+            opened => opened?,
+        };
+        let bytes = disk.read(MARK, Some(PLACES * PLACE_BYTES))?;
+        let said = (0..PLACES).map(|place| decode(bytes.get(place * PLACE_BYTES..)?.first_chunk()?));
+        let durable = said.max().flatten();
+        if bytes.len() < PLACES * PLACE_BYTES {
+            file.write_at(&[0], (PLACES * PLACE_BYTES) as u64 - 1)?;
         }
-        Ok(Self { file })
-    }
-
-    /// The highest number that is known to have been durable.
-    ///
-    /// # Errors
-    /// The file can't be read.
-    pub fn durable(&self) -> io::Result<Option<u64>> {
-        let mut durable = None;
-        for place in 0..PLACES {
-            let mut bytes = [0; 16];
-            self.file.read_exact_at(&mut bytes, place * PLACE_BYTES)?;
-            durable = durable.max(decode(bytes));
-        }
-        Ok(durable)
+        Ok((Self { file }, durable))
     }
 
     /// Notes that `number` is durable. A mark that can't be written lags, and is no reason to stop.
     pub fn note(&self, number: u64) {
-        if let Err(e) = self.file.write_all_at(&encode(number), number % PLACES * PLACE_BYTES) {
+        let place = number % PLACES as u64 * PLACE_BYTES as u64;
+        if let Err(e) = self.file.write_at(&encode(number), place) {
             debug!("can't note how far the store is durable: {e}");
         }
     }
@@ -74,7 +65,7 @@ fn encode(number: u64) -> [u8; 16] {
     bytes
 }
 
-fn decode(bytes: [u8; 16]) -> Option<u64> {
+fn decode(bytes: &[u8; 16]) -> Option<u64> {
     let [number, complement] = [0, 8].map(|at| {
         let mut half = [0; 8];
         half.copy_from_slice(&bytes[at..at + 8]);
@@ -85,25 +76,43 @@ fn decode(bytes: [u8; 16]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::RealDisk;
     use super::*;
 
     #[test]
     fn the_last_number_is_found_again_whichever_place_is_torn() {
         let temp = tempfile::tempdir().unwrap();
-        let mark = Mark::open(temp.path()).unwrap();
-        assert_eq!(mark.durable().unwrap(), None);
+        let disk = RealDisk(temp.path().to_owned());
+        let found = || Mark::open(&disk).unwrap().1;
+        let (mark, durable) = Mark::open(&disk).unwrap();
+        assert_eq!(durable, None);
         for number in [1, 2, 255, 256, 70_000] {
             mark.note(number);
-            assert_eq!(Mark::open(temp.path()).unwrap().durable().unwrap(), Some(number));
+            assert_eq!(found(), Some(number));
         }
         // The next one overwrites what is older than the last, and may be cut anywhere.
         let (before, after) = (encode(255), encode(70_001));
         for cut in 0..=16 {
             let mut torn = before;
             torn[..cut].copy_from_slice(&after[..cut]);
-            mark.file.write_all_at(&torn, PLACE_BYTES).unwrap();
-            let found = mark.durable().unwrap();
-            assert!(matches!(found, Some(70_000 | 70_001)), "{cut}: {found:?}");
+            mark.file.write_at(&torn, PLACE_BYTES as u64).unwrap();
+            assert!(matches!(found(), Some(70_000 | 70_001)), "{cut}: {:?}", found());
+        }
+    }
+
+    #[test]
+    fn a_mark_that_was_cut_short_says_what_is_left_of_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let disk = RealDisk(temp.path().to_owned());
+        let (mark, _) = Mark::open(&disk).unwrap();
+        mark.note(8);
+        let whole = disk.read(MARK, None).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(temp.path().join(MARK), &whole[..cut]).unwrap();
+            let (mark, found) = Mark::open(&disk).unwrap();
+            assert_eq!(found, (cut >= 16).then_some(8), "{cut}");
+            mark.note(9);
+            assert_eq!(Mark::open(&disk).unwrap().1, Some(9));
         }
     }
 

@@ -3,7 +3,7 @@
 //! * [`Store`]: the trait that the engine writes against; [`memory`] is one for tests and simulations.
 //! * [`logged_store`]: the real one: a [`commit_log`] in front, layers in memory that are read as one ([`merged`]), and a
 //!   [`base`] into which a [`checkpoint`] puts them; what it does not put there is [`carried`] over. [`rows`] says how rows
-//!   stand in files of our own, `files` puts a whole file in place, [`mark`] knows how far the log was durable.
+//!   stand in files of our own, [`mark`] knows how far the log was durable, [`disk`] is all that they take from their host.
 //! * [`base`]: the one file that names sled; [`opening`] keeps what opening it may destroy.
 //! * [`data_dir`]: guards the directory that all of it lives in.
 //! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
@@ -18,8 +18,8 @@ pub mod carried;
 pub mod checkpoint;
 pub mod commit_log;
 pub mod data_dir;
+pub mod disk;
 pub mod fields;
-mod files;
 pub mod logged_store;
 pub mod mark;
 pub mod memory;

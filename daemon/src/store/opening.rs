@@ -21,7 +21,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::files;
+use super::disk::{self, RealDisk};
 
 /// Its name in the data directory, and while it is written.
 pub const OPENING: &str = "opening";
@@ -107,7 +107,7 @@ impl Opening {
         if parts.is_empty() {
             return Ok(());
         }
-        files::replace(&self.dir, OPENING_NEW, OPENING, &Part::encode_all(&parts))
+        disk::replace(&RealDisk(self.dir.clone()), OPENING_NEW, OPENING, &Part::encode_all(&parts))
     }
 
     fn put_back(&self, kept: &[u8]) -> io::Result<()> {
@@ -117,7 +117,7 @@ impl Opening {
             match part {
                 Part::Log(offset, bytes) => log.write_all_at(&bytes, offset)?,
                 Part::Snapshot(number, bytes) => {
-                    files::replace(&self.dir, SNAPSHOT_NEW, &snapshot_name(number), &bytes)?
+                    disk::replace(&RealDisk(self.dir.clone()), SNAPSHOT_NEW, &snapshot_name(number), &bytes)?
                 }
             }
         }

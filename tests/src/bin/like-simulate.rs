@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use like_tests::sim::faults::{Fault, Fired};
+use like_tests::sim::faults::{Chore, Fault, Fired};
 use like_tests::sim::simulate;
 
 /// Simulates the whole system, one host for every seed, and checks every promise.
@@ -125,6 +125,9 @@ impl Search {
             self.events.load(Ordering::Relaxed),
             self.simulated_ms.load(Ordering::Relaxed) / 1000
         );
+        for chore in Chore::ALL {
+            println!("  {:>10}  {chore:?}", self.fired.done(chore));
+        }
         for fault in Fault::ALL {
             println!("  {:>10}  {fault:?}", self.fired.of(fault));
         }

@@ -1,9 +1,13 @@
 //! A store's commit log, and what a checkpoint has carried over: records with any rows, and any bytes.
 
 use std::fs;
-use std::path::Path;
+use std::sync::Arc;
 
+use like_daemon::store::disk::{Disk, RealDisk};
 use like_daemon::store::{Batch, carried, commit_log};
+
+/// How large the log is expected to grow.
+const LOG_BYTES_MAX: u64 = 4096;
 
 /// The first byte says what follows the header of a file: any bytes; or pieces, each as a record, or as rows, with the
 /// checksums that it needs. Whatever it is, it is refused with a reason; or read as far as it is whole, and then the
@@ -11,12 +15,12 @@ use like_daemon::store::{Batch, carried, commit_log};
 pub fn commits(data: &[u8]) {
     let Some((how, data)) = data.split_first() else { return };
     let directory = tempfile::tempdir().expect("a directory");
-    let dir = directory.path();
+    let disk = RealDisk(directory.path().to_owned());
     let durable = u64::from(how >> 4);
-    if how & 1 == 0 { log(dir, how & 2 == 0, data, durable) } else { kept(dir, how & 2 == 0, data) }
+    if how & 1 == 0 { log(disk, how & 2 == 0, data, durable) } else { kept(&disk, how & 2 == 0, data) }
 }
 
-fn log(dir: &Path, is_raw: bool, data: &[u8], durable: u64) {
+fn log(disk: RealDisk, is_raw: bool, data: &[u8], durable: u64) {
     let mut bytes = header(*b"likelog1", 1, 1);
     if is_raw {
         bytes.extend(data);
@@ -26,23 +30,24 @@ fn log(dir: &Path, is_raw: bool, data: &[u8], durable: u64) {
             .zip(1..)
             .for_each(|(piece, number)| bytes.extend(record(piece, number)));
     }
-    fs::write(dir.join("log.1"), &bytes).expect("a file");
-    let Ok(found) = commit_log::read(dir, 0, Some(durable)) else {
-        assert_eq!(fs::read(dir.join("log.1")).expect("it is still there"), bytes);
+    fs::write(disk.path().join("log.1"), &bytes).expect("a file");
+    let Ok(found) = commit_log::read(&disk, 0, Some(durable)) else {
+        assert_eq!(fs::read(disk.path().join("log.1")).expect("it is still there"), bytes);
         return;
     };
     assert!(found.last >= durable);
     let mut expected = found.rows.clone();
-    let mut log = commit_log::CommitLog::go_on(dir, &found).expect("a segment");
+    let mut log =
+        commit_log::CommitLog::go_on(Arc::new(disk.clone()), &found, LOG_BYTES_MAX).expect("a segment");
     let more: Batch = [(vec![0x10], Some(vec![1])), (vec![0x11], None)].into();
     log.append(&more).expect("a record");
     log.sync().expect("a sync");
     expected.extend(more);
-    let again = commit_log::read(dir, 0, Some(found.last + 1)).expect("what was just written");
+    let again = commit_log::read(&disk, 0, Some(found.last + 1)).expect("what was just written");
     assert_eq!((again.last, again.rows), (found.last + 1, expected));
 }
 
-fn kept(dir: &Path, is_raw: bool, data: &[u8]) {
+fn kept(disk: &RealDisk, is_raw: bool, data: &[u8]) {
     let pieces = if is_raw { Vec::new() } else { super::pieces(data) };
     let mut bytes = header(*b"likecar1", 1, pieces.len() as u64);
     if is_raw {
@@ -50,10 +55,10 @@ fn kept(dir: &Path, is_raw: bool, data: &[u8]) {
     } else {
         pieces.into_iter().for_each(|piece| bytes.extend(row(piece)));
     }
-    fs::write(dir.join("carried.1"), &bytes).expect("a file");
-    if let Ok(rows) = carried::read(dir, 1) {
-        carried::write(dir, 2, &rows).expect("a file");
-        assert_eq!(carried::read(dir, 2).expect("what was just written"), rows);
+    fs::write(disk.path().join("carried.1"), &bytes).expect("a file");
+    if let Ok(rows) = carried::read(disk, 1) {
+        carried::write(disk, 2, &rows).expect("a file");
+        assert_eq!(carried::read(disk, 2).expect("what was just written"), rows);
     }
 }
 

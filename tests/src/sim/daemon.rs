@@ -24,7 +24,8 @@ pub async fn live<D: Domain>(host: Host, role: Role, domain: D) {
     let pause = |most_ms: u64| tokio::time::sleep(Duration::from_millis(1 + host.world.below(most_ms)));
     pause(5).await;
     let clock: Arc<dyn Clock> = Arc::new(host.clone());
-    let mut store = SimStore { host: host.clone(), role };
+    let Some(mut store) = SimStore::open(&host, role) else { return };
+    tokio::spawn(work_aside(host.clone(), role));
     let participant = match Participant::open(domain, &mut store, &clock.now()) {
         Ok(participant) => participant,
         Err(e) => return damage(&host, &e),
@@ -58,6 +59,19 @@ pub async fn live<D: Domain>(host: Host, role: Role, domain: D) {
         host.world.note(host.life.pid, "group", jobs.len() as u64, u64::from(due));
         if let Err(e) = writer.group(&mut work, jobs) {
             return damage(&host, &e);
+        }
+    }
+}
+
+/// Does the work that the store has besides, a step at a time.
+async fn work_aside(host: Host, role: Role) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(1 + host.world.below(host.world.plan.checkpoint_ms))).await;
+        let work = lock(&host.world.background[role as usize]).take();
+        if let Some(mut work) = work
+            && work()
+        {
+            *lock(&host.world.background[role as usize]) = Some(work);
         }
     }
 }

@@ -41,6 +41,22 @@ pub enum Fault {
     StorageLow,
     /// A crash takes writes of a store that were not synced.
     BatchesLost,
+    /// A store's disk is full.
+    StoreDiskFull,
+    /// A store's base fails to write or to sync.
+    BaseFailed,
+    /// A crash takes writes of a store's base that were not synced.
+    BaseBatchesLost,
+    /// A power loss takes or tears writes to a store's files that were not synced.
+    StoreTorn,
+    /// A power loss takes the name of a store's file that was not synced.
+    StoreNameLost,
+    /// A power loss brings back the name of a store's file whose removal was not synced.
+    StoreNameBack,
+    /// A start finds a checkpoint that was cut short.
+    CheckpointCutShort,
+    /// A start is cut short while it opens the store.
+    StartCutShort,
     /// A power loss takes or tears bytes of the saga log that were not synced.
     LogTorn,
     /// A power loss takes the name of a file or directory that was not synced.
@@ -53,7 +69,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 30] = [
         Self::ClientKilled,
         Self::DaemonKilled,
         Self::KilledAtOperation,
@@ -72,6 +88,14 @@ impl Fault {
         Self::StoreSyncFailed,
         Self::StorageLow,
         Self::BatchesLost,
+        Self::StoreDiskFull,
+        Self::BaseFailed,
+        Self::BaseBatchesLost,
+        Self::StoreTorn,
+        Self::StoreNameLost,
+        Self::StoreNameBack,
+        Self::CheckpointCutShort,
+        Self::StartCutShort,
         Self::LogTorn,
         Self::NameLost,
         Self::NameBack,
@@ -88,21 +112,45 @@ pub enum Flaw {
     NamesLost,
     /// The lock of a slot is given to everybody.
     LocksShared,
-    /// A sync of a store that says it is done does nothing.
+    /// A sync of a store's files that says it is done does nothing.
     StoreSyncLies,
+    /// Names of a store's files are never durable.
+    StoreNamesLost,
     /// A store leaves out the last row of one batch in a hundred.
     RowsLost,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::LogSyncLies, Self::NamesLost, Self::LocksShared, Self::StoreSyncLies, Self::RowsLost];
+    pub const ALL: [Self; 6] = [
+        Self::LogSyncLies,
+        Self::NamesLost,
+        Self::LocksShared,
+        Self::StoreSyncLies,
+        Self::StoreNamesLost,
+        Self::RowsLost,
+    ];
 }
 
-/// How often each kind of fault had an effect.
+/// What stores do of their own accord, and faults strike in the middle of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Chore {
+    /// A segment of a commit log is begun.
+    SegmentBegun,
+    /// A checkpoint is.
+    CheckpointBegun,
+    /// All that a checkpoint was for is where it belongs.
+    CheckpointConcluded,
+}
+
+impl Chore {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::SegmentBegun, Self::CheckpointBegun, Self::CheckpointConcluded];
+}
+
+/// How often each kind of fault had an effect, and how often stores did what faults are to strike.
 #[derive(Default, Debug)]
-pub struct Fired([AtomicU64; Fault::ALL.len()]);
+pub struct Fired([AtomicU64; Fault::ALL.len()], [AtomicU64; Chore::ALL.len()]);
 
 impl Fired {
     /// One more.
@@ -115,10 +163,23 @@ impl Fired {
         self.0[fault as usize].load(Ordering::Relaxed)
     }
 
+    /// A store has done something.
+    pub fn chore(&self, chore: Chore) {
+        self.1[chore as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often stores did so.
+    pub fn done(&self, chore: Chore) -> u64 {
+        self.1[chore as usize].load(Ordering::Relaxed)
+    }
+
     /// Adds what another simulation counted.
     pub fn add(&self, other: &Self) {
         for fault in Fault::ALL {
             self.0[fault as usize].fetch_add(other.of(fault), Ordering::Relaxed);
+        }
+        for chore in Chore::ALL {
+            self.1[chore as usize].fetch_add(other.done(chore), Ordering::Relaxed);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Deterministic simulation of the whole system from one seed.
 //!
 //! The real engine, saga log, participants, commit writer, sessions, codec, connections and like sagas, with their checks,
-//! keys and audit, run on one thread; only clock, network, disk and store are replaced. Every process has a runtime of its
+//! keys and audit, run on one thread; only clock, network, disks and sled are replaced. Every process has a runtime of its
 //! own whose clock stands still between the ticks of the host, so a kill drops it at any await.
 //!
 //! * [`plan`]: what a seed's world is like. [`simulation`]: its course. [`strike`]: when faults strike.
 //! * [`world`]: time, chance and death. [`process`]: a process. [`faults`], [`trace`], `ear`: what happened.
-//! * [`network`], [`disk`], [`store`]: what is replaced, with what a power loss leaves of it.
+//! * [`network`], [`disk`], [`store_disk`], [`store_base`]: what is replaced, with what a power loss leaves of it.
+//!   [`store`]: the real store on these, and what it must hold.
 //! * [`daemon`], [`workload`]: what processes do.
 //! * [`oracle`]: what was promised to whom, and whether it is so. `watch`: whether what is sent may be sent.
 //! * `found`: the disk as a crash would leave it.
@@ -22,6 +23,8 @@ pub mod plan;
 pub mod process;
 pub mod simulation;
 pub mod store;
+pub mod store_base;
+pub mod store_disk;
 pub mod strike;
 pub mod trace;
 mod watch;

@@ -41,6 +41,10 @@ pub struct Plan {
     pub late_ms: u64,
     /// The percentage of writes that arrive in pieces.
     pub pieces: u64,
+    /// How large a store's commit log grows before a checkpoint.
+    pub store_log_bytes: u64,
+    /// How long a store rests at most between two steps of a checkpoint.
+    pub checkpoint_ms: u64,
     /// How long a commit takes at most.
     pub commit_ms: u64,
     /// How long a sync of the log takes at most.
@@ -140,6 +144,8 @@ impl Plan {
             late: [0, 5, 30][random.below(3) as usize],
             late_ms: [50, 400, 3000][random.below(3) as usize],
             pieces: [0, 10, 60][random.below(3) as usize],
+            store_log_bytes: [1, 700, 4_000, 30_000][random.below(4) as usize],
+            checkpoint_ms: [1, 8, 60][random.below(3) as usize],
             commit_ms: [1, 3, 12][random.below(3) as usize],
             sync_ms: [1, 4, 20][random.below(3) as usize],
             activated: random.percent(50),

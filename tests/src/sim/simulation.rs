@@ -60,6 +60,7 @@ impl Simulation {
             world.kill(&process.host.life);
         }
         simulation.processes.clear();
+        world.background.iter().for_each(|work| drop(lock(work).take()));
         process::forget_panics();
         Report {
             failure: world.failure(),
@@ -129,7 +130,8 @@ impl Simulation {
             drop(process);
             if let Kind::Daemon(role) = kind {
                 world.network.hush(world, role);
-                lock(&world.stores[role as usize]).lose(world, role);
+                *lock(&world.background[role as usize]) = None;
+                lock(&world.stores[role as usize]).lose(world, false);
                 self.daemons_due_ms[role as usize] = world.now_ms() + 1 + world.below(300);
             }
         }
@@ -204,8 +206,7 @@ impl Simulation {
         lock(&world.disk).full_until_ms = 0;
         lock(&world.disk).fails_next = None;
         for store in &world.stores {
-            let mut store = lock(store);
-            (store.fails_next, store.low_until_ms) = (None, 0);
+            lock(store).heal();
         }
         for process in &self.processes {
             process.host.life.light_fuse(0, None);

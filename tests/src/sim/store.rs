@@ -1,23 +1,32 @@
-//! The daemons' stores: batches that were not synced may go, the latest first, with the daemon or with the power.
+//! The daemons' stores: the real commit log, its checkpoints and its opening, on a disk and over a base that are simulated;
+//! and beside it what the store must hold, kept apart from it.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::sync::Arc;
 
-use like_daemon::store::{Batch, KeyRange, Row, Store, StoreError};
+use like_daemon::store::carried::CARRIED;
+use like_daemon::store::disk::Disk;
+use like_daemon::store::logged_store::OpenError;
+use like_daemon::store::{Batch, KeyRange, LoggedStore, Row, Store, StoreError};
 
 use super::faults::{Fault, Flaw};
-use super::world::{Host, Role, SYNCS_STORE, World, lock};
+use super::store_base::{BaseState, SimBase};
+use super::store_disk::{StoreDisk, StoreFiles};
+use super::world::{Host, Role, World, lock};
 
-/// What is kept of a store when its daemon is gone.
+/// What is kept of a store when its daemon is gone, and what is known of it.
 #[derive(Default, Debug)]
 pub struct StoreState {
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What `rows` held before each batch since the last sync.
-    undo: Vec<Batch>,
-    /// Whether the next write, or the next sync, fails.
-    pub fails_next: Option<StoreFailing>,
+    /// Its own files.
+    pub files: StoreFiles,
+    /// What stands in for sled.
+    pub base: BaseState,
     /// Until when its disk is short of space.
     pub low_until_ms: u64,
+    /// What it must hold if nothing that was applied is lost.
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What `rows` held before each batch since the last sync: only these may be lost, the latest first.
+    undo: Vec<Batch>,
 }
 
 /// What can be made to fail once.
@@ -30,7 +39,7 @@ pub enum StoreFailing {
 }
 
 impl StoreState {
-    /// All rows, in the order of their keys.
+    /// All rows that it must hold, in the order of their keys.
     pub fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))
     }
@@ -47,108 +56,144 @@ impl StoreState {
         before
     }
 
-    /// The daemon is gone, with or without the power: of what was not synced, the first batches may be there.
-    pub fn lose(&mut self, world: &World, role: Role) {
-        let kept = world.below(self.undo.len() as u64 + 1) as usize;
-        while self.undo.len() > kept {
-            let Some(batch) = self.undo.pop() else { break };
+    /// The daemon is gone, with or without the power.
+    pub fn lose(&mut self, world: &World, power: bool) {
+        self.base.lose(world);
+        if power {
+            self.files.lose_power(world);
+        }
+    }
+
+    /// No more faults.
+    pub fn heal(&mut self) {
+        (self.files.fails_next, self.base.fails_next) = (None, None);
+        (self.files.full_until_ms, self.low_until_ms) = (0, 0);
+    }
+
+    /// It has been opened, and holds this: everything that was synced, and of what was not, the first batches, each as a
+    /// whole.
+    fn found(&mut self, world: &World, role: Role, found: &[Row]) {
+        let is_so = |rows: &BTreeMap<Vec<u8>, Vec<u8>>| {
+            rows.len() == found.len()
+                && rows.iter().zip(found).all(|(row, found)| row == (&found.0, &found.1))
+        };
+        while !is_so(&self.rows) {
+            let Some(batch) = self.undo.pop() else {
+                return world
+                    .broken(format!("the {role:?} store does not hold what was durable: {found:02x?}"));
+            };
             world.fault(Fault::BatchesLost, 0);
             lock(&world.oracle).rows_changed(world, role, &batch);
             self.write(batch);
         }
         self.undo.clear();
-        self.fails_next = None;
     }
 }
 
 /// A store as its daemon uses it.
 pub struct SimStore {
-    /// The daemon.
-    pub host: Host,
-    /// Which one.
-    pub role: Role,
+    host: Host,
+    role: Role,
+    store: LoggedStore<()>,
 }
 
 impl SimStore {
+    /// Opens a daemon's store. Nothing if that can't be done just now.
+    pub fn open(host: &Host, role: Role) -> Option<Self> {
+        let disk = Arc::new(StoreDisk::new(host, role));
+        let checkpoint = lock(&host.world.stores[role as usize]).base.checkpoint;
+        let last = format!("{CARRIED}{checkpoint}");
+        let names = disk.list().ok()?;
+        if names.iter().any(|name| name.starts_with(CARRIED) && *name != last) {
+            host.world.fault(Fault::CheckpointCutShort, host.life.pid);
+        }
+        let base = Arc::new(SimBase { host: host.clone(), role });
+        let opened = LoggedStore::over(disk, base, checkpoint, host.world.plan.store_log_bytes, ());
+        let store = match opened {
+            Ok(store) => store,
+            Err(OpenError::Refused { .. }) => {
+                if host.life.is_dead() {
+                    host.world.fault(Fault::StartCutShort, host.life.pid);
+                }
+                return None;
+            }
+            Err(refused) => {
+                host.world.broken(format!("no fault damages stores, but {refused}"));
+                return None;
+            }
+        };
+        let all = KeyRange { from: Vec::new(), to: vec![u8::MAX] };
+        let rows = store.scan(&all, usize::MAX).ok()?;
+        lock(&host.world.stores[role as usize]).found(&host.world, role, &rows);
+        Some(Self { host: host.clone(), role, store })
+    }
+
     fn state<T>(&self, what: impl FnOnce(&mut StoreState) -> T) -> T {
         what(&mut lock(&self.host.world.stores[self.role as usize]))
     }
 
-    fn change(
-        &mut self,
-        what: &'static str,
-        failing: StoreFailing,
-        fault: Fault,
-        change: impl FnOnce(&World, &mut StoreState),
-    ) -> Result<(), StoreError> {
-        let world = &self.host.world;
-        let done = world.operate(&self.host.life, what, || {
-            let mut state = lock(&world.stores[self.role as usize]);
-            if state.fails_next.take_if(|next| *next == failing).is_some() {
-                world.fault(fault, self.host.life.pid);
-                // What a write that failed has done is not known.
-                if failing == StoreFailing::Write && world.percent(50) {
-                    change(world, &mut state);
-                }
-                return Err(io::Error::other("input/output error"));
-            }
-            change(world, &mut state);
-            Ok(())
-        });
-        done.map_err(|e| StoreError::Failed { what, source: Box::new(e) })
+    /// What is read must be what was written.
+    fn same<T: PartialEq + std::fmt::Debug>(&self, read: T, expected: T) -> T {
+        if read != expected {
+            let role = self.role;
+            self.host.world.broken(format!("the {role:?} store reads {read:02x?}, not {expected:02x?}"));
+        }
+        read
     }
 }
 
 impl Store for SimStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.state(|state| state.rows.get(key).cloned()))
+        let read = self.store.get(key)?;
+        Ok(self.same(read, self.state(|state| state.rows.get(key).cloned())))
     }
 
     fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let read = self.store.scan(range, limit)?;
         if range.is_empty() {
-            return Ok(Vec::new());
+            return Ok(read);
         }
-        Ok(self.state(|state| {
+        let expected = self.state(|state| {
             let rows = state.rows.range(range.from.clone()..range.to.clone());
             rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect()
-        }))
+        });
+        Ok(self.same(read, expected))
     }
 
     fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
+        let read = self.store.last(range)?;
         if range.is_empty() {
-            return Ok(None);
+            return Ok(read);
         }
-        Ok(self.state(|state| {
+        let expected = self.state(|state| {
             let last = state.rows.range(range.from.clone()..range.to.clone()).next_back();
             last.map(|(key, value)| (key.clone(), value.clone()))
-        }))
+        });
+        Ok(self.same(read, expected))
     }
 
-    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let (role, pid) = (self.role, self.host.life.pid);
-        self.change("write", StoreFailing::Write, Fault::StoreWriteFailed, |world, state| {
-            let mut batch = batch;
-            if world.has(Flaw::RowsLost) && world.percent(1) {
-                batch.pop_last();
-            }
-            world.note(pid, "batch", batch.len() as u64, state.undo.len() as u64);
-            lock(&world.oracle).rows_changed(world, role, &batch);
-            let before = state.write(batch);
+    fn apply(&mut self, mut batch: Batch) -> Result<(), StoreError> {
+        let world = Arc::clone(&self.host.world);
+        if world.has(Flaw::RowsLost) && world.percent(1) {
+            batch.pop_last();
+        }
+        world.note(self.host.life.pid, "batch", batch.len() as u64, 0);
+        lock(&world.oracle).rows_changed(&world, self.role, &batch);
+        self.state(|state| {
+            let before = state.write(batch.clone());
             state.undo.push(before);
-        })
+        });
+        self.store.apply(batch)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        let pid = self.host.life.pid;
-        self.change(SYNCS_STORE, StoreFailing::Sync, Fault::StoreSyncFailed, |world, state| {
-            world.note(pid, "commits", state.undo.len() as u64, 0);
-            if !world.has(Flaw::StoreSyncLies) {
-                state.undo.clear();
-            }
-        })
+        self.store.sync()?;
+        self.state(|state| state.undo.clear());
+        self.host.world.note(self.host.life.pid, "durable", 0, 0);
+        Ok(())
     }
 
     fn bytes(&self) -> u64 {
-        0
+        self.store.bytes()
     }
 }

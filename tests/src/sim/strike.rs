@@ -21,7 +21,18 @@ const AIMED_FUSE_MAX: u64 = 3;
 
 /// Operations that are rare, or after which everything may be different.
 const CLIENT_AIMS: &[&str] = &["creates", "appends", "syncs", SYNCS_DIRECTORY, "removes", "send"];
-const DAEMON_AIMS: &[&str] = &["write", SYNCS_STORE, "send"];
+const DAEMON_AIMS: &[&str] = &[
+    "writes file",
+    SYNCS_STORE,
+    "send",
+    "creates file",
+    "syncs file",
+    SYNCS_DIRECTORY,
+    "renames file",
+    "removes file",
+    "feeds base",
+    "syncs base",
+];
 
 impl Simulation {
     /// What goes wrong in this millisecond.
@@ -82,11 +93,18 @@ impl Simulation {
         }
         if world.happens(every.store_fails) {
             let how = if world.percent(50) { StoreFailing::Write } else { StoreFailing::Sync };
-            lock(&world.stores[world.below(2) as usize]).fails_next = Some(how);
+            let mut store = lock(&world.stores[world.below(2) as usize]);
+            if world.percent(70) {
+                store.files.fails_next = Some(how)
+            } else {
+                store.base.fails_next = Some(how)
+            }
         }
         if world.happens(every.storage_low) {
             let until_ms = world.now_ms() + 1 + world.below(500);
-            lock(&world.stores[world.below(2) as usize]).low_until_ms = until_ms;
+            let mut store = lock(&world.stores[world.below(2) as usize]);
+            store.low_until_ms = until_ms;
+            store.files.full_until_ms = if world.percent(30) { until_ms } else { 0 };
         }
     }
 
@@ -139,7 +157,8 @@ impl Simulation {
         self.processes.clear();
         world.network.lose_power();
         for role in Role::BOTH {
-            lock(&world.stores[role as usize]).lose(&world, role);
+            *lock(&world.background[role as usize]) = None;
+            lock(&world.stores[role as usize]).lose(&world, true);
         }
         lock(&world.disk).lose_power(&world);
         world.advance(1 + world.below(1000));

@@ -28,7 +28,7 @@ const POWER_FAILS_PERCENT: u64 = 15;
 /// The operation by which names become durable.
 pub const SYNCS_DIRECTORY: &str = "syncs directory";
 
-/// The operation by which a store's batches become durable.
+/// The operation by which a store's commit log becomes durable.
 pub const SYNCS_STORE: &str = "commits";
 
 /// Which of the two daemons.
@@ -53,6 +53,9 @@ impl Role {
     }
 }
 
+/// Work that is done step by step, until it says that there is no more.
+pub type Background = Box<dyn FnMut() -> bool + Send>;
+
 /// One host.
 pub struct World {
     /// What it is like.
@@ -69,6 +72,8 @@ pub struct World {
     pub network: Network,
     /// The daemons' stores.
     pub stores: [Mutex<StoreState>; 2],
+    /// What the daemons' stores have to do besides.
+    pub background: [Mutex<Option<Background>>; 2],
     /// What was promised to whom.
     pub oracle: Mutex<Oracle>,
     random: Mutex<Random>,
@@ -150,6 +155,7 @@ impl World {
             disk: Mutex::default(),
             network: Network::default(),
             stores: Default::default(),
+            background: Default::default(),
             oracle: Mutex::default(),
             random: Mutex::new(random),
             now_ms: AtomicU64::new(1),
