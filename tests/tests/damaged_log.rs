@@ -24,8 +24,12 @@ use like_tests::process::{Armed, Fault, Running, eventually};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
 
-const KEEPING: Keeping =
-    Keeping { retention: Duration::from_secs(3600), segment_bytes_max: 800, merge_bytes_max: 500 };
+const KEEPING: Keeping = Keeping {
+    retention: Duration::from_secs(3600),
+    segment_bytes_max: 800,
+    merge_bytes_max: 500,
+    own_segments_max: usize::MAX,
+};
 
 /// A journal as real runners leave it: likes, unlikes, a compensation, rotations, a takeover, a runner that was killed.
 fn real_journal() -> RamDisk {

@@ -7,7 +7,9 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::commands::{article, audit, bench, check, completions, like, man, recover, saga, top, user};
+use super::commands::{
+    article, audit, bench, check, completions, import, like, man, recover, saga, top, user,
+};
 use super::{demo, duration};
 
 const STYLES: Styles = Styles::styled()
@@ -122,6 +124,13 @@ pub enum Command {
     Status,
     /// Watch both daemons and the sagas, live
     Top(top::TopArgs),
+    /// Import likes in bulk
+    ///
+    /// FILE has a like on each line: `user,article` (CSV, with a header that names the columns or without one), or
+    /// {"user":1,"article":2} (NDJSON). Each is imported as `likectl like` would do it, many at a time, and counts as
+    /// imported once it is on disk in both stores. A like that is there already is no failure. An import that was cut
+    /// short, by whatever, goes on where it stopped when the same command is run again.
+    Import(import::ImportArgs),
     /// Measure durable likes per second
     Bench(bench::BenchArgs),
     /// Show the whole story in a throwaway directory

@@ -51,6 +51,14 @@ pub enum CliError {
     Interrupted(Option<SagaId>),
     /// A file that was to be written can't be.
     File(String, io::Error),
+    /// A file that was to be read can't be.
+    Input(String, io::Error),
+    /// From this line on a file can't be understood. Why.
+    Unreadable(u64, String),
+    /// An import stopped before its end; how to go on, and why it stopped.
+    ImportStopped(&'static str, Box<CliError>),
+    /// So many of all lines were not imported. The file that says which, if there is one.
+    NotAllImported(u64, u64, Option<String>),
     /// stdout is gone.
     Output(io::Error),
     /// The demo can't go on.

@@ -113,6 +113,7 @@ async fn dispatch(tools: &Tools, command: &Command) -> Result<(), CliError> {
         // These look at signals themselves: they have something to say, or to clear up.
         Command::Like(args) => commands::like::run_like(tools, args).await,
         Command::Unlike(args) => commands::like::run_unlike(tools, args).await,
+        Command::Import(args) => commands::import::run(tools, args).await,
         Command::Recover(args) => commands::recover::run(tools, args).await,
         Command::Demo => demo::run(tools).await,
         Command::Completions(args) => commands::completions::run(args),

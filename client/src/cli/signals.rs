@@ -1,6 +1,41 @@
 //! Ctrl-C and the polite signal.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Both signals, one after the other: none that comes between two looks is missed.
+#[derive(Debug)]
+pub struct StopSignals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl StopSignals {
+    /// From now on. A signal for which no handler can be installed ends the process by itself.
+    pub fn new() -> Self {
+        let listen = |kind| signal(kind).ok();
+        Self { interrupt: listen(SignalKind::interrupt()), terminate: listen(SignalKind::terminate()) }
+    }
+
+    /// Ends when the user presses Ctrl-C once more, or the process is asked to end.
+    pub async fn next(&mut self) {
+        async fn received(signal: &mut Option<Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = received(&mut self.interrupt) => {}
+            () = received(&mut self.terminate) => {}
+        }
+    }
+}
+
+impl Default for StopSignals {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Ends when the user presses Ctrl-C.
 pub async fn interrupted() {

@@ -145,6 +145,8 @@ pub struct Fresh {
     pub tag: u32,
     /// Which older segments it says are kept.
     pub kept: Vec<KeptSegment>,
+    /// The segment that its runner began with.
+    pub since: u64,
 }
 
 /// Writes a new segment that tells these stories from their beginning and ends with the mark, and makes it durable,
@@ -201,7 +203,7 @@ fn write<'a>(
     file.sync_all().map_err(io_error("sync"))?;
     lock.sync_directories()?;
     reach(Failpoint::CarrySynced);
-    Ok(Fresh { file, place, bytes: bytes.len() as u64, tag, kept })
+    Ok(Fresh { file, place, bytes: bytes.len() as u64, tag, kept, since: place.segment })
 }
 
 /// As many writes as it takes.

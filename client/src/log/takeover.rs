@@ -31,11 +31,19 @@ pub struct Keeping {
     /// slot used by many short-lived runners does not fill with tiny segments. Syncing so much costs hardly more than a
     /// page.
     pub merge_bytes_max: u64,
+    /// How many of its own full segments a runner leaves behind it as history, besides the one it began with: the newest
+    /// ones stay, however young the others are. What other runners left in the slot is none of its business.
+    pub own_segments_max: usize,
 }
 
 impl Default for Keeping {
     fn default() -> Self {
-        Self { retention: RETENTION, segment_bytes_max: 16 * 1024 * 1024, merge_bytes_max: 64 * 1024 }
+        Self {
+            retention: RETENTION,
+            segment_bytes_max: 16 * 1024 * 1024,
+            merge_bytes_max: 64 * 1024,
+            own_segments_max: usize::MAX,
+        }
     }
 }
 
@@ -131,13 +139,13 @@ pub(super) fn rotate(
     lock: &SlotLock,
     old: &Fresh,
     open: &[Story],
-    retention: Duration,
+    keeping: &Keeping,
 ) -> Result<Fresh, JournalError> {
     let numbers = segment::numbers(lock.slot())?;
-    let kept = Kept::beside(lock, &numbers, old, retention);
+    let kept = Kept::beside(lock, &numbers, old, keeping);
     let fresh = segment::create(lock, kept.new, kept.lowest_live(), kept.ends.clone(), open.iter())?;
     kept.delete_rest(lock, &numbers);
-    Ok(fresh)
+    Ok(Fresh { since: old.since, ..fresh })
 }
 
 /// The stories that a segment tells, those hit by damage quarantined, and the damage.
@@ -201,11 +209,14 @@ impl Kept {
     }
 
     /// What stays when a log that is open goes on in a new segment.
-    fn beside(lock: &SlotLock, numbers: &[u64], old: &Fresh, retention: Duration) -> Self {
+    fn beside(lock: &SlotLock, numbers: &[u64], old: &Fresh, keeping: &Keeping) -> Self {
         // It was synced as a whole before.
         let (segment, end) = (old.place.segment, old.bytes);
+        let own = numbers.iter().copied().filter(|number| *number > old.since);
+        let too_many: Vec<_> = own.rev().skip(keeping.own_segments_max).collect();
         let counts = |number: u64| {
-            !expired(lock, number, retention)
+            !expired(lock, number, keeping.retention)
+                && !too_many.contains(&number)
                 && (number == segment || !segment::is_leftover(lock.slot(), &old.kept, number))
         };
         let stays: Vec<_> = numbers.iter().copied().filter(|number| counts(*number)).collect();

@@ -359,7 +359,7 @@ impl Shared {
         let stories: Vec<_> = stories.map(Story::condensed).collect();
         let rotated = open.segment.file.sync_data().map_err(|e| e.to_string()).and_then(|()| {
             let Some(lock) = &open.lock else { return Err("no lock".to_owned()) };
-            takeover::rotate(lock, &open.segment, &stories, self.keeping.retention).map_err(|e| e.to_string())
+            takeover::rotate(lock, &open.segment, &stories, &self.keeping).map_err(|e| e.to_string())
         });
         match rotated {
             Ok(fresh) => {

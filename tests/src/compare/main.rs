@@ -6,12 +6,15 @@
 //! are, what the lines mean, and what limits each.
 //!
 //! * [`sides`]: the limits (raw logs), SQLite and Redis behind their sockets, and us.
+//! * [`large`]: stores with many likes in them, which [`fill`] makes.
 //! * [`moments`]: what has no peer: a new process, takeover, recovery, reads, idleness.
 //! * [`report`]: the table and the JSON document.
 
 // A comparison that can't go on panics and says why.
 #![allow(clippy::expect_used)]
 
+mod fill;
+mod large;
 mod load;
 mod machine;
 mod moments;
@@ -42,6 +45,8 @@ pub struct Effort {
     pub sagas: usize,
     /// For how long idle daemons are looked at.
     pub idle: Duration,
+    /// How many likes are in the large store.
+    pub likes: u64,
 }
 
 const QUICK: Effort = Effort {
@@ -50,6 +55,7 @@ const QUICK: Effort = Effort {
     processes: 20,
     sagas: 20_000,
     idle: Duration::from_secs(5),
+    likes: 300_000,
 };
 
 const FULL: Effort = Effort {
@@ -58,6 +64,7 @@ const FULL: Effort = Effort {
     processes: 100,
     sagas: 100_000,
     idle: Duration::from_secs(20),
+    likes: 10_000_000,
 };
 
 /// What was asked for.
@@ -71,12 +78,13 @@ struct Asked {
 }
 
 /// The parts, by the words that choose them.
-const PARTS: [&str; 5] = ["ratios", "idle", "process", "takeover", "recovery"];
+const PARTS: [&str; 6] = ["ratios", "idle", "process", "takeover", "recovery", "large"];
 
-const USAGE: &str = "usage: cargo compare [--quick] [--json] [--rounds N] [--only PART] [--programs DIR]\n\
+const USAGE: &str = "usage: cargo compare [--quick] [--json] [--rounds N] [--only PART] [--likes N] [--programs DIR]\n\
     --quick         fewer and shorter turns: rougher figures\n\
     --rounds N      so many rounds of turns\n\
-    --only PART     ratios, idle, process, takeover or recovery\n\
+    --only PART     ratios, idle, process, takeover, recovery or large\n\
+    --likes N       so many likes in the large store (300,000 or 10,000,000)\n\
     --programs DIR  the daemons and likectl of another build\n\
     --json          one JSON document on standard output";
 
@@ -101,7 +109,7 @@ fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
     let mut asked = Asked { effort: FULL, json: false, only: None, programs: None };
-    let mut rounds = None;
+    let (mut rounds, mut likes) = (None, None);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--quick" => asked.effort = QUICK,
@@ -114,11 +122,16 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
                 let number = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
                 rounds = Some(number.ok_or("--rounds takes a number from 1 on")?);
             }
+            "--likes" => {
+                let number = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+                likes = Some(number.ok_or("--likes takes a number from 1 on")?);
+            }
             "--programs" => asked.programs = Some(words.next().ok_or(USAGE)?.into()),
             _ => return Err(USAGE.to_owned()),
         }
     }
     asked.effort.rounds = rounds.unwrap_or(asked.effort.rounds);
+    asked.effort.likes = likes.unwrap_or(asked.effort.likes);
     Ok(asked)
 }
 
@@ -146,6 +159,10 @@ fn compare(asked: &Asked) {
     }
     if wanted("recovery") {
         report.recovery = Some(moments::recovery(&programs, asked.effort.sagas));
+    }
+    // It takes longer than all the rest, and some gigabytes of disk.
+    if asked.only.as_deref() == Some("large") && wanted("large") {
+        report.large = Some(large::large(&programs, &asked.effort, asked.effort.likes));
     }
     if asked.json { report.print_json() } else { report.print() }
 }

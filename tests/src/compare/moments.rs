@@ -170,7 +170,7 @@ fn wake_ups(pid: u32) -> u64 {
     tasks.map(|task| of(fs::read_to_string(task.path().join("status")).unwrap_or_default())).sum()
 }
 
-fn status_mib(pid: u32, field: &str) -> Option<f64> {
+pub fn status_mib(pid: u32, field: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)

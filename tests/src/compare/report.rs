@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::large::Large;
 use crate::moments::{Idle, Recovered};
 use crate::turn::{Turn, median, quantile};
 
@@ -34,6 +35,8 @@ pub struct Report {
     pub recovery: Option<Recovered>,
     /// Idle daemons.
     pub idle: Option<Idle>,
+    /// A store with many likes in it.
+    pub large: Option<Large>,
 }
 
 /// One line of the table.
@@ -61,6 +64,18 @@ impl Line {
     }
 }
 
+fn large_lines(large: &Large) -> [Line; 4] {
+    let rate = large.rates.clone();
+    let disk = large.disk_per_like.iter().sum();
+    let restart = large.restart_seconds.into_iter().fold(0.0, f64::max);
+    [
+        Line::at_least("large stores: rate / empty", rate, "x", 0.7),
+        Line::at_most("large stores: restart", vec![restart], "s", 5.0),
+        Line::at_most("large stores: disk for a like", vec![disk], "B", 300.0),
+        Line::at_most("large stores: memory, scanned", vec![large.user_mib[2]], "MiB", 1024.0),
+    ]
+}
+
 impl Report {
     /// Nothing measured yet.
     pub fn begin(machine: String) -> Self {
@@ -71,6 +86,7 @@ impl Report {
             takeover_ms: Vec::new(),
             recovery: None,
             idle: None,
+            large: None,
         }
     }
 
@@ -126,6 +142,9 @@ impl Report {
         if let Some(Idle { mib, wake_ups_per_minute }) = self.idle {
             lines.push(Line::at_most("idle daemon: memory", vec![mib], "MiB", 20.0));
             lines.push(Line::at_most("idle daemons: wake-ups", vec![wake_ups_per_minute], "/min", 0.0));
+        }
+        if let Some(large) = &self.large {
+            lines.extend(large_lines(large));
         }
         lines.retain(|line| !line.figures.is_empty());
         lines
@@ -188,6 +207,9 @@ impl Report {
         if let Some(Recovered { sagas, seconds, peak_mib }) = self.recovery {
             println!("recovery: {sagas} sagas in {} s, {} MiB at most", show(seconds), show(peak_mib));
         }
+        if let Some(large) = &self.large {
+            print_large(large);
+        }
     }
 
     /// The sides that had turns, in order.
@@ -212,14 +234,42 @@ impl Report {
         let recovery = self.recovery.map(|Recovered { sagas, seconds, peak_mib }| {
             json!({ "sagas": sagas, "seconds": seconds, "peak_mib": peak_mib })
         });
+        let large = self.large.as_ref().map(large_document);
         println!(
             "{}",
             json!({
-                "machine": self.machine, "lines": lines, "rounds": rounds, "recovery": recovery,
+                "machine": self.machine, "lines": lines, "rounds": rounds, "recovery": recovery, "large": large,
                 "new_process_ms": self.new_process_ms, "takeover_ms": self.takeover_ms,
             })
         );
     }
+}
+
+fn print_large(large: &Large) {
+    let [article_disk, user_disk] = large.disk_per_like.map(show);
+    let [article_start, user_start] = large.restart_seconds.map(show);
+    let [worked, started, scanned] = large.user_mib.map(show);
+    println!(
+        "large stores: {} likes, filled in {} s, audited in {} s\n  \
+         disk for a like: article service {article_disk} B, user service {user_disk} B\n  \
+         answers again after: article service {article_start} s, user service {user_start} s\n  \
+         memory of the user service: {worked} MiB at work, {started} MiB after a start, {scanned} MiB after the audit, \
+         {} MiB at most",
+        large.likes,
+        show(large.fill_seconds),
+        show(large.scan_seconds),
+        show(large.user_peak_mib),
+    );
+}
+
+fn large_document(large: &Large) -> Value {
+    json!({
+        "likes": large.likes, "fill_seconds": large.fill_seconds, "audit_seconds": large.scan_seconds,
+        "article_disk_per_like": large.disk_per_like[0], "user_disk_per_like": large.disk_per_like[1],
+        "article_restart_s": large.restart_seconds[0], "user_restart_s": large.restart_seconds[1],
+        "user_mib": { "at_work": large.user_mib[0], "started": large.user_mib[1], "scanned": large.user_mib[2],
+            "peak": large.user_peak_mib },
+    })
 }
 
 fn document(turn: &Turn) -> Value {

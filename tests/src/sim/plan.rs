@@ -126,7 +126,6 @@ impl Plan {
         // Where every act has a process and a slot of its own, a log is synced for that one saga alone.
         let runners = random.below(5);
         let one_shots = if runners == 0 { [20, 60] } else { [0, 20] }[random.below(2) as usize];
-        let day = Duration::from_secs(24 * 3600);
         Self {
             users: [2, 5, 20][random.below(3) as usize],
             articles: 1 + random.below(4),
@@ -151,11 +150,7 @@ impl Plan {
             activated: random.percent(50),
             operators,
             forces: operators && random.percent(40),
-            keeping: Keeping {
-                retention: if random.percent(12) { Duration::from_secs(2) } else { 7 * day },
-                segment_bytes_max: [2_000, 8_000, 60_000][random.below(3) as usize],
-                merge_bytes_max: [0, 1_000, 8_000, 64_000][random.below(4) as usize],
-            },
+            keeping: keeping(random),
             watched: [0, 2, 8][random.below(3) as usize],
             every_ms,
         }
@@ -164,5 +159,16 @@ impl Plan {
     /// Whether everything that was ever recorded is still on record.
     pub fn keeps_all(&self) -> bool {
         self.keeping.retention > Duration::from_secs(3600)
+    }
+}
+
+/// What logs keep: mostly everything.
+fn keeping(random: &mut Random) -> Keeping {
+    let briefly = random.percent(12);
+    Keeping {
+        retention: Duration::from_secs(if briefly { 2 } else { 7 * 24 * 3600 }),
+        segment_bytes_max: [2_000, 8_000, 60_000][random.below(3) as usize],
+        merge_bytes_max: [0, 1_000, 8_000, 64_000][random.below(4) as usize],
+        own_segments_max: if briefly { 1 } else { usize::MAX },
     }
 }

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bench;
 pub mod check;
 pub mod completions;
+pub mod import;
 pub mod like;
 pub mod man;
 pub mod recover;

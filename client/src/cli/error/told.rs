@@ -104,6 +104,12 @@ impl CliError {
             Self::File(path, error) => {
                 told(Exit::Internal, "internal", format!("can't write {path}: {error}"))
             }
+            Self::Input(path, error) => told_input(path, error),
+            Self::Unreadable(line, why) => told(Exit::Refused, "invalid", format!("line {line}: {why}")),
+            Self::ImportStopped(how_to_go_on, why) => told_stopped(how_to_go_on, why.told()),
+            Self::NotAllImported(rejected, lines, rejects) => {
+                told_rejected(*rejected, *lines, rejects.as_deref())
+            }
             Self::Output(error) => {
                 told(Exit::Internal, "internal", format!("can't write to stdout: {error}"))
             }
@@ -133,6 +139,11 @@ impl Told {
     /// What a person should do next, if anything is known.
     pub fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// The saga that it is about, if it is about one.
+    pub fn saga_id(&self) -> Option<&str> {
+        self.saga_id.as_deref()
     }
 
     fn hint(self, hint: impl ToString) -> Self {
@@ -331,4 +342,35 @@ fn told_interrupted(saga: Option<SagaId>) -> Told {
                 .saga(saga)
         }
     }
+}
+
+fn told_input(path: &str, error: &io::Error) -> Told {
+    let (exit, kind) = match error.kind() {
+        io::ErrorKind::NotFound => (Exit::NotFound, "not_found"),
+        io::ErrorKind::PermissionDenied => (Exit::PermissionDenied, "permission_denied"),
+        _ => (Exit::Internal, "internal"),
+    };
+    told(exit, kind, format!("can't read {path}: {error}"))
+}
+
+/// The hint of what stopped the import comes first: it is to be seen to before.
+fn told_stopped(how_to_go_on: &str, why: Told) -> Told {
+    let message = match why.exit {
+        Exit::Interrupted => "interrupted before the end of the file".to_owned(),
+        _ => format!("the import stopped: {}", why.message),
+    };
+    let hint = match &why.hint {
+        Some(first) => format!("{first}; then {how_to_go_on}"),
+        None => how_to_go_on.to_owned(),
+    };
+    Told { message, hint: Some(hint), ..why }
+}
+
+fn told_rejected(rejected: u64, lines: u64, rejects: Option<&str>) -> Told {
+    let hint = match rejects {
+        Some(path) => format!("{path} says which and why; mended, it can be imported itself"),
+        None => "`--rejects FILE` writes them all down; a line that is in already is no matter".to_owned(),
+    };
+    let were = if rejected == 1 { "line was" } else { "lines were" };
+    told(Exit::Refused, "invalid", format!("{rejected} of {lines} {were} not imported")).hint(hint)
 }

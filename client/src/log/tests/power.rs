@@ -16,7 +16,8 @@ use crate::saga::SagaState;
 const SAGAS: usize = 4;
 
 /// Rotations and merges within a few sagas.
-const KEEPING: Keeping = Keeping { retention: WEEK, segment_bytes_max: 900, merge_bytes_max: 700 };
+const KEEPING: Keeping =
+    Keeping { retention: WEEK, segment_bytes_max: 900, merge_bytes_max: 700, own_segments_max: usize::MAX };
 
 #[derive(Clone, Debug)]
 enum Happens {

@@ -292,6 +292,38 @@ fn retention_drops_what_is_settled_and_never_what_is_not() {
 }
 
 #[test]
+fn a_runner_that_keeps_few_segments_removes_its_own_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let few = Keeping { segment_bytes_max: 2000, merge_bytes_max: 0, ..Keeping::default() };
+    let fill = |own_segments_max: usize, from: u8| {
+        let journal = Journal::open(path).unwrap();
+        let lock = journal.claim_free().unwrap();
+        let log = take_over(lock, Keeping { own_segments_max, ..few }).unwrap().log;
+        for number in from..from + 8 {
+            let before = numbers(path).last().copied();
+            let events = std::iter::once(large(2000)).chain(settled_events().into_iter().skip(1));
+            let ended = tell(&log, saga(number), events);
+            wait_for(log.durable(ended)).unwrap();
+            until("a new segment", || numbers(path).last().copied() > before);
+        }
+        log.let_go();
+    };
+    fill(usize::MAX, 1);
+    assert_eq!(numbers(path), (1..=9).collect::<Vec<_>>());
+    fill(2, 11);
+    let (others, began_with, head) = (1..=9, 10, 18);
+    assert_eq!(numbers(path), others.chain([began_with, 16, 17, head]).collect::<Vec<_>>());
+    let read = history::read(&Journal::open(path).unwrap()).unwrap();
+    let told: Vec<_> = read.sagas.iter().map(|(_, story)| story.saga).collect();
+    assert_eq!(
+        told,
+        [(1..=8).collect(), vec![11, 17, 18]].concat().into_iter().map(saga).collect::<Vec<_>>()
+    );
+    assert!(read.damage.is_empty() && read.sagas.iter().all(|(_, story)| !story.is_open()));
+}
+
+#[test]
 fn what_is_not_a_segment_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let before = left_behind(dir.path(), false);

@@ -1,5 +1,6 @@
 //! Us: both daemons as processes, the runner in this one.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -10,14 +11,16 @@ use like_client::likes::{self, ArticleService, Likes, UserService};
 use like_client::log::Journal;
 use like_client::rpc::Remote;
 use like_client::runner::{Context, Options, Origin, Participants, Runner};
+use like_protocol::likes::user::LikeTarget;
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use like_protocol::time::{BootClock, Clock};
 use like_tests::process::{Running, eventually};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
-use super::{ARTICLES, target};
+use super::{ARTICLES, Targets};
 use crate::Programs;
+use crate::fill::fill;
 use crate::turn::{Stopwatch, Turn};
 
 /// Deadlines of the sagas: short, so that operation records are collected, and their collection paid for, in the turn
@@ -33,6 +36,7 @@ pub struct House {
     programs: Programs,
     article: Running,
     user: Running,
+    targets: Targets,
     next: u64,
     directory: tempfile::TempDir,
 }
@@ -40,19 +44,25 @@ pub struct House {
 impl House {
     /// Starts both daemons, and makes the articles.
     pub fn start(programs: &Programs) -> Self {
+        Self::with_likes(programs, Targets::InTurn, 0)
+    }
+
+    /// The same with so many likes in both stores already.
+    pub fn with_likes(programs: &Programs, targets: Targets, likes: u64) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let daemon = |name: &str, role: &str| {
-            let mut command = programs.command(name);
-            let socket = socket(directory.path(), role);
-            command.arg("--socket").arg(&socket).arg("--data").arg(directory.path().join(role));
-            let daemon = Running::start_logged(&mut command, &directory.path().join(format!("{role}.log")));
-            eventually("a daemon's socket", || std::os::unix::net::UnixStream::connect(&socket).ok());
-            daemon
-        };
-        let (article, user) = (daemon("like-articled", ARTICLE_ROLE), daemon("like-userd", USER_ROLE));
+        if likes > 0 {
+            let [article, user] = [ARTICLE_ROLE, USER_ROLE].map(|role| directory.path().join(role));
+            fill(&article, &user, targets, likes);
+        }
+        let (article, user) =
+            (daemon(programs, directory.path(), ARTICLE_ROLE), daemon(programs, directory.path(), USER_ROLE));
         // As `likectl` has it: one thread, since a hand-off between cores costs as much as a sync.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let house = Self { runtime, programs: programs.clone(), article, user, next: 0, directory };
+        let house =
+            Self { runtime, programs: programs.clone(), article, user, targets, next: likes, directory };
+        if likes > 0 {
+            return house;
+        }
         let (articles, _) = house.services(&house.context("journal"));
         house.runtime.block_on(async {
             for id in 1..=ARTICLES {
@@ -65,6 +75,31 @@ impl House {
     /// The daemons' process ids.
     pub fn pids(&self) -> [u32; 2] {
         [self.article.pid(), self.user.pid()]
+    }
+
+    /// Kills a daemon and starts it again; in how long it answers.
+    pub fn restart(&mut self, role: &str) -> Duration {
+        let daemon_of = if role == USER_ROLE { &mut self.user } else { &mut self.article };
+        daemon_of.kill_now();
+        eventually("the end of a daemon", || daemon_of.has_ended().then_some(()));
+        let began = Instant::now();
+        *daemon_of = daemon(&self.programs, self.directory.path(), role);
+        let (articles, users) = self.services(&self.context("journal"));
+        self.runtime.block_on(async {
+            let answered = if role == USER_ROLE {
+                users.standing(LikeTarget { user: UserId(1), article: ArticleId(1), key: None }).await.is_ok()
+            } else {
+                articles.show(ArticleId(1)).await.is_ok()
+            };
+            assert!(answered, "the {role} service does not answer");
+        });
+        began.elapsed()
+    }
+
+    /// How many bytes of disk the store of a role takes.
+    pub fn disk_bytes(&self, role: &str) -> u64 {
+        let files = std::fs::read_dir(self.directory.path().join(role)).expect("a store").flatten();
+        files.filter_map(|file| Some(file.metadata().ok()?.blocks() * 512)).sum()
     }
 
     /// Where a journal of this name is.
@@ -130,7 +165,7 @@ impl House {
         length: Duration,
         act: impl AsyncFn(&Acts, ArticleId, UserId),
     ) -> Turn {
-        let (pids, first) = (self.pids(), self.next);
+        let (pids, first, targets) = (self.pids(), self.next, self.targets);
         let context = self.context("journal");
         let (articles, users) = self.services(&context);
         let (turn, next) = self.runtime.block_on(async {
@@ -146,7 +181,7 @@ impl House {
             let next = std::cell::Cell::new(first);
             let client = async || {
                 while !watch.borrow().is_over() {
-                    let (article, user) = target(next.replace(next.get() + 1));
+                    let (article, user) = targets.of(next.replace(next.get() + 1));
                     let began = Instant::now();
                     act(&acts, ArticleId(article), UserId(user)).await;
                     watch.borrow_mut().note(began.elapsed());
@@ -230,6 +265,16 @@ async fn collected(articles: &ArticleService, users: &UserService) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Starts a daemon and waits until it has a socket.
+fn daemon(programs: &Programs, directory: &Path, role: &str) -> Running {
+    let mut command = programs.command(if role == USER_ROLE { "like-userd" } else { "like-articled" });
+    let socket = socket(directory, role);
+    command.arg("--socket").arg(&socket).arg("--data").arg(directory.join(role));
+    let daemon = Running::start_logged(&mut command, &directory.join(format!("{role}.log")));
+    eventually("a daemon's socket", || std::os::unix::net::UnixStream::connect(&socket).ok());
+    daemon
 }
 
 fn socket(directory: &Path, role: &str) -> PathBuf {

@@ -23,6 +23,35 @@ pub fn target(number: u64) -> (u64, u64) {
     (1 + number % ARTICLES, 1 + number / ARTICLES)
 }
 
+/// Which article and user a like of some number is of.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets {
+    /// As [`target`] has it: users one after the other.
+    InTurn,
+    /// All pairs of the articles and so many users (a power of two), in an order like that of chance: as likes come to a
+    /// store that has grown over years. Nobody likes anything twice before all have liked everything.
+    Scattered {
+        /// How many users.
+        users: u64,
+    },
+}
+
+impl Targets {
+    /// The article and the user of like number `number`.
+    pub fn of(self, number: u64) -> (u64, u64) {
+        match self {
+            Self::InTurn => target(number),
+            // An odd factor makes a permutation of any power of two.
+            Self::Scattered { users } => target(number.wrapping_mul(0x9e37_79b1) % (users * ARTICLES)),
+        }
+    }
+
+    /// So many users that half of all pairs are left when so many have been liked.
+    pub fn scattered(likes: u64) -> Self {
+        Self::Scattered { users: (2 * likes / ARTICLES).next_power_of_two() }
+    }
+}
+
 /// A server that listens on a socket in a throwaway directory; gone when this is dropped.
 #[derive(Debug)]
 struct Server {

@@ -1,0 +1,111 @@
+//! The lines that were not imported, and why: written down so that they can be mended and imported again.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// A line that was not imported.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub struct Reject {
+    /// Which line.
+    pub line: u64,
+    /// What the error of a single like would have been called.
+    pub kind: String,
+    /// Why.
+    pub reason: String,
+    /// Who was to like it, if that can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<u64>,
+    /// What was to be liked, if that can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub article: Option<u64>,
+    /// The saga that was undone, if one was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saga_id: Option<String>,
+    /// How the line begins, if it is no like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// A file of rejects: one JSON object a line, which `likectl import` reads as well.
+#[derive(Debug)]
+pub struct RejectsFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+    bytes: u64,
+}
+
+impl RejectsFile {
+    /// Makes the file, or empties it. If `before` says that an import which is gone on with has written so many bytes of
+    /// it, these stay.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn open(path: &Path, before: Option<&(PathBuf, u64)>) -> io::Result<Self> {
+        let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+        let path = path.canonicalize()?;
+        let long_enough = file.metadata()?.len();
+        let kept = before.filter(|(same, bytes)| *same == path && *bytes <= long_enough);
+        let bytes = kept.map_or(0, |(_, bytes)| *bytes);
+        // A terminal or a pipe has nothing to be cut.
+        if file.metadata()?.is_file() {
+            file.set_len(bytes)?;
+            file.seek(SeekFrom::Start(bytes))?;
+        }
+        Ok(Self { path, file: BufWriter::new(file), bytes })
+    }
+
+    /// Adds one. Neither written nor durable before [`RejectsFile::sync`].
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn add(&mut self, reject: &Reject) -> io::Result<()> {
+        let mut line = serde_json::to_vec(reject)?;
+        line.push(b'\n');
+        self.bytes += line.len() as u64;
+        self.file.write_all(&line)
+    }
+
+    /// Makes everything so far durable, and says where it is and how long.
+    ///
+    /// # Errors
+    /// It can't be written or synced.
+    pub fn sync(&mut self) -> io::Result<(PathBuf, u64)> {
+        self.file.flush()?;
+        if self.file.get_ref().metadata()?.is_file() {
+            self.file.get_ref().sync_data()?;
+        }
+        Ok((self.path.clone(), self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reject(line: u64) -> Reject {
+        let (kind, reason) = ("invalid".to_owned(), "it is empty".to_owned());
+        Reject { line, kind, reason, user: None, article: None, saga_id: None, text: None }
+    }
+
+    #[test]
+    fn what_was_written_behind_the_note_is_written_again_and_nothing_stands_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rejects");
+        let write = |before: Option<&(PathBuf, u64)>, lines: &[u64]| {
+            let mut file = RejectsFile::open(&path, before).unwrap();
+            lines.iter().for_each(|line| file.add(&reject(*line)).unwrap());
+            file.sync().unwrap()
+        };
+        let noted = write(None, &[1, 2]);
+        write(Some(&noted), &[3, 4]);
+        write(Some(&noted), &[3]);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.split(',').next().unwrap()).collect();
+        assert_eq!(lines, ["{\"line\":1", "{\"line\":2", "{\"line\":3"]);
+        write(Some(&(dir.path().join("another"), 20)), &[9]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+}
