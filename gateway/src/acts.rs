@@ -21,6 +21,9 @@ const REPLACE_GRACE: Duration = Duration::from_secs(2);
 /// How long the lock of a slot is waited for while this process's own recovery has it, which lets go every few seconds.
 const OWN_PATIENCE: Duration = Duration::from_secs(12);
 
+/// How many acts are carried out at once. Each takes a thread that reads the log.
+pub(crate) const AT_ONCE_MAX: usize = 8;
+
 /// What is to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Act {
@@ -45,24 +48,27 @@ pub enum ActOnError {
     /// See [`AdminError`].
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// As many acts as allowed are being carried out.
+    #[error("as many acts as allowed are being carried out")]
+    Busy,
     /// The runner could not be replaced.
     #[error(transparent)]
     Start(#[from] StartError),
 }
 
 impl Host {
-    /// Carries an act out. Acts on sagas wait for each other.
+    /// Carries an act out. Only so many are carried out at once: one that waits for a lock holds up no other.
     ///
     /// # Errors
     /// See [`ActOnError`].
     pub async fn act_on(&self, saga: SagaId, act: Act, who: &str, reason: &str) -> Result<Done, ActOnError> {
-        let _alone = self.acting.lock().await;
+        let _place = self.acting.try_acquire().map_err(|_| ActOnError::Busy)?;
         tracing::warn!(saga_id = %saga, ?act, by = who, reason, "an administrator acts");
         let reason = format!("{reason} (by {who}, over HTTP)");
         let until = Instant::now() + OWN_PATIENCE;
         loop {
-            let done = match self.holds(saga).await? {
-                true => self.replace_runner(REPLACE_GRACE).await.map(|()| None)?,
+            let done = match self.let_go(saga).await? {
+                true => None,
                 false => Some(self.carry_out(saga, act, reason.clone()).await),
             };
             match done {
@@ -72,6 +78,17 @@ impl Host {
                 None => {}
             }
         }
+    }
+
+    /// Replaces this process's runner if it holds a saga; whether it did. Only one does so at a time, and whoever comes next
+    /// looks again: the runner may not be the same any more.
+    async fn let_go(&self, saga: SagaId) -> Result<bool, ActOnError> {
+        let _alone = self.replacing.lock().await;
+        let holds = self.holds(saga).await?;
+        if holds {
+            self.replace_runner(REPLACE_GRACE).await?;
+        }
+        Ok(holds)
     }
 
     /// Whether a saga stands in the slot of this process's runner.

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::acts::AT_ONCE_MAX;
 use crate::flags::Config;
 use crate::timed::{SyncTimes, TimedDisk};
 
@@ -41,8 +42,10 @@ pub struct Host {
     pub timeout: Duration,
     current: Mutex<Arc<Hosted>>,
     acts: Arc<Semaphore>,
-    /// Acts on sagas wait for each other.
-    pub(crate) acting: tokio::sync::Mutex<()>,
+    /// Places for acts on sagas.
+    pub(crate) acting: Semaphore,
+    /// Taken by whoever replaces the runner.
+    pub(crate) replacing: tokio::sync::Mutex<()>,
     /// Cancelled once the saga log can't be written any more.
     log_ended: CancellationToken,
 }
@@ -95,7 +98,8 @@ impl Host {
             timeout: config.timeout,
             current: Mutex::new(Arc::new(hosted)),
             acts: Arc::new(Semaphore::new(ACTS_MAX)),
-            acting: tokio::sync::Mutex::default(),
+            acting: Semaphore::new(AT_ONCE_MAX),
+            replacing: tokio::sync::Mutex::default(),
             log_ended: CancellationToken::new(),
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use like_client::cli::moment;
-use like_client::cli::view::{HANGING_AFTER, SagaView};
+use like_client::cli::view::{HANGING_AFTER, SagaView, is_overdue};
 use like_client::likes::AskError;
 use like_client::log::JournalError;
 use like_protocol::message::DaemonStatus;
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::VERSION;
 use crate::host::Host;
 use crate::http::saga_documents::SagaSummary;
-use crate::sagas::SagaReader;
+use crate::sagas::{Recent, SagaReader};
 
 /// How long a look counts, and how often live updates look.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -151,38 +151,55 @@ impl Lookout {
     async fn look_anew(&self) -> Result<Overview, JournalError> {
         let (articles, users) =
             (self.host.articles.within(STATUS_WITHIN), self.host.users.within(STATUS_WITHIN));
-        let (sagas, article, user) = futures::join!(self.sagas.recent(), articles.status(), users.status());
+        let (sagas, article, user) =
+            futures::join!(self.sagas.recent(RECENT_SHOWN_MAX, Seen::of), articles.status(), users.status());
         let now_ms = moment::now_ms();
-        let views: Vec<_> = sagas?.into_iter().map(|found| found.view).collect();
-        let hangs = |saga: &SagaView| saga.hangs(now_ms, HANGING_AFTER);
-        let (mut open, ended): (Vec<&SagaView>, Vec<_>) = views.iter().partition(|saga| saga.is_open());
+        let Recent { mut open, ended } = sagas?;
+        let hangs = |saga: &Seen| is_overdue(saga.started_ms, now_ms, HANGING_AFTER);
         // A stable sort: within each kind of trouble the oldest stays first.
-        open.sort_by_key(|saga| (!saga.needs_attention, !hangs(saga)));
-        let summaries: Vec<_> = open.iter().map(|saga| SagaSummary::from(*saga)).collect();
+        open.sort_by_key(|saga| (!saga.summary.needs_attention, !hangs(saga)));
         Ok(Overview {
             at: moment::show(moment::of_ms(now_ms)),
             version: VERSION,
             administration: self.administration,
             services: vec![service("article", article), service("user", user)],
             counts: Counts::of(&open, hangs),
-            by_kind: open.iter().map(|saga| (saga.kind.clone().unwrap_or_default(), saga.state)).collect(),
-            attempts_max: summaries.iter().map(|saga| saga.attempts).max().unwrap_or_default(),
-            open: summaries.into_iter().take(OPEN_SHOWN_MAX).collect(),
-            recent: ended.iter().rev().take(RECENT_SHOWN_MAX).map(|saga| SagaSummary::from(*saga)).collect(),
+            by_kind: open.iter().map(Seen::kind_and_state).collect(),
+            attempts_max: open.iter().map(|saga| saga.summary.attempts).max().unwrap_or_default(),
+            open: open.into_iter().take(OPEN_SHOWN_MAX).map(|saga| saga.summary).collect(),
+            recent: ended.into_iter().map(|saga| saga.summary).collect(),
         })
     }
 }
 
+/// What is remembered of a saga that was seen: one that is under way has little to tell, and thousands may be.
+struct Seen {
+    summary: SagaSummary,
+    started_ms: u64,
+}
+
+impl Seen {
+    fn of(saga: SagaView) -> Self {
+        Self { summary: (&saga).into(), started_ms: saga.started_ms }
+    }
+
+    fn kind_and_state(&self) -> (String, &'static str) {
+        (self.summary.kind.clone().unwrap_or_default(), self.summary.state)
+    }
+}
+
 impl Counts {
-    fn of(open: &[&SagaView], hangs: impl Fn(&SagaView) -> bool) -> Self {
-        let count = |which: &dyn Fn(&SagaView) -> bool| open.iter().filter(|saga| which(saga)).count();
+    fn of(open: &[Seen], hangs: impl Fn(&Seen) -> bool) -> Self {
+        let count = |which: &dyn Fn(&SagaSummary) -> bool| {
+            open.iter().map(|saga| &saga.summary).filter(|saga| which(saga)).count()
+        };
         Self {
             running: count(&|saga| saga.state == "running"),
             compensating: count(&|saga| saga.state == "compensating"),
             quarantined: count(&|saga| saga.state == "quarantined"),
-            unsettled: count(&|saga| !saga.is_unfinished()),
+            unsettled: count(&|saga| !matches!(saga.state, "running" | "compensating" | "quarantined")),
             needs_attention: count(&|saga| saga.needs_attention),
-            hanging: count(&hangs),
+            hanging: open.iter().filter(|saga| hangs(saga)).count(),
         }
     }
 }

@@ -1,7 +1,10 @@
-//! The saga log, read for people and programs. Nothing is remembered from one reading to the next but the last look at
-//! what is open: where a saga stands is derived from the log alone.
+//! The saga log, read for people and programs. Where a saga stands is derived from the log alone, at every reading. What
+//! is remembered is the last look at what is open, and of segments that never change any more how old their sagas are: so
+//! that those that can't hold what is asked for need not be read again.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use like_client::cli::view::SagaView;
 use like_client::log::{JournalError, Owner, Slot, Story, history, owner};
@@ -9,12 +12,17 @@ use like_client::runner::Context;
 use like_protocol::ids::SagaId;
 use tokio::sync::Semaphore;
 
-/// Reads the saga log, one reader at a time: however many ask, reading takes one thread and the memory of one.
+/// Reads the saga log, one reader at a time: however many ask, and however long the log is, reading takes one thread and
+/// the memory of what one segment of each slot tells.
 #[derive(Clone)]
 pub struct SagaReader {
     context: Context,
     turn: Arc<Semaphore>,
+    closed: Arc<Mutex<Ages>>,
 }
+
+/// The oldest and the newest saga of segments that never change any more, by slot and segment.
+type Ages = HashMap<(u32, u64), (SagaId, SagaId)>;
 
 /// A saga as it stands in the log.
 pub struct Found {
@@ -24,33 +32,57 @@ pub struct Found {
     pub view: SagaView,
 }
 
+/// What is open, and what has ended lately.
+pub struct Recent<T> {
+    /// Everything that is open, the oldest first.
+    pub open: Vec<T>,
+    /// What has ended, the newest first.
+    pub ended: Vec<T>,
+}
+
+/// A page of sagas, newest first.
+struct Page {
+    sagas: BTreeMap<SagaId, (Slot, Story)>,
+    limit: usize,
+    before: Option<SagaId>,
+}
+
 impl SagaReader {
     /// Reads the journal of this context.
     pub fn new(context: Context) -> Self {
-        Self { context, turn: Arc::new(Semaphore::new(1)) }
+        Self { context, turn: Arc::new(Semaphore::new(1)), closed: Arc::default() }
     }
 
-    /// What the heads of all slots tell, oldest first: everything that is open, and what has ended lately. Cheap however
-    /// long the history is.
+    /// What the heads of all slots tell: everything that is open, and at most so many of those that ended lately, each as
+    /// `told`. Cheap however long the history is.
     ///
     /// # Errors
     /// The journal can't be read.
-    pub async fn recent(&self) -> Result<Vec<Found>, JournalError> {
-        self.read(|context| {
-            let mut found = Vec::new();
+    pub async fn recent<T: Send + 'static>(
+        &self,
+        ended_max: usize,
+        told: fn(SagaView) -> T,
+    ) -> Result<Recent<T>, JournalError> {
+        self.read(move |reader| {
+            let context = &reader.context;
+            let mut stories = Vec::new();
             for slot in context.journal.slots()? {
                 match history::recent_in(&slot) {
-                    Ok(stories) => found.extend(stories.iter().map(|story| of(context, slot.clone(), story))),
+                    Ok(heads) => stories.extend(heads),
                     Err(e) => tracing::warn!(slot = slot.number(), "slot skipped: {e}"),
                 }
             }
-            found.sort_by(|a, b| a.view.saga_id.cmp(&b.view.saga_id));
-            Ok(found)
+            stories.sort_by_key(|story| story.saga);
+            let (open, ended): (Vec<_>, Vec<_>) = stories.into_iter().partition(Story::is_open);
+            let tell = |story: &Story| told(view(context, story));
+            let ended = ended.iter().rev().take(ended_max).map(tell).collect();
+            Ok(Recent { open: open.iter().map(tell).collect(), ended })
         })
         .await
     }
 
-    /// Everything on record that `wanted` wants, newest first, at most `limit`. Reads the whole log.
+    /// Everything on record that `wanted` wants, newest first, at most `limit`. Segments that can't hold any of it are not
+    /// read.
     ///
     /// # Errors
     /// The journal can't be read.
@@ -60,19 +92,47 @@ impl SagaReader {
         wanted: impl Fn(&SagaView) -> bool + Send + 'static,
         before: Option<SagaId>,
     ) -> Result<Vec<Found>, JournalError> {
-        self.read(move |context| {
-            let history = history::read(&context.journal)?;
-            for (slot, e) in &history.skipped {
-                tracing::warn!(slot = slot.number(), "slot skipped: {e}");
+        self.read(move |reader| {
+            let context = &reader.context;
+            let mut page = Page { sagas: BTreeMap::new(), limit, before };
+            for slot in context.journal.slots()? {
+                if let Err(e) = reader.add(&slot, &mut page, &|story| wanted(&view(context, story))) {
+                    tracing::warn!(slot = slot.number(), "slot skipped: {e}");
+                }
             }
-            let newest_first = history.sagas.into_iter().rev();
-            let found = newest_first
-                .filter(|(_, story)| before.is_none_or(|before| story.saga < before))
-                .map(|(slot, story)| of(context, slot, &story))
-                .filter(|found| wanted(&found.view));
-            Ok(found.take(limit).collect())
+            let newest_first = page.sagas.into_iter().rev();
+            Ok(newest_first.map(|(_, (slot, story))| of(context, slot, &story)).collect())
         })
         .await
+    }
+
+    /// Adds what a slot has for a page.
+    fn add(&self, slot: &Slot, page: &mut Page, wanted: &dyn Fn(&Story) -> bool) -> Result<(), JournalError> {
+        history::newest_first(slot, |segment, is_head, read| {
+            let place = (slot.number(), segment);
+            let known = self.ages().get(&place).copied();
+            if known.is_some_and(|(oldest, newest)| !page.may_take(oldest, newest)) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let stories = read()?;
+            // The head goes on to change.
+            if !is_head
+                && let (Some((oldest, _)), Some((newest, _))) =
+                    (stories.first_key_value(), stories.last_key_value())
+            {
+                self.ages().insert(place, (*oldest, *newest));
+            }
+            for (saga, story) in stories.into_iter().rev() {
+                if page.may_take(saga, saga) && wanted(&story) {
+                    page.take(saga, slot, story);
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    fn ages(&self) -> std::sync::MutexGuard<'_, Ages> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One saga, and the live process that holds its slot, if one does.
@@ -80,8 +140,9 @@ impl SagaReader {
     /// # Errors
     /// The journal can't be read.
     pub async fn one(&self, saga: SagaId) -> Result<Option<(Found, Option<Owner>)>, JournalError> {
-        self.read(move |context| {
-            let Some((slot, story)) = find(context, saga)? else { return Ok(None) };
+        self.read(move |reader| {
+            let context = &reader.context;
+            let Some((slot, story)) = history::find(&context.journal, saga)? else { return Ok(None) };
             let owner = owner::owner_of(&slot);
             Ok(Some((of(context, slot, &story), owner)))
         })
@@ -90,13 +151,13 @@ impl SagaReader {
 
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Context) -> Result<T, JournalError> + Send + 'static,
+        read: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let turn = Arc::clone(&self.turn).acquire_owned().await;
-        let context = self.context.clone();
+        let reader = self.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            read(&context)
+            read(&reader)
         });
         // A panic ends the process; what is cancelled is cancelled with the runtime.
         match reading.await {
@@ -106,19 +167,26 @@ impl SagaReader {
     }
 }
 
-/// The slot and story of a saga: the heads are looked through first, since what people look at is mostly new.
-fn find(context: &Context, saga: SagaId) -> Result<Option<(Slot, Story)>, JournalError> {
-    for slot in context.journal.slots()? {
-        // A slot that can't be read is said aloud when all are read.
-        let stories = history::recent_in(&slot).unwrap_or_default();
-        if let Some(story) = stories.into_iter().find(|story| story.saga == saga) {
-            return Ok(Some((slot, story)));
+impl Page {
+    /// Whether any saga from `oldest` to `newest` may belong on it.
+    fn may_take(&self, oldest: SagaId, newest: SagaId) -> bool {
+        let last = self.sagas.first_key_value().filter(|_| self.sagas.len() == self.limit);
+        self.before.is_none_or(|before| oldest < before) && last.is_none_or(|(last, _)| newest > *last)
+    }
+
+    fn take(&mut self, saga: SagaId, slot: &Slot, story: Story) {
+        // What was told first is newest.
+        self.sagas.entry(saga).or_insert_with(|| (slot.clone(), story));
+        if self.sagas.len() > self.limit {
+            self.sagas.pop_first();
         }
     }
-    like_client::runner::admin::find(context, saga)
+}
+
+fn view(context: &Context, story: &Story) -> SagaView {
+    SagaView::of(story, &context.definitions, context.options.attention_after)
 }
 
 fn of(context: &Context, slot: Slot, story: &Story) -> Found {
-    let view = SagaView::of(story, &context.definitions, context.options.attention_after);
-    Found { slot, view }
+    Found { slot, view: view(context, story) }
 }

@@ -9,6 +9,8 @@ use like_client::likes;
 use like_client::log::Journal;
 use like_client::rpc::Remote;
 use like_client::runner::{Context, Options, Origin, Participants};
+use like_daemon::store::data_dir::DataDir;
+use like_daemon::store::{LoggedStore, Store};
 use like_protocol::likes::{ARTICLE_ROLE, USER_ROLE};
 use like_protocol::time::{BootClock, Clock};
 use rustix::process::Signal;
@@ -234,6 +236,22 @@ impl House {
     pub fn freeze(&self, service: Service) {
         self.daemon(service).signal(Signal::STOP);
         eventually("a frozen daemon", || self.daemon(service).is_stopped().then_some(()));
+    }
+
+    /// Flips one bit of the value under a key of a service's store, behind its daemon's back.
+    ///
+    /// # Panics
+    /// There is no such row, or the daemon does not come up again.
+    pub fn damage(&mut self, service: Service, key: &[u8]) {
+        self.stop(service).expect_code(0);
+        let data = DataDir::open(&self.data(service), service.role(), false).expect("a store");
+        let mut store = LoggedStore::open(data).expect("it opens");
+        let mut value = store.get(key).expect("it can be read").expect("there is such a row");
+        *value.last_mut().expect("no value is empty") ^= 0x20;
+        store.apply([(key.to_vec(), Some(value))].into()).expect("it can be written");
+        store.sync().expect("it can be synced");
+        drop(store);
+        self.start(service);
     }
 
     /// Lets a frozen daemon go on.

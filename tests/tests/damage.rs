@@ -5,30 +5,13 @@
 
 use std::fs;
 
-use like_daemon::store::data_dir::DataDir;
-use like_daemon::store::{LoggedStore, Store};
 use like_protocol::failpoint::Failpoint;
-use like_protocol::likes::{ARTICLE_ROLE, USER_ROLE};
 use like_tests::house::{House, Service};
 use like_tests::process::{Armed, Fault, Running, eventually};
 use like_tests::promises;
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
-
-/// Flips one bit of the value under a key, behind its daemon's back.
-fn damage(house: &mut House, service: Service, key: &[u8]) {
-    house.stop(service).expect_code(0);
-    let role = if service == Service::Article { ARTICLE_ROLE } else { USER_ROLE };
-    let data = DataDir::open(&house.data(service), role, false).expect("a store");
-    let mut store = LoggedStore::open(data).expect("it opens");
-    let mut value = store.get(key).expect("it can be read").expect("there is such a row");
-    *value.last_mut().expect("no value is empty") ^= 0x20;
-    store.apply([(key.to_vec(), Some(value))].into()).expect("it can be written");
-    store.sync().expect("it can be synced");
-    drop(store);
-    house.start(service);
-}
 
 fn key(tag: u8, numbers: &[u64]) -> Vec<u8> {
     [tag].into_iter().chain(numbers.iter().flat_map(|number| number.to_be_bytes())).collect()
@@ -56,8 +39,8 @@ fn damaged(house: &House, service: usize) -> Vec<Value> {
 #[test]
 fn a_damaged_article_and_a_damaged_like_record_cost_nobody_else_anything() {
     let mut house = house_with_likes();
-    damage(&mut house, Service::Article, &key(0x11, &[2]));
-    damage(&mut house, Service::User, &key(0x10, &[2, 1]));
+    house.damage(Service::Article, &key(0x11, &[2]));
+    house.damage(Service::User, &key(0x10, &[2, 1]));
     let log = fs::read_to_string(house.path().join("article.log")).expect("a log");
     assert!(log.contains("the count of article 2") && log.contains("110000000000000002"), "{log}");
     assert_eq!(damaged(&house, 0)[0]["what"], "the count of article 2");
@@ -98,7 +81,7 @@ fn a_damaged_operation_record_costs_its_saga_alone_and_goes_by_force() {
     let saga = saga.as_str().expect("an id").to_owned();
     like.kill();
     let bytes = u128::from_str_radix(&saga.replace('-', ""), 16).expect("a UUID").to_be_bytes();
-    damage(&mut house, Service::Article, &[&[1][..], &bytes, &[0]].concat());
+    house.damage(Service::Article, &[&[1][..], &bytes, &[0]].concat());
     let row = &damaged(&house, 0)[0];
     assert_eq!((row["saga_id"].as_str(), &row["step"]), (Some(&*saga), &json!(0)), "{row}");
 

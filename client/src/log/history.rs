@@ -5,10 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
+
+use like_protocol::ids::SagaId;
 
 use super::record::Place;
 use super::scan::{Certain, Damage};
-use super::segment;
+use super::segment::{self, Segment};
 use super::slot::{Journal, JournalError, Slot};
 use super::story::{Stories, Story};
 use super::takeover::stories_of;
@@ -76,7 +79,7 @@ pub fn newest_in(slot: &Slot, from: u64) -> Result<Newest, JournalError> {
     read_again(|last_try| newest_in_once(slot, from, last_try))
 }
 
-fn read_again<T>(read: impl Fn(bool) -> Result<T, JournalError>) -> Result<T, JournalError> {
+fn read_again<T>(mut read: impl FnMut(bool) -> Result<T, JournalError>) -> Result<T, JournalError> {
     let mut tries = 0;
     loop {
         match read(tries == READ_AGAIN_MAX) {
@@ -86,43 +89,113 @@ fn read_again<T>(read: impl Fn(bool) -> Result<T, JournalError>) -> Result<T, Jo
     }
 }
 
-/// What is missing was replaced by something newer just then; on the last try it is damage.
 fn newest_in_once(slot: &Slot, from: u64, last_try: bool) -> Result<Newest, JournalError> {
     let numbers = segment::numbers(slot)?;
     let (Some(head), _) = segment::head(slot, &numbers)? else {
         return Ok(Default::default());
     };
-    let lowest = head.header.map_or(0, |header| header.lowest_live).max(from).min(head.place.segment);
-    let mut stories = Stories::new();
-    let mut damage = Vec::new();
-    let kept = |number: u64| head.scan.kept.iter().find(|kept| kept.segment == number).copied();
-    let older = numbers.into_iter().chain(head.scan.kept.iter().map(|kept| kept.segment));
-    for number in
-        older.filter(|number| (lowest..head.place.segment).contains(number)).collect::<BTreeSet<_>>()
-    {
-        if head.leaves_out(slot, number) {
-            continue;
-        }
-        // It was the head once, so its carry-over was synced.
-        let certain = kept(number).map_or(Certain::CarryOver, Certain::End);
-        let older = match segment::read(slot, number, certain) {
-            Err(JournalError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound || last_try => {
-                let (place, to) =
-                    (Place { segment: number, ..head.place }, kept(number).map_or(0, |kept| kept.end));
-                let what = format!("can't be read: {source}").into();
-                damage.push(Damage { place, from: 0, to, sagas: Vec::new(), what });
-                continue;
-            }
-            read => read?,
-        };
-        let (told, damaged) = stories_of(&older);
-        stories.extend(told.into_iter().filter_map(|(saga, story)| Some((saga, closed(story)?))));
+    let (mut stories, mut damage) = (Stories::new(), Vec::new());
+    for number in older_than(&head, &numbers, from) {
+        let (told, damaged) = read_older(slot, &head, number, last_try)?;
+        stories.extend(told);
         damage.extend(damaged);
     }
     let (told, damaged) = stories_of(&head);
     stories.extend(told);
     damage.extend(damaged);
     Ok(Newest { stories, damage, head: head.place.segment })
+}
+
+/// The numbers of the segments before the head that count, or should be there, from this number on.
+fn older_than(head: &Segment, numbers: &[u64], from: u64) -> BTreeSet<u64> {
+    let lowest = head.header.map_or(0, |header| header.lowest_live).max(from).min(head.place.segment);
+    let named = head.scan.kept.iter().map(|kept| kept.segment);
+    numbers
+        .iter()
+        .copied()
+        .chain(named)
+        .filter(|number| (lowest..head.place.segment).contains(number))
+        .collect()
+}
+
+/// What an older segment tells, and what of it is damaged. What is missing was replaced by something newer just then; on
+/// the last try it is damage.
+fn read_older(
+    slot: &Slot,
+    head: &Segment,
+    number: u64,
+    last_try: bool,
+) -> Result<(Stories, Vec<Damage>), JournalError> {
+    if head.leaves_out(slot, number) {
+        return Ok(Default::default());
+    }
+    let kept = head.scan.kept.iter().find(|kept| kept.segment == number).copied();
+    // It was the head once, so its carry-over was synced.
+    let certain = kept.map_or(Certain::CarryOver, Certain::End);
+    match segment::read(slot, number, certain) {
+        Err(JournalError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound || last_try => {
+            let (place, to) = (Place { segment: number, ..head.place }, kept.map_or(0, |kept| kept.end));
+            let what = format!("can't be read: {source}").into();
+            Ok((Stories::new(), vec![Damage { place, from: 0, to, sagas: Vec::new(), what }]))
+        }
+        read => {
+            let (told, damaged) = stories_of(&read?);
+            let closed = told.into_iter().filter_map(|(saga, story)| Some((saga, closed(story)?)));
+            Ok((closed.collect(), damaged))
+        }
+    }
+}
+
+/// Reads a segment when its stories are wanted.
+pub type ReadSegment<'a> = dyn Fn() -> Result<Stories, JournalError> + 'a;
+
+/// Goes through the segments of a slot, the newest first, until `each` breaks off. It is given a segment's number, whether
+/// that is the head, and what reads it: so no more than one needs to be in memory at once, and what is not wanted is not
+/// read.
+///
+/// All segments but the head never change any more. A saga may be told by several: the first one counts, and a later one
+/// tells the same end of it. If the owner replaced a segment just then, all are named again.
+///
+/// # Errors
+/// As for [`read_slot`], and whatever `each` fails with.
+pub fn newest_first(
+    slot: &Slot,
+    mut each: impl FnMut(u64, bool, &ReadSegment<'_>) -> Result<ControlFlow<()>, JournalError>,
+) -> Result<(), JournalError> {
+    read_again(|last_try| {
+        let numbers = segment::numbers(slot)?;
+        let (Some(head), _) = segment::head(slot, &numbers)? else { return Ok(()) };
+        if each(head.place.segment, true, &|| Ok(stories_of(&head).0))?.is_break() {
+            return Ok(());
+        }
+        for number in older_than(&head, &numbers, 0).into_iter().rev() {
+            if each(number, false, &|| Ok(read_older(slot, &head, number, last_try)?.0))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The slot and story of one saga. Of each slot no more is read than it takes to find it, the newest first.
+///
+/// # Errors
+/// The journal's directory can't be read. A slot that can't be is passed over.
+pub fn find(journal: &Journal, saga: SagaId) -> Result<Option<(Slot, Story)>, JournalError> {
+    for slot in journal.slots()? {
+        let mut found = None;
+        let searched = newest_first(&slot, |_, _, read| {
+            found = read()?.remove(&saga);
+            Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        if let Err(e) = searched {
+            tracing::warn!(slot = slot.number(), "slot skipped: {e}");
+        }
+        if let Some(story) = found {
+            return Ok(Some((slot, story)));
+        }
+    }
+    Ok(None)
 }
 
 /// A story of an older segment as it stands unless a later one tells it too. What was open there is told again in the

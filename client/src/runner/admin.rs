@@ -159,8 +159,7 @@ pub async fn force(
 /// # Errors
 /// The journal can't be read.
 pub fn find(context: &Context, saga: SagaId) -> Result<Option<(Slot, Story)>, JournalError> {
-    let history = history::read(&context.journal)?;
-    Ok(history.sagas.into_iter().find(|(_, story)| story.saga == saga))
+    history::find(&context.journal, saga)
 }
 
 async fn drive_one(

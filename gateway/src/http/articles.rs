@@ -24,7 +24,6 @@ pub const ASKING: &[Kind] = &[
     Kind::Unavailable,
     Kind::Unknown,
     Kind::PermissionDenied,
-    Kind::Damaged,
     Kind::Incompatible,
 ];
 

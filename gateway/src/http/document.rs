@@ -8,20 +8,12 @@ use super::problem::{self, Kind};
 use super::{articles, likes, live, sagas};
 use crate::VERSION;
 
-/// What any request may be answered with.
-const ANY: &[Kind] = &[
-    Kind::Misdirected,
-    Kind::MethodNotAllowed,
-    Kind::Malformed,
-    Kind::TooLarge,
-    Kind::TooSlow,
-    Kind::TimedOut,
-    Kind::Busy,
-    Kind::Internal,
-];
+/// What any request may be answered with. Bugs (`internal`) aside: nobody can say where those are.
+const ANY: &[Kind] =
+    &[Kind::Misdirected, Kind::MethodNotAllowed, Kind::Malformed, Kind::TooLarge, Kind::TooSlow, Kind::Busy];
 
 const ABOUT: &str = "Articles, likes and the sagas that make them. Every error is a problem document (RFC 9457): go by \
-its `kind`. A request speaks for the user in `X-User-ID`; whatever stands in front has to authenticate people.";
+its `kind`. A 500 of kind `internal` is a bug, and described nowhere else. A request speaks for the user in `X-User-ID`; whatever stands in front has to authenticate people.";
 
 /// Completes what was collected from the routes: what the API is called, how administrators are recognised, and the errors
 /// of every operation.
@@ -62,13 +54,21 @@ fn kinds(path: &str, method: &HttpMethod) -> Vec<Kind> {
         "/articles/{article_id}/like" => likes::KINDS,
         _ if path.starts_with("/articles") || path.starts_with("/users") => articles::ASKING,
         _ if path.starts_with("/sagas") => sagas::READING,
-        "/healthz" | "/metrics" => &[],
+        "/healthz" => &[],
+        "/metrics" => &[Kind::TimedOut],
         _ => live::LOOKING,
     });
     // An end can be forced on a saga of which nothing is known: that is what it is for.
     let of_one_saga = path.starts_with("/sagas/") && !path.ends_with("/force");
     if path == "/articles/{article_id}" || of_one_saga {
         kinds.push(Kind::NotFound);
+    }
+    // In lists damaged rows are told in their places.
+    if matches!((path, changes), ("/articles/{article_id}", _) | ("/articles", true)) {
+        kinds.push(Kind::Damaged);
+    }
+    if path.ends_with("/force") {
+        kinds.push(Kind::Unknown);
     }
     match (path, changes) {
         ("/articles", true) => kinds.extend(articles::MAKING),

@@ -21,8 +21,8 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// How long a client may take to send a body.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a handler may take beyond the longest act: nothing takes so long, and if it does, its client is told.
-const HANDLER_SLACK: Duration = Duration::from_secs(30);
+/// What a handler may take beyond the longest act. Nothing takes so long but a disk that hangs, and then its client is told.
+const HANDLER_SLACK: Duration = Duration::from_secs(15);
 
 /// Refuses what is for another host or from another web site, takes the body in within bounds, and gives the handler
 /// only so long.

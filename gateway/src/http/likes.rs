@@ -32,6 +32,7 @@ pub const KINDS: &[Kind] = &[
     Kind::PermissionDenied,
     Kind::Damaged,
     Kind::Incompatible,
+    Kind::TimedOut,
 ];
 
 /// Like an article

@@ -23,7 +23,7 @@ pub const STREAMS_MAX: usize = 64;
 const QUIET_LOOKS_MAX: u32 = 15;
 
 /// What may go wrong when one looks at what is going on.
-pub const LOOKING: &[Kind] = &[Kind::PermissionDenied, Kind::Unavailable];
+pub const LOOKING: &[Kind] = &[Kind::PermissionDenied, Kind::Unavailable, Kind::TimedOut];
 
 /// What is going on
 ///

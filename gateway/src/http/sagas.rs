@@ -20,7 +20,7 @@ use super::take::{Admin, Asked, Document, SagaPath, rows};
 use crate::acts::{Act, ActOnError, REASON_CHARS_MAX};
 
 /// What may go wrong when sagas are read.
-pub const READING: &[Kind] = &[Kind::Invalid, Kind::PermissionDenied];
+pub const READING: &[Kind] = &[Kind::Invalid, Kind::PermissionDenied, Kind::Unavailable, Kind::TimedOut];
 
 /// What may go wrong beyond that when one is acted on.
 pub const ACTING: &[Kind] = &[
@@ -250,14 +250,22 @@ fn no_such_saga(saga: SagaId) -> Problem {
 }
 
 fn journal_problem(error: &JournalError) -> Problem {
-    let kind = if error.is_permission() { Kind::PermissionDenied } else { Kind::Internal };
-    Problem::new(kind, error)
+    let kind = if error.is_permission() { Kind::PermissionDenied } else { Kind::Unavailable };
+    Problem::new(kind, error).hint("the saga log can't be read: check the disk of the journal")
 }
 
 fn act_problem(error: &ActOnError, saga: SagaId) -> Problem {
     let error = match error {
         ActOnError::Admin(error) => error,
-        ActOnError::Start(error) => return Problem::new(Kind::Internal, error),
+        ActOnError::Busy => {
+            return Problem::new(Kind::Busy, error).hint("nothing was done: try again").saga(Some(saga));
+        }
+        // The fresh runner comes before the old one lets go.
+        ActOnError::Start(error) => {
+            return Problem::new(Kind::Unavailable, error)
+                .hint("nothing was done: check the disk of the journal")
+                .saga(Some(saga));
+        }
     };
     let problem = match error {
         AdminError::Journal(error) => return journal_problem(error),
@@ -267,7 +275,9 @@ fn act_problem(error: &ActOnError, saga: SagaId) -> Problem {
             .hint("its runner drives it itself: wait for it, or end that process first"),
         AdminError::Ended { .. } => Problem::new(Kind::Ended, error),
         AdminError::Quarantined(_) => Problem::new(Kind::Quarantined, error),
-        AdminError::LogEnded(_) => Problem::new(Kind::Internal, error).hint("check the disk of the journal"),
+        AdminError::LogEnded(_) => Problem::new(Kind::Unknown, error).hint(
+            "the act may stand in the log or not: check the disk of the journal, then look at the saga",
+        ),
     };
     problem.saga(Some(saga))
 }

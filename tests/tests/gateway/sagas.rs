@@ -18,11 +18,15 @@ pub const UNKNOWN: &str = "0198f000-0000-7000-8000-000000000000";
 
 /// A gateway whose administrators' token is [`TOKEN`]; its likes try for half a second.
 pub fn with_token(house: &House) -> Gateway {
+    Gateway::start(house, &Plan::with(&["--admin-token-file", &token_file(house), "--timeout", "500ms"])).0
+}
+
+/// A file with [`TOKEN`].
+pub fn token_file(house: &House) -> String {
     let file = house.path().join("token");
     std::fs::write(&file, TOKEN).expect("a file");
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("a mode");
-    let file = file.display().to_string();
-    Gateway::start(house, &Plan::with(&["--admin-token-file", &file, "--timeout", "500ms"])).0
+    file.display().to_string()
 }
 
 pub fn act(gateway: &Gateway, saga: &str, act: &str, token: Option<&str>, document: &Value) -> Answer {
@@ -78,6 +82,41 @@ fn sagas_are_listed_newest_first_filtered_and_paged() {
     assert_eq!(ids(&gateway.get("/sagas?needs_attention=true").expect(200)), [""; 0]);
     gateway.get("/sagas?state=sleeping").problem(422, "invalid");
     gateway.get("/sagas?before=yesterday").problem(422, "invalid");
+}
+
+/// Pages over a history of many segments, in which sagas end in another one than they began in.
+#[test]
+fn a_long_history_is_listed_page_by_page_and_read_no_more_than_needed() {
+    let house = House::open(PROGRAM);
+    for _ in 0..3 {
+        house.json(&["bench", "--likes", "250", "--concurrency", "32"]);
+    }
+    let segments = std::fs::read_dir(house.journal().join("0")).expect("a slot").count();
+    assert!(segments >= 3, "{segments} segments");
+    let gateway = Gateway::open(&house);
+    gateway.article(77);
+    gateway.like(77, 7).expect(200);
+    let all = house.json(&["saga", "list"]);
+    let mut wanted: Vec<_> = all.as_array().expect("a list").iter().collect();
+    wanted.sort_by_key(|saga| std::cmp::Reverse(saga["saga_id"].as_str()));
+    let wanted: Vec<_> =
+        wanted.iter().map(|saga| saga["saga_id"].as_str().expect("an id").to_owned()).collect();
+    assert_eq!(wanted.len(), 751);
+    // At first nothing is known of the segments, then how old their sagas are.
+    for _ in 0..2 {
+        let mut listed = Vec::new();
+        let mut next = Some("/sagas?limit=77".to_owned());
+        while let Some(path) = next {
+            let page = gateway.get(&path).expect(200);
+            listed.extend(ids(&page));
+            let link = page.header("link").and_then(|link| link.strip_prefix('<')?.split('>').next());
+            next = link.map(str::to_owned);
+        }
+        assert_eq!(listed, wanted);
+    }
+    let oldest = wanted.last().expect("a saga");
+    gateway.get(&format!("/sagas/{oldest}")).expect(200);
+    assert_eq!(ids(&gateway.get("/sagas?article_id=77&user_id=7").expect(200)), wanted[..1]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What readers without a lock see.
 
 use std::fs;
+use std::ops::ControlFlow;
 
 use super::*;
 use crate::log::{JournalError, history, segment};
@@ -64,6 +65,30 @@ fn who_follows_a_log_reads_its_newest_segments_alone() {
     assert_eq!(told(u64::MAX), [slots.late, slots.open]);
     assert_eq!(told(2), [slots.late, slots.open]);
     assert_eq!(told(1), [slots.settled, slots.late, slots.open]);
+}
+
+#[test]
+fn the_newest_segment_is_told_first_and_no_more_is_read_than_is_wanted() {
+    let slots = two_segments();
+    let journal = Journal::open_existing(slots.dir.path()).unwrap();
+    let slot = &journal.slots().unwrap()[0];
+    let mut told = Vec::new();
+    history::newest_first(slot, |segment, is_head, read| {
+        told.push((segment, is_head, read()?.into_keys().collect::<Vec<_>>()));
+        Ok(ControlFlow::Continue(()))
+    })
+    .unwrap();
+    assert_eq!(told, [(2, true, vec![slots.late, slots.open]), (1, false, vec![slots.settled])]);
+
+    for (_, story) in read(slots.dir.path()).sagas {
+        let (_, found) = history::find(&journal, story.saga).unwrap().expect("it is there");
+        assert_eq!(found, story);
+    }
+    assert!(history::find(&journal, saga(9)).unwrap().is_none());
+    // What stands in the head is found though nothing older can be read.
+    fs::remove_file(segment::path(slot.path(), 1)).unwrap();
+    fs::create_dir(segment::path(slot.path(), 1)).unwrap();
+    assert!(history::find(&journal, slots.open).unwrap().is_some());
 }
 
 #[test]
