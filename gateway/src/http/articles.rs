@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use like_client::likes::AskError;
 use like_client::likes::articles::{self, ArticleError};
 use like_client::likes::users::{self, UserError};
 use like_protocol::likes::article::ArticleRejection;
@@ -22,13 +23,13 @@ pub const ASKING: &[Kind] = &[
     Kind::Busy,
     Kind::Storage,
     Kind::Unavailable,
-    Kind::Unknown,
     Kind::PermissionDenied,
     Kind::Incompatible,
 ];
 
 /// What may go wrong beyond that when an article is made.
-pub const MAKING: &[Kind] = &[Kind::AlreadyExists, Kind::Malformed, Kind::UnsupportedMediaType];
+pub const MAKING: &[Kind] =
+    &[Kind::AlreadyExists, Kind::Unknown, Kind::Malformed, Kind::UnsupportedMediaType];
 
 /// Make an article
 ///
@@ -43,7 +44,13 @@ pub async fn create(
     Document(new): Document<NewArticle>,
 ) -> Result<Response, Problem> {
     let made = app.host.articles.create(new.article_id.map(ArticleId), new.title).await;
-    let made = made.map_err(|e| article_problem(&e))?;
+    let made = made.map_err(|e| match &e {
+        // No question: it may have been made.
+        AskError::Lost(lost) => {
+            Problem::new(Kind::Unknown, &lost.message).hint("look whether it was done before you try again")
+        }
+        _ => article_problem(&e),
+    })?;
     let location = [(header::LOCATION, format!("/articles/{}", made.id.0))];
     Ok((StatusCode::CREATED, location, Json(ArticleDocument::from(&made))).into_response())
 }

@@ -38,7 +38,7 @@ pub enum Kind {
     Busy,
     /// A service is short of disk space: nothing has changed.
     Storage,
-    /// A service can't be reached: nothing was begun.
+    /// A service can't be reached, or does not answer a question: nothing was begun.
     Unavailable,
     /// A command's answer was lost: it may have been carried out.
     Unknown,
@@ -200,13 +200,11 @@ impl Problem {
         Self { saga_id: saga.map(|saga| saga.to_string()), ..self }
     }
 
-    /// A question or command that has no answer; `rejected` tells what the service's rules say.
+    /// A question that has no answer; `rejected` tells what the service's rules say.
     pub fn of_ask<R: std::fmt::Debug>(error: &AskError<R>, rejected: impl Fn(&R) -> Self) -> Self {
         match error {
             AskError::Unreachable(unreachable) => unreachable.into(),
-            AskError::Lost(lost) => {
-                Self::new(Kind::Unknown, &lost.message).hint("look whether it was done before you try again")
-            }
+            AskError::Lost(lost) => Self::new(Kind::Unavailable, &lost.message).hint("it can be asked again"),
             AskError::Retry { kind: RetryReason::Storage, .. } => Self::new(Kind::Storage, error),
             AskError::Retry { .. } => Self::new(Kind::Busy, error),
             AskError::Rejected(rejection) => rejected(rejection),

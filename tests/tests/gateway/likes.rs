@@ -58,6 +58,21 @@ fn a_service_that_cannot_be_reached_answers_503_and_no_saga_is_begun() {
     promises::kept(&house);
 }
 
+/// What was lost of a question is lost; of a command nobody knows whether it was carried out.
+#[test]
+fn a_question_without_a_reply_can_be_asked_again_and_a_command_must_be_looked_after() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    gateway.article(1);
+    house.freeze(Service::Article);
+    let answer = gateway.get("/articles/1");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    answer.problem(503, "unavailable");
+    gateway.post("/articles", &json!({ "title": "Perhaps" })).problem(502, "unknown");
+    house.thaw(Service::Article);
+    gateway.get("/articles/1").expect(200);
+}
+
 #[test]
 fn a_like_whose_outcome_is_not_known_answers_202_with_its_saga() {
     let house = House::open(PROGRAM);
