@@ -32,7 +32,12 @@ pub enum Act {
     /// Turn it back, every step of it.
     Compensate,
     /// End it by the administrator's word.
-    Force(End),
+    Force {
+        /// As what it counts from now on.
+        end: End,
+        /// Also if nothing is known of it but its id.
+        even_if_unknown: bool,
+    },
 }
 
 /// What came of it.
@@ -108,7 +113,10 @@ impl Host {
                 match act {
                     Act::Retry => admin::retry(&context, saga, wait).await.map(|_| Vec::new()),
                     Act::Compensate => admin::compensate(&context, saga, wait).await.map(|_| Vec::new()),
-                    Act::Force(end) => admin::force(&context, saga, end, reason, wait)
+                    Act::Force { even_if_unknown: false, .. } if admin::find(&context, saga)?.is_none() => {
+                        Err(AdminError::NotFound(saga))
+                    }
+                    Act::Force { end, .. } => admin::force(&context, saga, end, reason, wait)
                         .await
                         .map(|forced| forced.leaves_broken),
                 }

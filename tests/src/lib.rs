@@ -2,7 +2,8 @@
 //!
 //! * [`browser`]: a real one, without a screen.
 //! * [`contract`]: an OpenAPI document, and whether an answer is what it says.
-//! * [`gateway`]: the HTTP front as a process. [`http`]: an HTTP client that does what it is told.
+//! * [`gateway`]: the HTTP front as a process. [`http`]: an HTTP client that does what it is told. [`http_load`]: how fast
+//!   likes go through it.
 //! * [`hostile`]: hostile and damaged input, for fuzzing and for the default tests.
 //! * [`house`]: both daemons and `likectl`, started, killed, stopped and asked.
 //! * [`matrix`]: processes that are killed or stopped wherever they stand, in every scenario.
@@ -26,6 +27,7 @@ pub mod gateway;
 pub mod hostile;
 pub mod house;
 pub mod http;
+pub mod http_load;
 pub mod matrix;
 pub mod model;
 pub mod peer;

@@ -78,6 +78,8 @@ fn in_words(end: End) -> &'static str {
 /// A forced end.
 #[derive(Clone, Debug)]
 pub struct Forced {
+    /// Whether the saga stood in the journal before. If not, all that is known of it is its id.
+    pub known: bool,
     /// Where the saga stands; `None` if it had ended before and its participants were only told again.
     pub state: Option<SagaState>,
     /// Which invariants may be left broken.
@@ -151,7 +153,7 @@ pub async fn force(
     runner.force(&mut story, forced).await?;
     let settled = tokio::time::timeout(wait, runner.settled()).await.is_ok();
     runner.let_go();
-    Ok(Forced { state: story.state, leaves_broken, settled })
+    Ok(Forced { known, state: story.state, leaves_broken, settled })
 }
 
 /// The slot and story of a saga that stands in the journal.
@@ -297,7 +299,7 @@ async fn tell_again(
         }
         runner.let_go();
     }
-    Ok(Forced { state: Some(state.clone()), leaves_broken: Vec::new(), settled })
+    Ok(Forced { known: true, state: Some(state.clone()), leaves_broken: Vec::new(), settled })
 }
 
 /// What participants are told of an end that they may have been told before: every step of it, with the notes that

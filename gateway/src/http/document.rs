@@ -58,9 +58,7 @@ fn kinds(path: &str, method: &HttpMethod) -> Vec<Kind> {
         "/metrics" => &[Kind::TimedOut],
         _ => live::LOOKING,
     });
-    // An end can be forced on a saga of which nothing is known: that is what it is for.
-    let of_one_saga = path.starts_with("/sagas/") && !path.ends_with("/force");
-    if path == "/articles/{article_id}" || of_one_saga {
+    if path == "/articles/{article_id}" || path.starts_with("/sagas/") {
         kinds.push(Kind::NotFound);
     }
     // In lists damaged rows are told in their places.

@@ -166,6 +166,11 @@ pub struct ForcedEnd {
     /// Why: 1 to 800 characters. It stands in the saga log, with who did it.
     #[schema(min_length = 1, max_length = 800)]
     reason: String,
+    /// Also if no saga of this id is known here, as after the journal was lost: whatever one may hold at the services is
+    /// ended then.
+    #[serde(default)]
+    #[schema(default = false)]
+    even_if_unknown: bool,
 }
 
 /// As what a saga counts.
@@ -216,7 +221,7 @@ pub async fn compensate(
 
 /// End a saga by an administrator's word
 ///
-/// Whatever its services say, and even if nothing is known of it here. What that leaves broken is answered, and recorded; an audit finds it.
+/// Whatever its services say; with `even_if_unknown`, if nothing is known of it here too. What that leaves broken is answered, and recorded; an audit finds it.
 #[utoipa::path(
     post, path = "/sagas/{saga_id}/force", tag = "administration", request_body = ForcedEnd,
     params(("saga_id" = uuid::Uuid, Path, description = "Which saga")),
@@ -227,13 +232,13 @@ pub async fn force(
     State(app): State<Arc<App>>,
     SagaPath(saga): SagaPath,
     Admin(who): Admin,
-    Document(ForcedEnd { end, reason }): Document<ForcedEnd>,
+    Document(ForcedEnd { end, reason, even_if_unknown }): Document<ForcedEnd>,
 ) -> Result<Json<Acted>, Problem> {
     let end = match end {
         EndWord::Completed => like_client::saga::End::Completed,
         EndWord::Compensated => like_client::saga::End::Compensated,
     };
-    act(&app, saga, Act::Force(end), who.to_string(), reason).await
+    act(&app, saga, Act::Force { end, even_if_unknown }, who.to_string(), reason).await
 }
 
 async fn act(app: &App, saga: SagaId, act: Act, who: String, reason: String) -> Result<Json<Acted>, Problem> {
@@ -269,7 +274,11 @@ fn act_problem(error: &ActOnError, saga: SagaId) -> Problem {
     };
     let problem = match error {
         AdminError::Journal(error) => return journal_problem(error),
-        AdminError::NotFound(saga) => return no_such_saga(*saga),
+        AdminError::NotFound(saga) => {
+            return no_such_saga(*saga).hint(
+                "only an end can be forced on it all the same, with even_if_unknown; check the id first",
+            );
+        }
         AdminError::BadReason => Problem::new(Kind::Invalid, error),
         AdminError::Owned { .. } => Problem::new(Kind::Owned, error)
             .hint("its runner drives it itself: wait for it, or end that process first"),

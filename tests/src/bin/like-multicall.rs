@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use like_tests::{matrix, soak, wallet};
+use like_tests::{http_load, matrix, soak, wallet};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         "man" => man(arguments.nth(1)),
         "crash-matrix" => searches(matrix::program::main, arguments),
         "soak" => searches(soak::program::main, arguments),
+        "http-load" => searches(http_load::main, arguments),
         other => {
             let rest: Vec<_> = arguments.skip(1).filter_map(|word| word.into_string().ok()).collect();
             wallet::program::main(other, &rest).unwrap_or_else(usage)

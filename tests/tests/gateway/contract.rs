@@ -251,6 +251,11 @@ fn ask_badly(checked: &mut Checked, house: &House, gateway: &Gateway) {
             let request = request().header("Sec-Fetch-Site", "cross-site");
             checked.answer(operation, &request, &gateway.place).expect(403);
         }
+        if !checked.contract.of(operation)["requestBody"].is_null() {
+            let request = request().header("Authorization", format!("Bearer {TOKEN}"));
+            let request = request.header("content-type", "text/plain").body("a title");
+            checked.answer(operation, &request, &gateway.place).expect(415);
+        }
         let mut stream = gateway.place.connect().expect("a connection");
         stream.write_all(&request().header("content-length", 9).bytes()).expect("sent");
         slow.push((operation.clone(), request(), stream));

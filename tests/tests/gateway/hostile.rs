@@ -8,6 +8,7 @@ use like_tests::house::House;
 use like_tests::http::{Answer, Request};
 use like_tests::process::eventually;
 use like_tests::promises;
+use like_tests::soak::meter::rss_kib;
 
 use crate::PROGRAM;
 
@@ -38,6 +39,66 @@ fn slow_clients_are_shown_the_door() {
     Answer::read(&ends[2]).expect("an answer").problem(408, "too_slow");
     assert!(ends[3].starts_with(b"HTTP/1.1 200"), "{:?}", ends[3]);
     gateway.get("/articles").expect(200);
+}
+
+/// A head that comes byte by byte is not kept alive by that: it has ten seconds in all.
+#[test]
+fn a_head_that_drips_has_no_more_time_than_one_that_stands_still() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    let began = Instant::now();
+    let mut dripping: Vec<_> = (0..20).map(|_| gateway.place.connect().expect("a connection")).collect();
+    for stream in &mut dripping {
+        stream.write_all(b"GET /articles HTTP/1.1\r\nhost: localhost\r\nx-slow: ").expect("sent");
+    }
+    while !dripping.is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{} still drip", dripping.len());
+        gateway.get("/healthz").expect(200);
+        std::thread::sleep(Duration::from_millis(250));
+        dripping.retain_mut(|stream| stream.write_all(b"x").is_ok());
+    }
+    assert!(began.elapsed() > Duration::from_secs(5), "cut off though it had time: {:?}", began.elapsed());
+}
+
+/// As many subscribers as there may be, none of which ever reads.
+#[test]
+fn subscribers_that_never_read_cost_little_and_hold_up_nobody() {
+    const STREAMS: usize = 64;
+    const MORE_KIB_MAX: u64 = 32 * 1024;
+    let house = House::open(PROGRAM);
+    let mut gateway = Gateway::open(&house);
+    gateway.article(1);
+    gateway.like(1, 1_000).expect(200);
+    let pid = gateway.running().pid();
+    let before = rss_kib(pid);
+    let subscribe = || {
+        let mut stream = gateway.place.connect().expect("a connection");
+        stream.write_all(&Request::new("GET", "/events").bytes()).expect("sent");
+        stream
+    };
+    let deaf: Vec<_> = (0..STREAMS).map(|_| subscribe()).collect();
+    eventually("no room for another", || {
+        let mut first = [0; 12];
+        subscribe().read_exact(&mut first).ok()?;
+        (&first == b"HTTP/1.1 503").then_some(())
+    });
+    // Each like is news to all of them.
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut users = 0;
+    while Instant::now() < until {
+        users += 1;
+        gateway.like(1, users).expect(200);
+    }
+    assert!(users > 20, "{users} likes in three seconds");
+    let after = rss_kib(pid);
+    assert!(after < before + MORE_KIB_MAX, "{before} KiB, then {after} KiB");
+    drop(deaf);
+    eventually("room for another", || {
+        let mut first = [0; 12];
+        subscribe().read_exact(&mut first).ok()?;
+        (&first == b"HTTP/1.1 200").then_some(())
+    });
+    promises::kept(&house);
 }
 
 #[test]

@@ -212,6 +212,28 @@ fn an_administrator_forces_the_end_of_a_saga_that_the_gateway_itself_drives() {
     promises::no_drift(&house);
 }
 
+/// A mistyped id writes nothing; a lost journal can be made up for.
+#[test]
+fn an_end_is_forced_on_an_unknown_saga_only_if_that_is_said() {
+    let house = House::open(PROGRAM);
+    let gateway = with_token(&house);
+    let mut forced = json!({ "as": "compensated", "reason": "the journal was lost" });
+    let problem = act(&gateway, UNKNOWN, "force", Some(TOKEN), &forced).problem(404, "not_found");
+    assert!(problem["hint"].as_str().is_some_and(|hint| hint.contains("even_if_unknown")), "{problem}");
+    assert_eq!(house.json(&["saga", "list"]), json!([]));
+    forced["even_if_unknown"] = json!(true);
+    let acted = act(&gateway, UNKNOWN, "force", Some(TOKEN), &forced).expect(200).json();
+    assert_eq!(acted["saga"]["state"], "forced_compensated", "{acted}");
+
+    // The command line, which asks for no more than a reason, says so.
+    let other = UNKNOWN.replace("0198f000", "0198f001");
+    let words = ["saga", "force", &other, "--as", "compensated", "--reason", "the journal was lost"];
+    let ended = house.likectl(&words).expect_code(0);
+    assert!(ended.stderr.contains(&format!("no saga {other} was known here")), "{ended:?}");
+    gateway.kill();
+    promises::no_drift(&house);
+}
+
 #[test]
 fn an_administrator_retries_what_is_stuck() {
     let mut house = House::open(PROGRAM);

@@ -31,6 +31,13 @@ pub(super) async fn force(tools: &Tools, args: &ForceArgs) -> Result<(), CliErro
     let context = tools.context()?;
     let forced =
         admin::force(&context, args.saga, args.end.into(), args.reason.clone(), tools.config.timeout).await?;
+    if !forced.known {
+        tools.output.note(format!(
+            "{} no saga {} was known here: what any saga of this id may hold at the services was ended, and this is on record              from now on; if the id was mistyped, nothing else has happened",
+            paint(WARN, "warning:"),
+            args.saga
+        ));
+    }
     for broken in &forced.leaves_broken {
         tools.output.note(format!("{} left open: {broken}", paint(WARN, "warning:")));
     }
