@@ -139,7 +139,7 @@ pub struct Fresh {
     pub file: Arc<dyn LogFile>,
     /// Where it stands.
     pub place: Place,
-    /// How many bytes it has.
+    /// How many bytes it has, with those that are encoded and not yet written.
     pub bytes: u64,
     /// The tag of its last record.
     pub tag: u32,
@@ -147,6 +147,19 @@ pub struct Fresh {
     pub kept: Vec<KeptSegment>,
     /// The segment that its runner began with.
     pub since: u64,
+}
+
+impl Fresh {
+    /// Encodes what is to be appended next; the segment's end and tag are those behind it.
+    ///
+    /// # Errors
+    /// The entry is too large for a record.
+    pub fn encode(&mut self, entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
+        let before = out.len();
+        self.tag = record::encode(self.place, self.bytes, self.tag, entry, out).map_err(io::Error::other)?;
+        self.bytes += (out.len() - before) as u64;
+        Ok(())
+    }
 }
 
 /// Writes a new segment that tells these stories from their beginning and ends with the mark, and makes it durable,

@@ -1,8 +1,9 @@
 //! The open log of a slot: appending, and group commit.
 //!
-//! An append is one `write(2)` by whoever appends: no thread is woken for it. A sync is done beside, one for all who
-//! wait: while it runs, others append and wait for the next one. Who waits is woken once, when what it waits for is
-//! durable.
+//! An append ends with a `write(2)` by whoever appends: no thread is woken for it. Those who append in the same moment
+//! share one: each lets the others that are ready go first, and the first who comes back writes for all. A sync is done
+//! beside, one for all who wait: while it runs, others append and wait for the next one. Who waits is woken once, when
+//! what it waits for is durable.
 //!
 //! A write or sync that fails or is short ends the log, and with it its runner: after a failed fsync nothing is known
 //! of what is on disk, so nothing more may be written, answered or sent.
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use like_protocol::ids::SagaId;
 
 use super::disk::{Disk, LogFile};
-use super::record::{self, Entry, SagaRecord};
+use super::record::{Entry, SagaRecord};
 use super::segment::Fresh;
 use super::slot::{JournalError, Slot, SlotLock};
 use super::story::Story;
@@ -108,6 +109,9 @@ struct Open {
     /// The offset that is durable, and the one that the segment states to be.
     durable_bytes: u64,
     stated_bytes: u64,
+    /// Encoded, and not yet written: the end of `segment.bytes`.
+    unwritten: Vec<u8>,
+    appended: Position,
     written: Position,
     wanted: Position,
     durable: Position,
@@ -136,6 +140,8 @@ impl SagaLog {
             stated_bytes: 0,
             segment_bytes_max: segment.bytes + keeping.segment_bytes_max,
             segment,
+            unwritten: Vec::new(),
+            appended: start,
             written: start,
             wanted: start,
             durable: start,
@@ -156,35 +162,46 @@ impl SagaLog {
     }
 
     /// Writes events of one saga. On return they are safe from a crash of this process, but not from power loss; see
-    /// [`SagaLog::durable`].
+    /// [`SagaLog::durable`]. They stand behind all that was appended before, and in front of all that is appended after
+    /// this was first polled; dropping the future leaves open whether they will be written.
     ///
     /// # Errors
     /// The log has ended, now or before. What was to be written may or may not be found by a takeover.
-    pub fn append(
+    pub async fn append(
         &self,
         saga: SagaId,
         events: impl IntoIterator<Item = Event>,
     ) -> Result<Position, LogEnded> {
-        self.append_all(events.into_iter().map(|event| (saga, event)))
+        self.append_all(events.into_iter().map(|event| (saga, event))).await
     }
 
-    /// The same for events of several sagas, all in one write.
+    /// The same for events of several sagas.
     ///
     /// # Errors
     /// As [`SagaLog::append`].
-    pub fn append_all(
+    pub async fn append_all(
         &self,
         events: impl IntoIterator<Item = (SagaId, Event)>,
     ) -> Result<Position, LogEnded> {
+        let appended = {
+            let mut open = self.shared.lock();
+            open.refuse_ended()?;
+            let encoded = open.encode(&**self.shared.slot.disk(), events);
+            encoded.map_err(|e| self.shared.end(&mut open, &format!("record not encoded: {e}")))?
+        };
+        // Whoever else is about to append does it now: then one write does for all.
+        tokio::task::yield_now().await;
         let mut open = self.shared.lock();
-        open.refuse_ended()?;
-        let written = open.write(&**self.shared.slot.disk(), events);
-        written.map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))
+        if open.written < appended {
+            open.refuse_ended()?;
+            open.write().map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))?;
+        }
+        Ok(appended)
     }
 
-    /// How far the log has been written.
-    pub fn written(&self) -> Position {
-        self.shared.lock().written
+    /// How far the log has been appended to.
+    pub fn appended(&self) -> Position {
+        self.shared.lock().appended
     }
 
     /// Waits until everything up to `position` is durable.
@@ -224,64 +241,56 @@ impl Open {
         if self.lock.is_some() { Ok(()) } else { Err(LogEnded { why: self.why_ended.clone() }) }
     }
 
-    /// One `write(2)` for all, with a word on what is durable in front if that has news.
-    fn write(
+    /// Encodes what is to be written, with a word on what is durable in front if that has news.
+    fn encode(
         &mut self,
         disk: &dyn Disk,
         events: impl IntoIterator<Item = (SagaId, Event)>,
     ) -> io::Result<Position> {
-        let mut bytes = Vec::with_capacity(256);
-        let mut tag = self.segment.tag;
-        let mut encode = |entry: &Entry, bytes: &mut Vec<u8>, at: u64| {
-            tag = record::encode(self.segment.place, at, tag, entry, bytes).map_err(io::Error::other)?;
-            io::Result::Ok(tag)
-        };
-        let start = self.segment.bytes;
+        let before = self.segment.bytes;
         if self.stated_bytes < self.durable_bytes {
-            encode(&Entry::DurableTo(self.durable_bytes), &mut bytes, start)?;
+            self.state_durable(Entry::DurableTo)?;
         }
         let at_ms = disk.wall_ms();
-        let mut settled = Vec::new();
         for (saga, event) in events {
+            let settles = event == Event::Settled;
             let records = self.live.entry(saga).or_default();
             if matches!(event, Event::Begun(_)) {
                 // A story whose beginning was lost is told anew from here.
                 records.clear();
             }
-            if event == Event::Settled {
-                settled.push(saga);
-            }
             let seq = records.last().map_or(0, |last| last.seq + 1);
             let entry = Entry::Saga(SagaRecord { saga, seq, at_ms, event });
-            let at = start + bytes.len() as u64;
-            encode(&entry, &mut bytes, at)?;
-            if let Entry::Saga(record) = entry {
+            self.segment.encode(&entry, &mut self.unwritten)?;
+            if settles {
+                self.live.remove(&saga);
+            } else if let Entry::Saga(record) = entry {
                 records.push(record);
             }
         }
-        for saga in settled {
-            self.live.remove(&saga);
-        }
-        if !bytes.is_empty() {
-            write_whole(&*self.segment.file, &bytes)?;
-        }
-        self.segment.tag = tag;
-        self.segment.bytes += bytes.len() as u64;
-        self.stated_bytes = self.durable_bytes;
-        self.written = Position(self.written.0 + bytes.len() as u64);
-        Ok(self.written)
+        self.appended = Position(self.appended.0 + self.segment.bytes - before);
+        Ok(self.appended)
     }
 
-    /// Writes an entry that belongs to no saga. No position increases by it: nobody waits for it.
-    fn write_word(&mut self, entry: &Entry) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(32);
-        let Fresh { place, bytes: at, tag, .. } = self.segment;
-        let tag = record::encode(place, at, tag, entry, &mut bytes).map_err(io::Error::other)?;
-        write_whole(&*self.segment.file, &bytes)?;
-        self.segment.tag = tag;
-        self.segment.bytes += bytes.len() as u64;
+    /// An entry that belongs to no saga, on what is durable. No position increases by it if nobody appends with it.
+    fn state_durable(&mut self, word: fn(u64) -> Entry) -> io::Result<()> {
         self.stated_bytes = self.durable_bytes;
+        self.segment.encode(&word(self.durable_bytes), &mut self.unwritten)
+    }
+
+    /// One `write(2)` for all that is not written yet.
+    fn write(&mut self) -> io::Result<()> {
+        if !self.unwritten.is_empty() {
+            write_whole(&*self.segment.file, &self.unwritten)?;
+            self.unwritten.clear();
+        }
+        self.written = self.appended;
         Ok(())
+    }
+
+    fn write_word(&mut self, word: fn(u64) -> Entry) -> io::Result<()> {
+        self.state_durable(word)?;
+        self.write()
     }
 
     /// Everything up to a position is durable: takes out who waited for that.
@@ -323,8 +332,7 @@ impl Shared {
     fn let_go(&self) {
         let mut open = self.lock();
         if open.lock.is_some() {
-            let durable = open.durable_bytes;
-            if let Err(e) = open.write_word(&Entry::LetGo(durable)) {
+            if let Err(e) = open.write_word(Entry::LetGo) {
                 tracing::debug!("the log ends without a last word: {e}");
             }
             self.end(&mut open, "its runner has let go of its slot");
@@ -335,11 +343,10 @@ impl Shared {
     /// last group one day would be taken for a torn tail.
     fn state_if_idle(&self, synced: Position) {
         let mut open = self.lock();
-        if open.lock.is_none() || open.written != synced || open.stated_bytes >= open.durable_bytes {
+        if open.lock.is_none() || open.appended != synced || open.stated_bytes >= open.durable_bytes {
             return;
         }
-        let durable = open.durable_bytes;
-        if let Err(e) = open.write_word(&Entry::DurableTo(durable)) {
+        if let Err(e) = open.write_word(Entry::DurableTo) {
             self.end(&mut open, &format!("write failed: {e}"));
         }
     }
@@ -357,7 +364,8 @@ impl Shared {
     fn rotate(&self, open: &mut Open) {
         let stories = open.live.values().filter_map(|records| Story::of(records.clone()));
         let stories: Vec<_> = stories.map(Story::condensed).collect();
-        let rotated = open.segment.file.sync_data().map_err(|e| e.to_string()).and_then(|()| {
+        let synced = open.write().and_then(|()| open.segment.file.sync_data());
+        let rotated = synced.map_err(|e| e.to_string()).and_then(|()| {
             let Some(lock) = &open.lock else { return Err("no lock".to_owned()) };
             takeover::rotate(lock, &open.segment, &stories, &self.keeping).map_err(|e| e.to_string())
         });
@@ -394,10 +402,14 @@ impl Syncs {
         }
     }
 
-    /// Begins a sync of everything written so far; `None` if the log has ended.
+    /// Writes what is not written yet, and begins a sync of everything; `None` if the log has ended.
     pub fn begin(&self) -> Option<Syncing> {
-        let open = self.0.lock();
+        let mut open = self.0.lock();
         open.lock.as_ref()?;
+        if let Err(e) = open.write() {
+            self.0.end(&mut open, &format!("write failed: {e}"));
+            return None;
+        }
         Some(Syncing { file: Arc::clone(&open.segment.file), to: open.written, bytes: open.segment.bytes })
     }
 

@@ -143,7 +143,7 @@ pub async fn force(
     }
     if story.as_ref().is_none_or(|story| story.state.is_none()) {
         let begun = Event::Begun(orphan(context));
-        runner.log().append(saga, [begun.clone()])?;
+        runner.log().append(saga, [begun.clone()]).await?;
         story = Story::begin(saga, context.journal.disk().wall_ms(), begun);
     }
     let Some(mut story) = story else { return Err(AdminError::NotFound(saga)) };
@@ -295,7 +295,7 @@ async fn tell_again(
     let settled = told.is_ok_and(|told| told.iter().all(|told| told.as_ref().is_ok_and(Vec::is_empty)));
     if let Some(runner) = taken {
         if settled {
-            runner.log().append(saga, [Event::Settled])?;
+            runner.log().append(saga, [Event::Settled]).await?;
         }
         runner.let_go();
     }

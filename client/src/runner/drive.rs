@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
+use futures::future::try_join_all;
 use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::SagaId;
 use like_protocol::message::Direction;
@@ -35,11 +33,8 @@ pub(super) struct Driver {
     /// Since when this step's action has been failing.
     pace: Option<(FailureKind, Pace)>,
     /// The last milestone that this runner wrote, where it ends in the log, until it is known to be durable.
-    milestone: Option<(Milestone, Position)>,
+    milestone: Mutex<Option<(Milestone, Position)>>,
 }
-
-/// An attempt at a step's compensation, and what came of it.
-type Compensation = BoxFuture<'static, (usize, Result<Tried, LogEnded>)>;
 
 /// Why a saga is driven no further by this runner.
 #[derive(Debug, thiserror::Error)]
@@ -60,19 +55,27 @@ impl Driver {
         state: Arc<Mutex<SagaState>>,
         told: Option<oneshot::Sender<Result<Outcome, LogEnded>>>,
     ) -> Self {
-        Self { runner: Arc::clone(runner), saga, definition, state, told, pace: None, milestone: None }
+        Self {
+            runner: Arc::clone(runner),
+            saga,
+            definition,
+            state,
+            told,
+            pace: None,
+            milestone: Mutex::default(),
+        }
     }
 
     /// Writes the beginning, then drives the saga.
     pub async fn begin(mut self, begun: Begun) {
-        let begun = self.write(Event::Begun(begun));
+        let begun = self.write(Event::Begun(begun)).await;
         reach(Failpoint::BeginWritten);
         self.conclude(begun).await;
     }
 
     /// Drives an open saga on.
     pub async fn go_on(mut self, order: Order) {
-        let ordered = self.carry_out(order);
+        let ordered = self.carry_out(order).await;
         self.conclude(ordered).await;
     }
 
@@ -92,17 +95,17 @@ impl Driver {
         }
     }
 
-    fn carry_out(&mut self, order: Order) -> Result<(), Stop> {
+    async fn carry_out(&self, order: Order) -> Result<(), Stop> {
         let forward = lock(&self.state).phase == crate::saga::Phase::Forward;
         let by_uid = self.runner.context.origin.uid;
         match order {
             Order::Resume { timeout } if forward => {
                 let now = self.runner.context.clock.now();
                 let deadline = lock(&self.state).deadline.later(now.deadline_in(timeout), &now);
-                self.record(Event::Resumed { deadline, by_uid })?;
+                self.record(Event::Resumed { deadline, by_uid }).await?;
             }
             Order::Compensate if forward => {
-                self.record(Event::TurnedBack(TurnBack::Operator { by_uid }))?;
+                self.turn_back(TurnBack::Operator { by_uid }).await?;
             }
             _ => {}
         }
@@ -117,9 +120,9 @@ impl Driver {
             self.rest_on(next.rests_on()).await?;
             match next {
                 Next::Act(step) => self.act(step).await?,
-                Next::TurnBack(why) => self.turn_back(why)?,
+                Next::TurnBack(why) => self.turn_back(why).await?,
                 Next::Compensate(steps) => self.compensate(steps).await?,
-                Next::End(end) => self.end(end)?,
+                Next::End(end) => self.end(end).await?,
                 Next::Settle(_) => {
                     self.runner.settle(self.saga, &lock(&self.state));
                     return Ok(());
@@ -131,11 +134,12 @@ impl Driver {
 
     /// Waits until what the next deed rests on is durable. What was there at a takeover is; an end is made durable
     /// together with those of other sagas, by those who settle them.
-    async fn rest_on(&mut self, milestone: Option<Milestone>) -> Result<(), Stop> {
+    async fn rest_on(&self, milestone: Option<Milestone>) -> Result<(), Stop> {
         if matches!(milestone, None | Some(Milestone::Ended)) {
             return Ok(());
         }
-        if let Some((milestone, position)) = self.milestone.take() {
+        let written = lock(&self.milestone).take();
+        if let Some((milestone, position)) = written {
             self.runner.log.durable(position).await?;
             reach(match milestone {
                 Milestone::Begun => Failpoint::BeginSynced,
@@ -147,13 +151,8 @@ impl Driver {
 
     /// One attempt at an action, and the pause after it if it came to nothing.
     async fn act(&mut self, step: usize) -> Result<(), Stop> {
-        let attempt = self.attempt(step, Direction::Action)?;
-        let Tried { sent, answer } = attempt.send(&self.runner.context, &self.runner.log).await?;
-        if let Some(sent) = sent {
-            lock(&self.state).apply(&sent)?;
-        }
-        match answer {
-            Answer::Decided(event) => self.action_decided(event),
+        match self.send(step, Direction::Action).await? {
+            Answer::Decided(event) => self.action_decided(event).await,
             Answer::Failed { mut failure, locked_by } => {
                 if let Some(by) = locked_by
                     && let Some(owner) = hunt::finish_dead(&self.runner, by).await
@@ -165,9 +164,9 @@ impl Driver {
         }
     }
 
-    fn action_decided(&mut self, event: Event) -> Result<(), Stop> {
+    async fn action_decided(&mut self, event: Event) -> Result<(), Stop> {
         self.pace = None;
-        self.record(event)?;
+        self.record(event).await?;
         reach(Failpoint::ActionOutcomeWritten);
         Ok(())
     }
@@ -175,7 +174,7 @@ impl Driver {
     async fn action_failed(&mut self, step: u8, failure: Failure) -> Result<(), Stop> {
         let kind = failure.kind;
         tracing::debug!(saga_id = %self.saga, step, ?kind, "action failed: {}", failure.detail);
-        self.record(Event::ActionFailed { step, failure })?;
+        self.record(Event::ActionFailed { step, failure }).await?;
         let pace = match &mut self.pace {
             Some((of, pace)) if *of == kind => pace,
             other => &mut other.insert((kind, Pace::after(kind))).1,
@@ -194,51 +193,35 @@ impl Driver {
         state.deadline.remaining(&self.runner.context.clock.now())
     }
 
-    fn turn_back(&mut self, why: TurnBack) -> Result<(), Stop> {
+    async fn turn_back(&self, why: TurnBack) -> Result<(), Stop> {
         tracing::info!(saga_id = %self.saga, ?why, "turning back");
-        self.record(Event::TurnedBack(why))?;
+        self.record(Event::TurnedBack(why)).await?;
         reach(Failpoint::TurnBackWritten);
         Ok(())
     }
 
-    /// Compensates these steps, started in this order. One whose participant is down does not hold up the others.
-    async fn compensate(&mut self, steps: Vec<usize>) -> Result<(), Stop> {
-        let mut under_way = FuturesUnordered::new();
-        let mut paces: Vec<_> = lock(&self.state).steps.iter().map(|_| Pace::of_compensation()).collect();
-        for step in steps {
-            under_way.push(self.compensation(step, Duration::ZERO)?);
-        }
-        while let Some((step, tried)) = under_way.next().await {
-            let Tried { sent, answer } = tried?;
-            if let Some(sent) = sent {
-                lock(&self.state).apply(&sent)?;
-            }
-            let failure = match answer {
-                Answer::Decided(event) => {
-                    self.record(event)?;
-                    continue;
-                }
-                Answer::Failed { failure, .. } => failure,
-            };
-            let slow = self.compensation_failed(step, failure)?;
-            let pause = if slow { SLOW } else { paces[step].next() };
-            under_way.push(self.compensation(step, pause)?);
-        }
+    /// Compensates these steps, started in this order: all are polled in it. One whose participant is down does not hold
+    /// up the others.
+    async fn compensate(&self, steps: Vec<usize>) -> Result<(), Stop> {
+        try_join_all(steps.into_iter().map(|step| self.compensate_step(step))).await?;
         Ok(())
     }
 
-    /// One attempt at a compensation, after a pause.
-    fn compensation(&self, step: usize, pause: Duration) -> Result<Compensation, Stop> {
-        let attempt = self.attempt(step, Direction::Compensation)?;
-        let runner = Arc::clone(&self.runner);
-        Ok(Box::pin(async move {
-            tokio::time::sleep(pause).await;
-            (step, attempt.send(&runner.context, &runner.log).await)
-        }))
+    /// One step's compensation, again and again until it is done.
+    async fn compensate_step(&self, step: usize) -> Result<(), Stop> {
+        let mut pace = Pace::of_compensation();
+        loop {
+            let failure = match self.send(step, Direction::Compensation).await? {
+                Answer::Decided(event) => return self.record(event).await,
+                Answer::Failed { failure, .. } => failure,
+            };
+            let slow = self.compensation_failed(step, failure).await?;
+            tokio::time::sleep(if slow { SLOW } else { pace.next() }).await;
+        }
     }
 
     /// Records the failure; true if an operator is needed by now, so that the pace becomes slow.
-    fn compensation_failed(&mut self, step: usize, failure: Failure) -> Result<bool, Stop> {
+    async fn compensation_failed(&self, step: usize, failure: Failure) -> Result<bool, Stop> {
         let in_a_row = lock(&self.state).steps[step].compensation_failures + 1;
         let needed = self.runner.context.options.attention_after;
         if in_a_row == needed {
@@ -247,13 +230,13 @@ impl Driver {
                 "compensation keeps failing: an operator is needed: {}", failure.detail
             );
         }
-        self.record(Event::CompensationFailed { step: step as u8, in_a_row, failure })?;
+        self.record(Event::CompensationFailed { step: step as u8, in_a_row, failure }).await?;
         Ok(in_a_row >= needed)
     }
 
     /// Writes the end, then tells whoever waits for it.
-    fn end(&mut self, end: End) -> Result<(), Stop> {
-        self.record(Event::Ended(end))?;
+    async fn end(&mut self, end: End) -> Result<(), Stop> {
+        self.record(Event::Ended(end)).await?;
         reach(Failpoint::EndWritten);
         tracing::debug!(saga_id = %self.saga, ?end, "ended");
         if let Some(told) = self.told.take() {
@@ -262,6 +245,16 @@ impl Driver {
             let _ = told.send(Ok(Outcome { saga: self.saga, state }));
         }
         Ok(())
+    }
+
+    /// One attempt at a step's action or compensation.
+    async fn send(&self, step: usize, direction: Direction) -> Result<Answer, Stop> {
+        let attempt = self.attempt(step, direction)?;
+        let Tried { sent, answer } = attempt.send(&self.runner.context, &self.runner.log).await?;
+        if let Some(sent) = sent {
+            lock(&self.state).apply(&sent)?;
+        }
+        Ok(answer)
     }
 
     fn attempt(&self, step: usize, direction: Direction) -> Result<Attempt, Stop> {
@@ -282,16 +275,16 @@ impl Driver {
     }
 
     /// Applies an event to the state, and writes it.
-    fn record(&mut self, event: Event) -> Result<(), Stop> {
+    async fn record(&self, event: Event) -> Result<(), Stop> {
         lock(&self.state).apply(&event)?;
-        self.write(event)
+        self.write(event).await
     }
 
-    fn write(&mut self, event: Event) -> Result<(), Stop> {
+    async fn write(&self, event: Event) -> Result<(), Stop> {
         let milestone = event.milestone();
-        let position = self.runner.log.append(self.saga, [event])?;
+        let position = self.runner.log.append(self.saga, [event]).await?;
         if let Some(milestone) = milestone {
-            self.milestone = Some((milestone, position));
+            *lock(&self.milestone) = Some((milestone, position));
         }
         Ok(())
     }

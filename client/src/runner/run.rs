@@ -216,7 +216,7 @@ impl Runner {
 
     /// Ends a saga of this log by an operator's word, and settles it in the background.
     pub(super) async fn force(&self, story: &mut Story, event: Event) -> Result<(), LogEnded> {
-        let position = self.inner.log.append(story.saga, [event.clone()])?;
+        let position = self.inner.log.append(story.saga, [event.clone()]).await?;
         self.inner.log.durable(position).await?;
         story.add(self.inner.context.journal.disk().wall_ms(), event);
         if let Some(state) = &story.state {
@@ -327,7 +327,7 @@ impl Inner {
     /// without knowing what the steps were about.
     pub(super) fn settle(&self, saga: SagaId, state: &SagaState) {
         let definition = self.context.definitions.find(&state.begun.kind, state.begun.version);
-        self.settler.settle(saga, state, definition.map(AsRef::as_ref), self.log.written());
+        self.settler.settle(saga, state, definition.map(AsRef::as_ref), self.log.appended());
     }
 
     /// The services that a saga of these steps needs, with the stores they have. A service that is down but was seen

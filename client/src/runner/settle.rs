@@ -113,7 +113,7 @@ async fn settle_batch(
         reach(Failpoint::SettleReplied);
         let is_left = |ended: &Ended| in_the_way.iter().any(|left| left.id.saga == ended.saga);
         let settled = batch.iter().filter(|ended| !is_left(ended));
-        log.append_all(settled.map(|ended| (ended.saga, Event::Settled)))?;
+        log.append_all(settled.map(|ended| (ended.saga, Event::Settled))).await?;
         reach(Failpoint::SettledWritten);
         let many = batch.len();
         batch.retain(is_left);

@@ -128,7 +128,7 @@ fn begin_and_die(house: &House, sagas: usize) {
     let steps: Vec<_> = planned.collect();
     let lock = context.journal.claim_free().expect("a slot");
     let log = log::take_over(lock, log::Keeping::default()).expect("a log").log;
-    let mut position = log.written();
+    let mut position = log.appended();
     for number in 0..sagas as u64 {
         let (article, user) = target(number);
         let params = LikeParams { user: UserId(user), article: ArticleId(article), key: None };
@@ -141,7 +141,8 @@ fn begin_and_die(house: &House, sagas: usize) {
             deadline: context.clock.now().deadline_in(Duration::from_secs(1800)),
             by_uid: 0,
         };
-        position = log.append(SagaId::generate(), [Event::Begun(begun)]).expect("a record");
+        let appended = log.append(SagaId::generate(), [Event::Begun(begun)]);
+        position = house.block_on(appended).expect("a record");
     }
     house.block_on(log.durable(position)).expect("a sync");
     log.let_go();

@@ -25,6 +25,7 @@ use super::record::{Entry, FIRST_TAG, Header, Place, SagaRecord, encode};
 use super::{Damage, Journal, Keeping, Position, SagaLog, Story, TakenOver, take_over};
 use crate::saga::tests::{begun, done, live, sent};
 use crate::saga::{Begun, End, Event};
+use futures::executor::block_on;
 
 const PLACE: Place = Place { slot: 3, segment: 5 };
 
@@ -139,7 +140,7 @@ fn take_keeping(path: &Path, retention: Duration) -> TakenOver {
 
 /// Writes a saga's events, one by one.
 fn tell(log: &SagaLog, saga: SagaId, events: impl IntoIterator<Item = Event>) -> Position {
-    events.into_iter().map(|event| log.append(saga, [event]).unwrap()).last().unwrap()
+    events.into_iter().map(|event| block_on(log.append(saga, [event])).unwrap()).last().unwrap()
 }
 
 /// A beginning so large that a few of them fill a segment.

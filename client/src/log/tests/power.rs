@@ -121,7 +121,7 @@ impl World {
 
     fn begin_sync(&mut self) {
         let Some(log) = &self.log else { return };
-        assert!(log.durable(log.written()).now_or_never().is_none_or(|durable| durable.is_ok()));
+        assert!(log.durable(log.appended()).now_or_never().is_none_or(|durable| durable.is_ok()));
         if self.syncing.is_none() {
             let begun = self.disk.lock().syncs.as_ref().and_then(|syncs| syncs.begin());
             self.syncing = begun.map(|sync| (sync, self.written.len()));
@@ -153,7 +153,7 @@ impl World {
             self.begin_sync();
             self.end_sync();
         }
-        self.log.as_ref().unwrap().append(id(number), [event]).unwrap();
+        block_on(self.log.as_ref().unwrap().append(id(number), [event])).unwrap();
         self.written.push(number);
     }
 

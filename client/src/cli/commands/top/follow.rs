@@ -168,6 +168,7 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
+    use futures::executor::block_on;
     use like_protocol::ids::{BootId, SagaId, StoreId};
     use like_protocol::message::Payload;
     use like_protocol::time::Deadline;
@@ -199,12 +200,13 @@ mod tests {
             deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },
             by_uid: 0,
         };
-        log.append(saga(number), [Event::Begun(begun), Event::ActionSent { step: 0, attempt: 1 }]).unwrap();
+        block_on(log.append(saga(number), [Event::Begun(begun), Event::ActionSent { step: 0, attempt: 1 }]))
+            .unwrap();
     }
 
     fn end(log: &SagaLog, number: u8) {
         let done = Event::ActionDone { step: 0, reply: Payload::default() };
-        log.append(saga(number), [done, Event::Ended(End::Completed), Event::Settled]).unwrap();
+        block_on(log.append(saga(number), [done, Event::Ended(End::Completed), Event::Settled])).unwrap();
     }
 
     fn ids(seen: &[Seen]) -> Vec<SagaId> {
