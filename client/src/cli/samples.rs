@@ -10,15 +10,17 @@ use crate::saga::{Begun, Event, ParticipantAt, PlannedStep};
 /// The beginning of this user's like of article 1.
 pub fn begun(user: u64) -> Event {
     let params = LikeParams { user: UserId(user), article: ArticleId(1), key: None };
-    let at = |role: &str| ParticipantAt { role: role.to_owned(), store: Some(StoreId::from_bytes([1; 16])) };
-    let step = |name: &str, number| PlannedStep { name: name.to_owned(), participant: number, number };
-    Event::Begun(Begun {
-        kind: KIND.to_owned(),
+    let at =
+        |role: &'static str| ParticipantAt { role: role.into(), store: Some(StoreId::from_bytes([1; 16])) };
+    let step = |name: &'static str, number| PlannedStep { name: name.into(), participant: number, number };
+    let begun = Begun {
+        kind: KIND.into(),
         version: 1,
         params: params.encode().unwrap(),
         participants: vec![at("article"), at("user")],
         steps: vec![step("add like", 0), step("create like record", 1)],
         deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },
         by_uid: 0,
-    })
+    };
+    Event::Begun(begun.into())
 }

@@ -134,7 +134,7 @@ impl SagaView {
         let teller = Teller { state, definition };
         Self {
             saga_id: story.saga.to_string(),
-            kind: state.map(|state| state.begun.kind.clone()),
+            kind: state.map(|state| state.begun.kind.to_string()),
             state: state_word(state),
             article_id: about("article_id"),
             user_id: about("user_id"),
@@ -230,7 +230,7 @@ pub fn ended_ms(story: &Story) -> Option<u64> {
 fn steps(state: &SagaState) -> Vec<StepView> {
     let planned = state.begun.steps.iter().zip(&state.steps).enumerate();
     let view = |(number, (plan, step)): (usize, (&crate::saga::PlannedStep, &StepState))| StepView {
-        name: plan.name.clone(),
+        name: plan.name.to_string(),
         service: service_of(state, number).to_owned(),
         action: match step.action {
             Action::NotSent => "not_sent",
@@ -255,7 +255,7 @@ fn steps(state: &SagaState) -> Vec<StepView> {
 fn service_of(state: &SagaState, step: usize) -> &str {
     let planned = state.begun.steps.get(step);
     let at = planned.and_then(|plan| state.begun.participants.get(usize::from(plan.participant)));
-    at.map_or("unknown", |participant| participant.role.as_str())
+    at.map_or("unknown", |participant| &*participant.role)
 }
 
 /// Puts a saga's events into words.
@@ -380,7 +380,7 @@ impl Teller<'_> {
 
     fn name(&self, step: u8) -> String {
         let planned = self.state.and_then(|state| state.begun.steps.get(usize::from(step)));
-        planned.map_or_else(|| format!("step {step}"), |plan| plan.name.clone())
+        planned.map_or_else(|| format!("step {step}"), |plan| plan.name.to_string())
     }
 
     fn service(&self, step: u8) -> String {

@@ -266,8 +266,7 @@ fn why_compensated(
     usage: KeyUse,
 ) -> Result<Ended, ActError> {
     let failing = state.current_step();
-    let name =
-        failing.and_then(|step| state.begun.steps.get(step)).map_or("a step", |step| step.name.as_str());
+    let name = failing.and_then(|step| state.begun.steps.get(step)).map_or("a step", |step| &*step.name);
     match failing.and_then(|step| state.steps.get(step)).map(|step| &step.action) {
         Some(Action::Rejected(rejection)) => {
             let at_user = failing == Some(user_step(usage));

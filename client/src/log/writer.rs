@@ -1,9 +1,9 @@
 //! The open log of a slot: appending, and group commit.
 //!
-//! An append ends with a `write(2)` by whoever appends: no thread is woken for it. Those who append in the same moment
-//! share one: each lets the others that are ready go first, and the first who comes back writes for all. A sync is done
-//! beside, one for all who wait: while it runs, others append and wait for the next one. Who waits is woken once, when
-//! what it waits for is durable.
+//! What is appended gets safer in two steps. It is *written* by a `write(2)` of whoever wants that: no thread is woken
+//! for it. Those who append in the same moment share one: each lets the others that are ready go first, and the first who
+//! comes back writes for all. It is *durable* by a sync, which is done beside, one for all who wait: while it runs, others
+//! append and wait for the next one. Who waits is woken once, when what it waits for is durable.
 //!
 //! A write or sync that fails or is short ends the log, and with it its runner: after a failed fsync nothing is known
 //! of what is on disk, so nothing more may be written, answered or sent.
@@ -161,42 +161,31 @@ impl SagaLog {
         &self.shared.slot
     }
 
-    /// Writes events of one saga. On return they are safe from a crash of this process, but not from power loss; see
-    /// [`SagaLog::durable`]. They stand behind all that was appended before, and in front of all that is appended after
-    /// this was first polled; dropping the future leaves open whether they will be written.
+    /// Puts events of one saga behind everything that was appended before. They are safe from nothing yet: see
+    /// [`SagaLog::written`] and [`SagaLog::durable`].
     ///
     /// # Errors
-    /// The log has ended, now or before. What was to be written may or may not be found by a takeover.
-    pub async fn append(
+    /// The log has ended. What was to be written may or may not be found by a takeover.
+    pub fn append(
         &self,
         saga: SagaId,
         events: impl IntoIterator<Item = Event>,
     ) -> Result<Position, LogEnded> {
-        self.append_all(events.into_iter().map(|event| (saga, event))).await
+        self.append_all(events.into_iter().map(|event| (saga, event)))
     }
 
     /// The same for events of several sagas.
     ///
     /// # Errors
     /// As [`SagaLog::append`].
-    pub async fn append_all(
+    pub fn append_all(
         &self,
         events: impl IntoIterator<Item = (SagaId, Event)>,
     ) -> Result<Position, LogEnded> {
-        let appended = {
-            let mut open = self.shared.lock();
-            open.refuse_ended()?;
-            let encoded = open.encode(&**self.shared.slot.disk(), events);
-            encoded.map_err(|e| self.shared.end(&mut open, &format!("record not encoded: {e}")))?
-        };
-        // Whoever else is about to append does it now: then one write does for all.
-        tokio::task::yield_now().await;
         let mut open = self.shared.lock();
-        if open.written < appended {
-            open.refuse_ended()?;
-            open.write().map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))?;
-        }
-        Ok(appended)
+        open.refuse_ended()?;
+        let encoded = open.encode(&**self.shared.slot.disk(), events);
+        encoded.map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))
     }
 
     /// How far the log has been appended to.
@@ -204,7 +193,23 @@ impl SagaLog {
         self.shared.lock().appended
     }
 
-    /// Waits until everything up to `position` is durable.
+    /// Writes everything up to `position`. On return it is safe from a crash of this process, and there for every
+    /// reader; it is not safe from power loss.
+    ///
+    /// # Errors
+    /// The log has ended.
+    pub async fn written(&self, position: Position) -> Result<(), LogEnded> {
+        // Whoever else is about to append does it now: then one write does for all.
+        tokio::task::yield_now().await;
+        let mut open = self.shared.lock();
+        if open.written < position {
+            open.refuse_ended()?;
+            open.write().map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything up to `position` is durable, written or not when it is called.
     ///
     /// # Errors
     /// The log has ended.

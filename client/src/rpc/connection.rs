@@ -17,6 +17,7 @@ use like_protocol::message::{
     Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::Lost;
@@ -82,29 +83,39 @@ impl Connection {
     ///
     /// # Errors
     /// [`Lost`]: no reply within `within`, or the stream ended. The request may have run, may run later, or never.
-    pub async fn call(&self, body: RequestBody, within: Duration) -> Result<ReplyBody, Lost> {
-        let role = self.shared.role;
-        match tokio::time::timeout(within, self.exchange(body)).await {
-            Ok(Some(reply)) => Ok(reply),
-            Ok(None) => Err(self.ended()),
-            Err(_) => Err(Lost::timeout(role, within)),
+    pub fn call(&self, body: RequestBody, within: Duration) -> impl Future<Output = Result<ReplyBody, Lost>> {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let waiting = self.wait(id);
+        // The request does not live in the future, which would be as large, unless the outbox is full.
+        let late = match self.shared.outbox.try_send(Request { id, body }) {
+            Err(TrySendError::Full(request)) => Some(Box::pin(self.shared.outbox.send(request))),
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+        };
+        async move {
+            let exchange = async move {
+                let (_waiting, reply) = waiting?;
+                if let Some(late) = late {
+                    late.await.ok()?;
+                }
+                reply.await.ok()
+            };
+            match tokio::time::timeout(within, exchange).await {
+                Ok(Some(reply)) => Ok(reply),
+                Ok(None) => Err(self.ended()),
+                Err(_) => Err(Lost::timeout(self.shared.role, within)),
+            }
         }
     }
 
-    /// `None`: the stream has ended.
-    async fn exchange(&self, body: RequestBody) -> Option<ReplyBody> {
-        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+    /// A place among those that wait for a reply; `None` if the stream has ended.
+    fn wait(&self, id: u64) -> Option<(Waiting<'_>, oneshot::Receiver<ReplyBody>)> {
         let (hand_over, reply) = oneshot::channel();
-        {
-            let mut calls = lock(&self.shared.calls);
-            if calls.ended.is_some() {
-                return None;
-            }
-            calls.waiting.insert(id, hand_over);
+        let mut calls = lock(&self.shared.calls);
+        if calls.ended.is_some() {
+            return None;
         }
-        let _waiting = Waiting { id, calls: &self.shared.calls };
-        self.shared.outbox.send(Request { id, body }).await.ok()?;
-        reply.await.ok()
+        calls.waiting.insert(id, hand_over);
+        Some((Waiting { id, calls: &self.shared.calls }, reply))
     }
 
     fn ended(&self) -> Lost {

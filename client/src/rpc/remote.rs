@@ -80,14 +80,21 @@ impl Remote {
     /// # Errors
     /// No such connection within `within`: certainly nothing was sent.
     pub async fn connect(&self, within: Duration) -> Result<Connection, Unreachable> {
-        if let LineState::Up(connection) = &self.line().state
-            && connection.is_open()
-        {
-            return Ok(connection.clone());
+        if let Some(open) = self.open() {
+            return Ok(open);
         }
-        match tokio::time::timeout(within, self.dialled_past_a_death()).await {
+        // Dialling is rare, and its future large.
+        match Box::pin(tokio::time::timeout(within, self.dialled_past_a_death())).await {
             Ok(connected) => connected,
             Err(_) => Err(Unreachable::no_hello(self.role, within)),
+        }
+    }
+
+    /// The connection that stands, as far as is known.
+    pub fn open(&self) -> Option<Connection> {
+        match &self.line().state {
+            LineState::Up(connection) if connection.is_open() => Some(connection.clone()),
+            _ => None,
         }
     }
 

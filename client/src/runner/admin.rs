@@ -142,8 +142,8 @@ pub async fn force(
         None => {}
     }
     if story.as_ref().is_none_or(|story| story.state.is_none()) {
-        let begun = Event::Begun(orphan(context));
-        runner.log().append(saga, [begun.clone()]).await?;
+        let begun = Event::Begun(orphan(context).into());
+        runner.log().append(saga, [begun.clone()])?;
         story = Story::begin(saga, context.journal.disk().wall_ms(), begun);
     }
     let Some(mut story) = story else { return Err(AdminError::NotFound(saga)) };
@@ -236,20 +236,17 @@ fn orphan(context: &Context) -> Begun {
     let numbers = 0..context.definitions.steps_max();
     let steps = numbers.flat_map(|number| {
         roles.iter().enumerate().map(move |(participant, role)| PlannedStep {
-            name: format!("step {number} at {role}"),
+            name: format!("step {number} at {role}").into(),
             participant: participant as u8,
             number: number as u8,
         })
     });
     Begun {
-        kind: ORPHAN_KIND.to_owned(),
+        kind: ORPHAN_KIND.into(),
         version: 0,
         params: Default::default(),
         steps: steps.collect(),
-        participants: roles
-            .iter()
-            .map(|role| ParticipantAt { role: (*role).to_owned(), store: None })
-            .collect(),
+        participants: roles.iter().map(|role| ParticipantAt { role: (*role).into(), store: None }).collect(),
         // Its own deadline is not known, but lies no further ahead than this.
         deadline: context.clock.now().deadline_in(DEADLINE_AHEAD_MAX),
         by_uid: context.origin.uid,
@@ -295,7 +292,8 @@ async fn tell_again(
     let settled = told.is_ok_and(|told| told.iter().all(|told| told.as_ref().is_ok_and(Vec::is_empty)));
     if let Some(runner) = taken {
         if settled {
-            runner.log().append(saga, [Event::Settled]).await?;
+            let settled = runner.log().append(saga, [Event::Settled])?;
+            runner.log().written(settled).await?;
         }
         runner.let_go();
     }

@@ -44,7 +44,7 @@ impl Attempt {
             Ok(connection) => connection,
             Err(answer) => return Ok(Tried { sent: None, answer }),
         };
-        log.append(self.saga, [self.sent.clone()]).await?;
+        log.written(log.append(self.saga, [self.sent.clone()])?).await?;
         let direction = self.request.direction;
         reach(match direction {
             Direction::Action => Failpoint::ActionSentWritten,

@@ -67,8 +67,11 @@ impl Driver {
     }
 
     /// Writes the beginning, then drives the saga.
-    pub async fn begin(mut self, begun: Begun) {
-        let begun = self.write(Event::Begun(begun)).await;
+    pub async fn begin(mut self, begun: Arc<Begun>) {
+        let begun = match self.append(Event::Begun(begun)) {
+            Ok(written) => written.await,
+            Err(stop) => Err(stop),
+        };
         reach(Failpoint::BeginWritten);
         self.conclude(begun).await;
     }
@@ -102,7 +105,7 @@ impl Driver {
             Order::Resume { timeout } if forward => {
                 let now = self.runner.context.clock.now();
                 let deadline = lock(&self.state).deadline.later(now.deadline_in(timeout), &now);
-                self.record(Event::Resumed { deadline, by_uid }).await?;
+                self.record(Event::Resumed { deadline, by_uid })?.await?;
             }
             Order::Compensate if forward => {
                 self.turn_back(TurnBack::Operator { by_uid }).await?;
@@ -166,7 +169,7 @@ impl Driver {
 
     async fn action_decided(&mut self, event: Event) -> Result<(), Stop> {
         self.pace = None;
-        self.record(event).await?;
+        self.record(event)?.await?;
         reach(Failpoint::ActionOutcomeWritten);
         Ok(())
     }
@@ -174,7 +177,7 @@ impl Driver {
     async fn action_failed(&mut self, step: u8, failure: Failure) -> Result<(), Stop> {
         let kind = failure.kind;
         tracing::debug!(saga_id = %self.saga, step, ?kind, "action failed: {}", failure.detail);
-        self.record(Event::ActionFailed { step, failure }).await?;
+        self.record(Event::ActionFailed { step, failure })?.await?;
         let pace = match &mut self.pace {
             Some((of, pace)) if *of == kind => pace,
             other => &mut other.insert((kind, Pace::after(kind))).1,
@@ -195,7 +198,7 @@ impl Driver {
 
     async fn turn_back(&self, why: TurnBack) -> Result<(), Stop> {
         tracing::info!(saga_id = %self.saga, ?why, "turning back");
-        self.record(Event::TurnedBack(why)).await?;
+        self.record(Event::TurnedBack(why))?.await?;
         reach(Failpoint::TurnBackWritten);
         Ok(())
     }
@@ -212,7 +215,7 @@ impl Driver {
         let mut pace = Pace::of_compensation();
         loop {
             let failure = match self.send(step, Direction::Compensation).await? {
-                Answer::Decided(event) => return self.record(event).await,
+                Answer::Decided(event) => return self.record(event)?.await,
                 Answer::Failed { failure, .. } => failure,
             };
             let slow = self.compensation_failed(step, failure).await?;
@@ -230,13 +233,13 @@ impl Driver {
                 "compensation keeps failing: an operator is needed: {}", failure.detail
             );
         }
-        self.record(Event::CompensationFailed { step: step as u8, in_a_row, failure }).await?;
+        self.record(Event::CompensationFailed { step: step as u8, in_a_row, failure })?.await?;
         Ok(in_a_row >= needed)
     }
 
     /// Writes the end, then tells whoever waits for it.
     async fn end(&mut self, end: End) -> Result<(), Stop> {
-        self.record(Event::Ended(end)).await?;
+        self.record(Event::Ended(end))?.await?;
         reach(Failpoint::EndWritten);
         tracing::debug!(saga_id = %self.saga, ?end, "ended");
         if let Some(told) = self.told.take() {
@@ -274,18 +277,19 @@ impl Driver {
         Ok(Attempt { saga: self.saga, step: step as u8, sent, request, participant, within })
     }
 
-    /// Applies an event to the state, and writes it.
-    async fn record(&self, event: Event) -> Result<(), Stop> {
+    /// Applies an event to the state and appends it; it is written once what is returned has ended. The event does not
+    /// live in a future, which would be as large.
+    fn record(&self, event: Event) -> Result<impl Future<Output = Result<(), Stop>>, Stop> {
         lock(&self.state).apply(&event)?;
-        self.write(event).await
+        self.append(event)
     }
 
-    async fn write(&self, event: Event) -> Result<(), Stop> {
+    fn append(&self, event: Event) -> Result<impl Future<Output = Result<(), Stop>>, Stop> {
         let milestone = event.milestone();
-        let position = self.runner.log.append(self.saga, [event]).await?;
+        let position = self.runner.log.append(self.saga, [event])?;
         if let Some(milestone) = milestone {
             *lock(&self.milestone) = Some((milestone, position));
         }
-        Ok(())
+        Ok(async move { Ok(self.runner.log.written(position).await?) })
     }
 }

@@ -166,7 +166,7 @@ impl Runner {
             return Err(RunError::Unknown(format!("parameters of more than {PAYLOAD_BYTES_MAX} bytes")));
         }
         let participants = self.inner.participants_of(definition.steps(), timeout).await?;
-        let begun = self.begun(&definition, params, participants, timeout);
+        let begun = Arc::new(self.begun(&definition, params, participants, timeout));
         let saga = (self.inner.context.origin.new_saga)();
         let patience = timeout + self.inner.context.options.attempt_timeout;
         let (state, ended) = self.begin(saga, begun, definition);
@@ -183,10 +183,10 @@ impl Runner {
     fn begin(
         &self,
         saga: SagaId,
-        begun: Begun,
+        begun: Arc<Begun>,
         definition: Arc<dyn Definition>,
     ) -> (Arc<Mutex<SagaState>>, oneshot::Receiver<Result<Outcome, LogEnded>>) {
-        let state = Arc::new(Mutex::new(SagaState::begin(begun.clone())));
+        let state = Arc::new(Mutex::new(SagaState::begin(Arc::clone(&begun))));
         let (told, ended) = oneshot::channel();
         let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), Some(told));
         self.spawn(saga, Arc::clone(&state), async move {
@@ -203,9 +203,9 @@ impl Runner {
             self.inner.settle(saga, &state);
             return;
         }
-        let Begun { kind, version, .. } = &state.begun;
+        let Begun { kind, version, .. } = &*state.begun;
         let Some(definition) = self.inner.context.definitions.find(kind, *version) else {
-            tracing::warn!(saga_id = %saga, kind, version, "not driven: this program does not know the kind");
+            tracing::warn!(saga_id = %saga, %kind, version, "not driven: this program does not know the kind");
             return;
         };
         let definition = Arc::clone(definition);
@@ -216,7 +216,7 @@ impl Runner {
 
     /// Ends a saga of this log by an operator's word, and settles it in the background.
     pub(super) async fn force(&self, story: &mut Story, event: Event) -> Result<(), LogEnded> {
-        let position = self.inner.log.append(story.saga, [event.clone()]).await?;
+        let position = self.inner.log.append(story.saga, [event.clone()])?;
         self.inner.log.durable(position).await?;
         story.add(self.inner.context.journal.disk().wall_ms(), event);
         if let Some(state) = &story.state {
@@ -306,12 +306,12 @@ impl Runner {
     ) -> Begun {
         let position = |role| participants.iter().position(|p| p.role == role).unwrap_or_default() as u8;
         let planned = |(number, plan): (usize, &StepPlan)| PlannedStep {
-            name: plan.name.to_owned(),
+            name: plan.name.into(),
             participant: position(plan.role),
             number: number as u8,
         };
         Begun {
-            kind: definition.kind().to_owned(),
+            kind: definition.kind().into(),
             version: definition.version(),
             params,
             steps: definition.steps().iter().enumerate().map(planned).collect(),
@@ -340,16 +340,21 @@ impl Inner {
         let mut roles: Vec<_> = steps.iter().map(|step| step.role).collect();
         roles.sort_unstable();
         roles.dedup();
+        let at = |role: &'static str, store| ParticipantAt { role: role.into(), store: Some(store) };
+        let remote = |role| self.context.participants.find(role);
+        let open = roles.iter().map(|role| Some(at(role, remote(role)?.open()?.welcome().store)));
+        if let Some(open) = open.collect() {
+            return Ok(open);
+        }
         let within = timeout.min(self.context.options.attempt_timeout);
         let stores = roles.into_iter().map(|role| async move {
-            let remote = self.context.participants.find(role);
             let remote =
-                remote.ok_or_else(|| RunError::Unknown(format!("no {role} service is known here")))?;
+                remote(role).ok_or_else(|| RunError::Unknown(format!("no {role} service is known here")))?;
             let welcome = match remote.connect(within).await {
                 Ok(connection) => connection.welcome().clone(),
                 Err(e) => remote.last_welcome().ok_or(RunError::Unavailable(e))?,
             };
-            Ok(ParticipantAt { role: role.to_owned(), store: Some(welcome.store) })
+            Ok(at(role, welcome.store))
         });
         futures::future::try_join_all(stores).await
     }

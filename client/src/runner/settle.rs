@@ -113,7 +113,8 @@ async fn settle_batch(
         reach(Failpoint::SettleReplied);
         let is_left = |ended: &Ended| in_the_way.iter().any(|left| left.id.saga == ended.saga);
         let settled = batch.iter().filter(|ended| !is_left(ended));
-        log.append_all(settled.map(|ended| (ended.saga, Event::Settled))).await?;
+        let appended = log.append_all(settled.map(|ended| (ended.saga, Event::Settled)))?;
+        log.written(appended).await?;
         reach(Failpoint::SettledWritten);
         let many = batch.len();
         batch.retain(is_left);
@@ -157,7 +158,7 @@ async fn tell(
     loop {
         match tell_once(context, participant.clone(), settlements.clone()).await {
             Ok(left) => return Ok(left),
-            Err(why) => tracing::debug!(role = participant.role, "settlement not confirmed: {why}"),
+            Err(why) => tracing::debug!(role = %participant.role, "settlement not confirmed: {why}"),
         }
         if let Some(ended) = log.ended() {
             return Err(ended);

@@ -3,17 +3,23 @@
 //! These are stored types, pinned by golden bytes. Whatever is added, removed or reordered needs a new log format
 //! version: a program that doesn't know an event takes its record for a torn or damaged one.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use like_protocol::ids::StoreId;
 use like_protocol::message::{self, Payload};
 use like_protocol::time::Deadline;
 
+/// A name from a definition, or from a log.
+pub type Name = Cow<'static, str>;
+
 /// One thing that happened to a saga.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Event {
     /// The saga exists. Durable before its first request leaves.
-    Begun(Begun),
+    Begun(Arc<Begun>),
     /// An action is about to leave: from now on it may have run.
     ActionSent {
         /// Which step.
@@ -110,7 +116,7 @@ pub enum Event {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Begun {
     /// The kind of saga.
-    pub kind: String,
+    pub kind: Name,
     /// The version of the kind's definition.
     pub version: u16,
     /// The parameters, as the definition encodes them.
@@ -129,7 +135,7 @@ pub struct Begun {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ParticipantAt {
     /// Its role.
-    pub role: String,
+    pub role: Name,
     /// The store it had; unknown for a saga that is written only to force its end.
     pub store: Option<StoreId>,
 }
@@ -138,7 +144,7 @@ pub struct ParticipantAt {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PlannedStep {
     /// What it does.
-    pub name: String,
+    pub name: Name,
     /// The position of its service in [`Begun::participants`].
     pub participant: u8,
     /// Its number towards the participant.

@@ -2,6 +2,8 @@
 //!
 //! An event that does not fit the state is an error and never ignored. State is derived from the log alone.
 
+use std::sync::Arc;
+
 use like_protocol::message::Payload;
 use like_protocol::time::{Deadline, Now};
 
@@ -11,7 +13,7 @@ use super::event::{Begun, End, Event, Failure, FailureKind, Refusal, TurnBack};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SagaState {
     /// How it began.
-    pub begun: Begun,
+    pub begun: Arc<Begun>,
     /// Which way it goes.
     pub phase: Phase,
     /// Its steps, in order.
@@ -85,7 +87,7 @@ pub struct Illegal {
 
 impl SagaState {
     /// The state of a saga that has just begun.
-    pub fn begin(begun: Begun) -> Self {
+    pub fn begin(begun: Arc<Begun>) -> Self {
         let steps = begun.steps.iter().map(|_| StepState::default()).collect();
         let deadline = begun.deadline;
         Self {

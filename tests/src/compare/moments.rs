@@ -115,13 +115,13 @@ fn begin_and_die(house: &House, sagas: usize) {
         let mut participants = Vec::new();
         for remote in context.participants.all() {
             let welcome = remote.connect(PATIENCE).await.expect("a daemon").welcome().clone();
-            participants.push(ParticipantAt { role: welcome.role, store: Some(welcome.store) });
+            participants.push(ParticipantAt { role: welcome.role.into(), store: Some(welcome.store) });
         }
         participants
     });
     let definition = likes::definitions().newest(likes::like::KIND).expect("the like saga").clone();
     let planned = definition.steps().iter().enumerate().map(|(number, step)| PlannedStep {
-        name: step.name.to_owned(),
+        name: step.name.into(),
         participant: stores.iter().position(|at| at.role == step.role).expect("its service") as u8,
         number: number as u8,
     });
@@ -133,7 +133,7 @@ fn begin_and_die(house: &House, sagas: usize) {
         let (article, user) = target(number);
         let params = LikeParams { user: UserId(user), article: ArticleId(article), key: None };
         let begun = Begun {
-            kind: definition.kind().to_owned(),
+            kind: definition.kind().into(),
             version: definition.version(),
             params: params.encode().expect("parameters"),
             steps: steps.clone(),
@@ -141,8 +141,7 @@ fn begin_and_die(house: &House, sagas: usize) {
             deadline: context.clock.now().deadline_in(Duration::from_secs(1800)),
             by_uid: 0,
         };
-        let appended = log.append(SagaId::generate(), [Event::Begun(begun)]);
-        position = house.block_on(appended).expect("a record");
+        position = log.append(SagaId::generate(), [Event::Begun(begun.into())]).expect("a record");
     }
     house.block_on(log.durable(position)).expect("a sync");
     log.let_go();

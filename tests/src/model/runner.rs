@@ -78,7 +78,7 @@ impl Model {
 
     /// `Driver::begin` in `client/src/runner/drive.rs`, up to the sync: that is done before the first request leaves.
     pub fn begin(&mut self, ask: usize, now: &Now) -> u32 {
-        let begun = Event::Begun(self.begun(ask, now));
+        let begun = Event::Begun(self.begun(ask, now).into());
         self.log(Log::begin(self.saga_id(ask), begun))
     }
 

@@ -184,13 +184,13 @@ impl Model {
         let definition = self.definitions.newest(kind).expect("a kind of the domain");
         let steps = (0..).zip(definition.steps());
         Begun {
-            kind: kind.to_owned(),
+            kind: kind.into(),
             version: definition.version(),
             params: params.expect("parameters can be encoded"),
             participants: (0..2).map(|role| self.participant(role)).collect(),
             steps: steps
                 .map(|(number, plan)| PlannedStep {
-                    name: plan.name.to_owned(),
+                    name: plan.name.into(),
                     participant: u8::from(plan.role == USER_ROLE),
                     number,
                 })
@@ -202,7 +202,7 @@ impl Model {
 
     fn participant(&self, role: usize) -> ParticipantAt {
         let store = StoreId::from_bytes([role as u8 + 1; 16]);
-        ParticipantAt { role: self.role(role).to_owned(), store: Some(store) }
+        ParticipantAt { role: self.role(role).into(), store: Some(store) }
     }
 
     /// The definition by which an ask's saga is driven.

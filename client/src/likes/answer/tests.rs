@@ -20,19 +20,20 @@ fn target() -> LikeTarget {
 fn compensated(events: &[Event]) -> SagaState {
     let LikeTarget { user, article, key } = target();
     let participant =
-        |role: &str| ParticipantAt { role: role.to_owned(), store: Some(StoreId::from_bytes([1; 16])) };
+        |role: &'static str| ParticipantAt { role: role.into(), store: Some(StoreId::from_bytes([1; 16])) };
     let planned = (0..).zip(like::Like.steps());
-    let mut state = SagaState::begin(Begun {
-        kind: like::KIND.to_owned(),
+    let begun = Begun {
+        kind: like::KIND.into(),
         version: 1,
         params: LikeParams { user, article, key }.encode().unwrap(),
         participants: vec![participant("article"), participant("user")],
         steps: planned
-            .map(|(number, plan)| PlannedStep { name: plan.name.to_owned(), participant: number, number })
+            .map(|(number, plan)| PlannedStep { name: plan.name.into(), participant: number, number })
             .collect(),
         deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },
         by_uid: 0,
-    });
+    };
+    let mut state = SagaState::begin(begun.into());
     for event in events {
         state.apply(event).unwrap();
     }

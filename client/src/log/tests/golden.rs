@@ -66,14 +66,14 @@ fn refused(refusal: Refusal) -> Event {
 fn every_event() -> Vec<(Event, &'static str)> {
     let deadline = Deadline { boot: BootId::from_bytes([0xb0; 16]), at_ms: 70_000 };
     let begun = crate::saga::Begun {
-        kind: "kind".to_owned(),
+        kind: "kind".into(),
         version: 2,
         params: Payload(vec![1, 2, 3]),
         participants: vec![
-            ParticipantAt { role: "role".to_owned(), store: Some(StoreId::from_bytes([0x5d; 16])) },
-            ParticipantAt { role: "lost".to_owned(), store: None },
+            ParticipantAt { role: "role".into(), store: Some(StoreId::from_bytes([0x5d; 16])) },
+            ParticipantAt { role: "lost".into(), store: None },
         ],
-        steps: vec![PlannedStep { name: "step".to_owned(), participant: 1, number: 4 }],
+        steps: vec![PlannedStep { name: "step".into(), participant: 1, number: 4 }],
         deadline,
         by_uid: 1000,
     };
@@ -85,7 +85,7 @@ fn every_event() -> Vec<(Event, &'static str)> {
     };
     vec![
         (
-            Event::Begun(begun),
+            Event::Begun(begun.into()),
             "00046b696e6402030102030204726f6c65015d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d046c6f7374000104737465700104b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0fc70110100fbe803",
         ),
         (Event::ActionSent { step: 1, attempt: 2 }, "010102"),

@@ -22,7 +22,7 @@ use like_protocol::message::Payload;
 
 use super::disk::RealDisk;
 use super::record::{Entry, FIRST_TAG, Header, Place, SagaRecord, encode};
-use super::{Damage, Journal, Keeping, Position, SagaLog, Story, TakenOver, take_over};
+use super::{Damage, Journal, Keeping, LogEnded, Position, SagaLog, Story, TakenOver, take_over};
 use crate::saga::tests::{begun, done, live, sent};
 use crate::saga::{Begun, End, Event};
 use futures::executor::block_on;
@@ -45,7 +45,7 @@ fn records(saga: SagaId, events: impl IntoIterator<Item = Event>) -> Vec<SagaRec
 /// The events of a saga that has completed and been settled.
 fn settled_events() -> Vec<Event> {
     let actions = [sent(0, 1), done(0), sent(1, 1), done(1)];
-    let begun = std::iter::once(Event::Begun(begun()));
+    let begun = std::iter::once(Event::Begun(begun().into()));
     begun.chain(actions).chain([Event::Ended(End::Completed), Event::Settled]).collect()
 }
 
@@ -138,14 +138,20 @@ fn take_keeping(path: &Path, retention: Duration) -> TakenOver {
     take_over(lock, Keeping { retention, ..Keeping::default() }).unwrap()
 }
 
+/// Appends a saga's events and writes them.
+fn write(log: &SagaLog, saga: SagaId, events: impl IntoIterator<Item = Event>) -> Result<Position, LogEnded> {
+    let position = log.append(saga, events)?;
+    block_on(log.written(position)).map(|()| position)
+}
+
 /// Writes a saga's events, one by one.
 fn tell(log: &SagaLog, saga: SagaId, events: impl IntoIterator<Item = Event>) -> Position {
-    events.into_iter().map(|event| block_on(log.append(saga, [event])).unwrap()).last().unwrap()
+    events.into_iter().map(|event| write(log, saga, [event]).unwrap()).last().unwrap()
 }
 
 /// A beginning so large that a few of them fill a segment.
 fn large(bytes: usize) -> Event {
-    Event::Begun(Begun { params: Payload(vec![0xa5; bytes]), ..begun() })
+    Event::Begun(Begun { params: Payload(vec![0xa5; bytes]), ..begun() }.into())
 }
 
 /// Copies a directory of directories of files.

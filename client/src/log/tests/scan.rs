@@ -22,7 +22,7 @@ fn busy() -> Written {
     stuck.push(crate::saga::tests::failed(1));
     segment.put_all(records(saga(1), stuck)).put_all(records(saga(2), settled_events()).into_iter().take(6));
     segment.put(Entry::CarriedOver).put_durable();
-    segment.put_all(records(saga(JUST_BEGUN), [Event::Begun(begun())]));
+    segment.put_all(records(saga(JUST_BEGUN), [Event::Begun(begun().into())]));
     let mut third = records(saga(3), settled_events()).into_iter();
     let mut fourth = records(saga(4), live(&[3, 0, 4, 1, 3, 2, 4], true)).into_iter();
     while third.len() + fourth.len() > 0 {
@@ -205,7 +205,7 @@ fn a_bad_record_right_at_the_durable_offset_begins_the_torn_tail() {
     segment.put(Entry::CarriedOver);
     let durable = segment.bytes.len();
     // Written while the sync ran that made everything before it durable.
-    segment.put_all(records(saga(1), [Event::Begun(begun())]));
+    segment.put_all(records(saga(1), [Event::Begun(begun().into())]));
     segment.put(Entry::DurableTo(durable as u64));
     segment.bytes[durable] ^= 1;
     let (scan, _, damage) = read(&segment.bytes, false);

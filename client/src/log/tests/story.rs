@@ -65,7 +65,7 @@ fn a_saga_that_lost_its_beginning_is_quarantined_until_it_is_begun_and_ended_ane
     tell_stories(&mut stories, records(saga(1), open_events()).into_iter().skip(1));
     assert!(stories[&saga(1)].is_open() && stories[&saga(1)].is_quarantined());
     assert_eq!(stories[&saga(1)].state, None);
-    tell_stories(&mut stories, records(saga(1), [Event::Begun(begun()), forced(End::Compensated)]));
+    tell_stories(&mut stories, records(saga(1), [Event::Begun(begun().into()), forced(End::Compensated)]));
     assert!(stories[&saga(1)].is_open() && !stories[&saga(1)].is_quarantined());
     assert_eq!(stories[&saga(1)].records.len(), 2);
 }
@@ -92,7 +92,7 @@ fn a_quarantined_saga_keeps_every_word_and_number() {
 
 #[test]
 fn a_saga_that_was_stuck_for_long_is_told_in_a_few_words() {
-    let mut events = vec![Event::Begun(begun())];
+    let mut events = vec![Event::Begun(begun().into())];
     events.extend((1..1000).flat_map(|attempt| {
         let resumed = Event::Resumed { deadline: begun().deadline, by_uid: attempt };
         [sent(0, attempt), failed(0), Event::TakenOver { by_pid: attempt }, resumed]

@@ -16,13 +16,13 @@ type Open = BTreeMap<SagaId, Option<SagaState>>;
 /// A journal whose first slot holds sagas in every phase, left behind by a dead runner; and what is open in it.
 fn left_behind(path: &Path, large_head: bool) -> Open {
     let TakenOver { log, .. } = take(path);
-    tell(&log, saga(1), [Event::Begun(begun())]);
+    tell(&log, saga(1), [Event::Begun(begun().into())]);
     tell(&log, saga(2), open_events());
     tell(&log, saga(3), settled_events());
     tell(&log, saga(4), settled_events().into_iter().take(6));
     let turned = [back(TurnBack::Operator { by_uid: 0 }), undo_sent(1, 1)];
     tell(&log, saga(5), open_events().into_iter().chain(turned));
-    tell(&log, saga(6), [Event::Begun(begun()), forced(End::Compensated)]);
+    tell(&log, saga(6), [Event::Begun(begun().into()), forced(End::Compensated)]);
     if large_head {
         tell(
             &log,
@@ -240,7 +240,7 @@ fn damage_in_the_head_costs_its_saga_and_the_evidence_is_kept() {
     // It is still quarantined after the next takeover, and can be begun and ended anew.
     let taken = take(path);
     assert!(taken.open[0].is_quarantined());
-    tell(&taken.log, saga(1), [Event::Begun(begun()), forced(End::Compensated), Event::Settled]);
+    tell(&taken.log, saga(1), [Event::Begun(begun().into()), forced(End::Compensated), Event::Settled]);
     taken.log.let_go();
     assert!(!open_at(path).contains_key(&saga(1)));
 }
@@ -251,7 +251,7 @@ fn a_saga_whose_only_record_is_damaged_is_not_forgotten() {
     let path = dir.path();
     let log = take(path).log;
     tell(&log, saga(2), open_events());
-    let position = tell(&log, saga(1), [Event::Begun(begun())]);
+    let position = tell(&log, saga(1), [Event::Begun(begun().into())]);
     wait_for(log.durable(position)).unwrap();
     tell(&log, saga(3), open_events());
     log.let_go();

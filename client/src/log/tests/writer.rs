@@ -33,8 +33,8 @@ fn all_sagas(path: &Path) -> BTreeMap<SagaId, Story> {
 fn what_was_appended_is_there_for_every_reader_at_once_and_after_a_takeover() {
     let dir = tempfile::tempdir().unwrap();
     let log = take(dir.path()).log;
-    let first = wait_for(log.append(saga(1), open_events())).unwrap();
-    let second = wait_for(log.append(saga(2), settled_events())).unwrap();
+    let first = write(&log, saga(1), open_events()).unwrap();
+    let second = write(&log, saga(2), settled_events()).unwrap();
     assert!(first < second);
     let told: Vec<_> = all_sagas(dir.path()).into_values().map(|story| story.records).collect();
     let events =
@@ -58,7 +58,7 @@ fn a_log_that_was_let_go_takes_nothing_more_and_says_why() {
     assert!(log.ended().unwrap().to_string().contains("let go"));
     let size = || fs::metadata(segment::path(&dir.path().join("0"), 1)).unwrap().len();
     let before = size();
-    assert!(wait_for(log.append(saga(1), [sent(1, 3)])).is_err());
+    assert!(write(&log, saga(1), [sent(1, 3)]).is_err());
     assert_eq!(size(), before);
     assert!(wait_for(log.durable(written)).is_err());
     // What had become durable stays so.
@@ -105,7 +105,7 @@ fn an_offset_is_called_durable_only_once_it_has_been_synced() {
         !scan(Place { slot: 0, segment: 1 }, &bytes, Certain::Stated).damage.is_empty()
     };
     let carried = bytes().len() as u64;
-    tell(&log, saga(1), [Event::Begun(begun())]);
+    tell(&log, saga(1), [Event::Begun(begun().into())]);
     let first = bytes().len();
     let position = tell(&log, saga(1), [sent(0, 1)]);
     let second = bytes().len();
@@ -156,7 +156,8 @@ fn letting_go_in_the_middle_of_a_sync_answers_everybody_who_waits() {
                 let log = log.clone();
                 scope.spawn(move || {
                     wait_for(async {
-                        while let Ok(position) = log.append(numbered(number), [Event::Begun(begun())]).await {
+                        while let Ok(position) = log.append(numbered(number), [Event::Begun(begun().into())])
+                        {
                             // Answered, one way or the other.
                             let _ = tokio::time::timeout(WEEK, log.durable(position)).await.unwrap();
                         }
@@ -267,7 +268,7 @@ fn child_whose_files_may_not_grow() {
     let size = || fs::metadata(segment::path(&path.join("0"), 1)).unwrap().len();
     let mut appended = 0;
     let failed = loop {
-        match wait_for(log.append(numbered(appended), [large(100)])) {
+        match write(&log, numbered(appended), [large(100)]) {
             Ok(_) => appended += 1,
             Err(e) => break e,
         }
@@ -275,7 +276,7 @@ fn child_whose_files_may_not_grow() {
     };
     assert!(failed.to_string().starts_with("the saga log has ended: write failed: "), "{failed}");
     let after = size();
-    assert_eq!(wait_for(log.append(numbered(0), [sent(0, 1)])), Err(failed.clone()));
+    assert_eq!(write(&log, numbered(0), [sent(0, 1)]), Err(failed.clone()));
     assert_eq!(wait_for(log.durable(log.appended())).map(|()| "durable"), Err(failed.clone()));
     assert_eq!(log.ended(), Some(failed));
     assert_eq!(size(), after);
@@ -313,7 +314,7 @@ fn an_entry_that_is_too_large_ends_the_log_before_anything_of_it_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let log = take(dir.path()).log;
     tell(&log, saga(1), open_events());
-    let ended = wait_for(log.append(saga(2), [large(70_000)])).unwrap_err();
+    let ended = write(&log, saga(2), [large(70_000)]).unwrap_err();
     assert!(ended.to_string().contains("over the limit"), "{ended}");
     assert_eq!(all_sagas(dir.path()).len(), 1);
 }

@@ -24,11 +24,11 @@ const LATE: Now = Now { boot: BOOT, at_ms: DEADLINE_MS };
 
 /// How a saga of two steps begins.
 pub(crate) fn begun() -> Begun {
-    let participant = |role: &str, store| ParticipantAt { role: role.to_owned(), store: Some(store) };
+    let participant = |role: &'static str, store| ParticipantAt { role: role.into(), store: Some(store) };
     let step =
-        |name: &str, participant| PlannedStep { name: name.to_owned(), participant, number: participant };
+        |name: &'static str, participant| PlannedStep { name: name.into(), participant, number: participant };
     Begun {
-        kind: "transfer".to_owned(),
+        kind: "transfer".into(),
         version: 1,
         params: Payload(vec![1, 2, 3]),
         participants: vec![
@@ -98,7 +98,7 @@ pub(crate) fn failure() -> Failure {
 
 /// The state after these events, each of which must fit.
 fn after(events: impl IntoIterator<Item = Event>) -> SagaState {
-    let mut state = SagaState::begin(begun());
+    let mut state = SagaState::begin(begun().into());
     for event in events {
         state.apply(&event).unwrap();
     }
@@ -128,8 +128,8 @@ struct Life<'a> {
 impl<'a> Life<'a> {
     fn new(fates: &'a [u8]) -> Self {
         Self {
-            state: SagaState::begin(begun()),
-            events: vec![Event::Begun(begun())],
+            state: SagaState::begin(begun().into()),
+            events: vec![Event::Begun(begun().into())],
             fates,
             now: EARLY,
             rounds_left: 3 * fates.len() as u32 + 20,

@@ -11,7 +11,7 @@ struct Row {
 
 fn every_event() -> Vec<(&'static str, Event)> {
     vec![
-        ("begun", Event::Begun(begun())),
+        ("begun", Event::Begun(begun().into())),
         ("sent 0", sent(0, 100)),
         ("sent 1", sent(1, 100)),
         ("sent 2", sent(2, 100)),

@@ -186,27 +186,31 @@ mod tests {
         take_over(journal.claim_free().unwrap(), Keeping::default()).unwrap().log
     }
 
+    fn write(log: &SagaLog, number: u8, events: impl IntoIterator<Item = Event>) {
+        let position = log.append(saga(number), events).unwrap();
+        block_on(log.written(position)).unwrap();
+    }
+
     fn begin(log: &SagaLog, number: u8) {
         let begun = Begun {
-            kind: "like".to_owned(),
+            kind: "like".into(),
             version: 1,
             // A few of them are more than a takeover tells again.
             params: Payload(vec![0; 40_000]),
             participants: vec![ParticipantAt {
-                role: "user".to_owned(),
+                role: "user".into(),
                 store: Some(StoreId::from_bytes([1; 16])),
             }],
-            steps: vec![PlannedStep { name: "a step".to_owned(), participant: 0, number: 0 }],
+            steps: vec![PlannedStep { name: "a step".into(), participant: 0, number: 0 }],
             deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },
             by_uid: 0,
         };
-        block_on(log.append(saga(number), [Event::Begun(begun), Event::ActionSent { step: 0, attempt: 1 }]))
-            .unwrap();
+        write(log, number, [Event::Begun(begun.into()), Event::ActionSent { step: 0, attempt: 1 }]);
     }
 
     fn end(log: &SagaLog, number: u8) {
         let done = Event::ActionDone { step: 0, reply: Payload::default() };
-        block_on(log.append(saga(number), [done, Event::Ended(End::Completed), Event::Settled])).unwrap();
+        write(log, number, [done, Event::Ended(End::Completed), Event::Settled]);
     }
 
     fn ids(seen: &[Seen]) -> Vec<SagaId> {
