@@ -142,7 +142,7 @@ impl World {
         let told = self.told(number, self.written.len());
         let Some(event) = self.lives[number].get(told).cloned() else { return };
         if let Event::Begun(begun) = &event {
-            self.open.insert(id(number), SagaState::begin(begun.clone().into()));
+            self.open.insert(id(number), SagaState::begin(begun.clone()));
         } else if self.open.get_mut(&id(number)).is_none_or(|state| state.apply(&event).is_err()) {
             // It does not fit a saga that was taken over.
             return;

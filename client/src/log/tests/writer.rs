@@ -47,6 +47,25 @@ fn what_was_appended_is_there_for_every_reader_at_once_and_after_a_takeover() {
 }
 
 #[test]
+fn what_is_appended_is_written_when_somebody_wants_it_and_all_of_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = take(dir.path()).log;
+    let first = log.append(saga(1), open_events()).unwrap();
+    let second = log.append(saga(2), settled_events()).unwrap();
+    assert!(all_sagas(dir.path()).is_empty());
+    block_on(log.written(first)).unwrap();
+    assert_eq!(all_sagas(dir.path()).len(), 2);
+    let third = log.append(saga(3), open_events()).unwrap();
+    block_on(log.written(second)).unwrap();
+    assert_eq!(all_sagas(dir.path()).len(), 2, "what was wanted had been written");
+    wait_for(log.durable(third)).unwrap();
+    assert_eq!(all_sagas(dir.path()).len(), 3, "a sync writes first");
+    log.append(saga(4), open_events()).unwrap();
+    log.let_go();
+    assert_eq!(all_sagas(dir.path()).len(), 4, "who lets go leaves nothing unwritten");
+}
+
+#[test]
 fn a_log_that_was_let_go_takes_nothing_more_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let log = take(dir.path()).log;
