@@ -34,6 +34,9 @@ fn options(bytes_max: usize) -> WireOptions {
     bincode::DefaultOptions::new().with_limit(bytes_max as u64)
 }
 
+/// Room for what most values take: a step's operation, a reply.
+const VALUE_BYTES: usize = 64;
+
 /// A value that could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {source}")]
@@ -47,10 +50,26 @@ pub struct CodecError {
 /// # Errors
 /// Its encoding is longer than [`REPLY_FRAME_BYTES_MAX`], or its type can't be encoded.
 pub fn encode<T: Serialize>(value: &T) -> Result<Payload, CodecError> {
-    match options(REPLY_FRAME_BYTES_MAX).serialize(value) {
-        Ok(bytes) => Ok(Payload(bytes)),
-        Err(source) => Err(CodecError { what: "can't encode", source }),
+    let mut bytes = Vec::with_capacity(VALUE_BYTES);
+    encode_onto(value, &mut bytes)?;
+    Ok(Payload(bytes))
+}
+
+/// As [`encode`], behind what `out` has already.
+///
+/// # Errors
+/// As [`encode`]; `out` is as it was.
+pub fn encode_onto<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let before = out.len();
+    // With a limit, bincode goes through the value twice: once only to count.
+    let mut encoded = bincode::DefaultOptions::new().serialize_into(&mut *out, value);
+    if out.len() - before > REPLY_FRAME_BYTES_MAX {
+        encoded = Err(bincode::ErrorKind::SizeLimit.into());
     }
+    encoded.map_err(|source| {
+        out.truncate(before);
+        CodecError { what: "can't encode", source }
+    })
 }
 
 /// Decodes a domain value.

@@ -185,16 +185,19 @@ pub fn encode(
     entry: &Entry,
     out: &mut Vec<u8>,
 ) -> Result<u32, TooLarge> {
-    let body = codec::encode(entry).map_err(|_| TooLarge { bytes: usize::MAX })?.0;
-    if body.len() > BODY_BYTES_MAX {
-        return Err(TooLarge { bytes: body.len() });
+    let start = out.len();
+    out.extend_from_slice(&[0; RECORD_HEAD_BYTES]);
+    let encoded = codec::encode_onto(entry, out);
+    let bytes = out.len() - start - RECORD_HEAD_BYTES;
+    if encoded.is_err() || bytes > BODY_BYTES_MAX {
+        out.truncate(start);
+        return Err(TooLarge { bytes: if encoded.is_ok() { bytes } else { usize::MAX } });
     }
-    let length = body.len() as u32;
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&checksum(place, offset, tag_before, &body).to_le_bytes());
-    out.extend_from_slice(&tag_before.to_le_bytes());
-    out.extend_from_slice(&body);
-    Ok(tag_of(entry, RECORD_HEAD_BYTES + body.len()))
+    let (head, body) = out[start..].split_at_mut(RECORD_HEAD_BYTES);
+    head[..4].copy_from_slice(&(bytes as u32).to_le_bytes());
+    head[4..8].copy_from_slice(&checksum(place, offset, tag_before, body).to_le_bytes());
+    head[8..].copy_from_slice(&tag_before.to_le_bytes());
+    Ok(tag_of(entry, RECORD_HEAD_BYTES + bytes))
 }
 
 /// Reads the record at `offset` of a segment; `None` if there is no intact one.
