@@ -19,17 +19,15 @@ const SAGAS: u64 = 10_000;
 fn events(number: u64) -> Vec<Event> {
     let params = LikeParams { user: UserId(number), article: ArticleId(1 + number % 16), key: None };
     let stores = [(ARTICLE_ROLE, 1), (USER_ROLE, 2)];
-    let participants = stores.map(|(role, id)| ParticipantAt {
-        role: role.to_owned(),
-        store: Some(StoreId::from_bytes([id; 16])),
-    });
+    let participants = stores
+        .map(|(role, id)| ParticipantAt { role: role.into(), store: Some(StoreId::from_bytes([id; 16])) });
     let steps = ["add like", "create like record"].iter().zip(0..).map(|(name, step)| PlannedStep {
-        name: (*name).to_owned(),
+        name: (*name).into(),
         participant: step,
         number: step,
     });
     let begun = Begun {
-        kind: like::KIND.to_owned(),
+        kind: like::KIND.into(),
         version: 1,
         params: params.encode().expect("parameters"),
         steps: steps.collect(),
@@ -42,7 +40,7 @@ fn events(number: u64) -> Vec<Event> {
         [Event::ActionSent { step, attempt: 1 }, Event::ActionDone { step, reply }]
     };
     let steps = (0..2).flat_map(attempt);
-    std::iter::once(Event::Begun(begun))
+    std::iter::once(Event::Begun(begun.into()))
         .chain(steps)
         .chain([Event::Ended(End::Completed), Event::Settled])
         .collect()
@@ -64,16 +62,20 @@ pub fn bench(criterion: &mut Criterion) {
         let mut number = 0;
         let mut write = || {
             number += 1;
-            let (saga, mut last) = (SagaId::generate(), log.written());
+            let (saga, mut last) = (SagaId::generate(), log.appended());
             for event in events(number) {
                 last = log.append(saga, [event]).expect("a record");
+                runtime.block_on(log.written(last)).expect("a write");
             }
             last
         };
         group.throughput(Throughput::Elements(1));
-        group.bench_function("the records of a like, written", |b| b.iter(&mut write));
+        group.bench_function("the records of a like, each written", |b| b.iter(&mut write));
         group.bench_function("written and durable", |b| {
-            b.iter(|| runtime.block_on(log.durable(write())).expect("a sync"));
+            b.iter(|| {
+                let last = write();
+                runtime.block_on(log.durable(last)).expect("a sync");
+            });
         });
     }
     let path = directory.path().join("read");
@@ -84,7 +86,7 @@ pub fn bench(criterion: &mut Criterion) {
         let told = events.len() - (number % 2) as usize;
         log.append(SagaId::generate(), events.into_iter().take(told)).expect("records");
     }
-    runtime.block_on(log.durable(log.written())).expect("a sync");
+    runtime.block_on(log.durable(log.appended())).expect("a sync");
     log.let_go();
     let slot = Journal::open(&path).and_then(|journal| journal.slots()).expect("slots").remove(0);
     group.throughput(Throughput::Elements(SAGAS));
