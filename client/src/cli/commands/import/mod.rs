@@ -38,7 +38,7 @@ use rejects::{Reject, RejectsFile};
 use window::Window;
 use work::Work;
 
-/// How many full segments of its log an import leaves behind it: 64 MiB tell of the last hundred thousand likes or so.
+/// How many full segments of its log an import leaves behind it: 64 MiB tell of the last 150,000 likes or so.
 /// The whole history of ten million would be gigabytes.
 const LOG_SEGMENTS_KEPT: usize = 4;
 
