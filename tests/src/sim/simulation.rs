@@ -114,6 +114,7 @@ impl Simulation {
                     }
                     Role::User => self.start(Kind::Daemon(role), |host| daemon::live(host, role, Users)),
                 }
+                self.strike_start();
             }
         }
     }

@@ -19,6 +19,10 @@ const FUSE_MAX: u64 = 80;
 /// How many of one sort, if it is to die at such a one.
 const AIMED_FUSE_MAX: u64 = 3;
 
+/// How many of a hundred daemons die at one of their first operations, which open the store, and how many those are.
+const STARTS_CUT_PERCENT: u64 = 15;
+const START_OPERATIONS: u64 = 8;
+
 /// Operations that are rare, or after which everything may be different.
 const CLIENT_AIMS: &[&str] = &["creates", "appends", "syncs", SYNCS_DIRECTORY, "removes", "send"];
 const DAEMON_AIMS: &[&str] = &[
@@ -79,6 +83,15 @@ impl Simulation {
         }
         self.strike_disks();
         self.send_others();
+    }
+
+    /// A daemon that was just started may die while it opens its store.
+    pub(super) fn strike_start(&mut self) {
+        let world = &self.world;
+        let strikes = world.plan.every_ms.fuse > 0 && !world.is_calm() && world.percent(STARTS_CUT_PERCENT);
+        if let Some(started) = self.processes.last().filter(|_| strikes) {
+            started.host.life.light_fuse(1 + world.below(START_OPERATIONS), None);
+        }
     }
 
     fn strike_disks(&mut self) {
