@@ -141,7 +141,6 @@ impl Report {
                 "killed the user daemon",
                 "killed a gateway",
                 "stopped a daemon",
-                "stopped a gateway",
                 "retry by key",
                 "http retry by key",
                 "http events",
