@@ -141,12 +141,11 @@ impl Report {
                 "killed the user daemon",
                 "killed a gateway",
                 "stopped a daemon",
-                "retry by key",
-                "http retry by key",
                 "http events",
             ]
             .into_iter()
             .all(happened)
+            && (happened("retry by key") || happened("http retry by key"))
             && self.lost_answers() > 0
     }
 }

@@ -171,7 +171,7 @@ impl<'a> Client<'a> {
         let [one, other] = std::thread::scope(|scope| {
             let twin = scope.spawn(|| this.came(act, 1, request, pair));
             let one = this.came(act, 0, request, pair);
-            [one, twin.join().expect("an answer to the same")]
+            [one, twin.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))]
         });
         match (one, other) {
             (Came::Done(one), Came::Done(other)) => {
