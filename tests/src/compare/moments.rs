@@ -14,7 +14,7 @@ use like_protocol::likes::{ArticleId, UserId};
 use like_tests::process::{PATIENCE, Running, eventually};
 
 use crate::Programs;
-use crate::sides::{House, target};
+use crate::sides::{House, TIMEOUT, target};
 
 /// A runner that has written so much is at work.
 const WORK_BYTES: u64 = 16 * 1024;
@@ -147,10 +147,11 @@ fn begin_and_die(house: &House, sagas: usize) {
     log.let_go();
 }
 
-/// Daemons that have done something, and now do nothing.
+/// Daemons that have done something, and now do nothing: once it was collected, which is soon after its deadlines.
 pub fn idle(programs: &Programs, length: Duration) -> Idle {
     let mut house = House::start(programs);
     house.sagas(16, Duration::from_millis(200));
+    std::thread::sleep(2 * TIMEOUT);
     let pids = house.pids();
     let woken = || pids.iter().map(|pid| wake_ups(*pid)).sum::<u64>();
     let before = woken();

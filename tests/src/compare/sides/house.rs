@@ -25,7 +25,7 @@ use crate::turn::{Stopwatch, Turn};
 
 /// Deadlines of the sagas: short, so that operation records are collected, and their collection paid for, in the turn
 /// that made them.
-const TIMEOUT: Duration = Duration::from_secs(2);
+pub const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long one question may take.
 const QUESTION: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ pub mod raw;
 pub mod redis;
 pub mod sqlite;
 
-pub use house::House;
+pub use house::{House, TIMEOUT};
 pub use raw::RawLogs;
 pub use redis::Redis;
 pub use sqlite::Sqlite;
