@@ -1,8 +1,8 @@
 //! `likectl import`: likes in bulk, from a file.
 //!
-//! Each line is an ordinary like with its saga, many at a time. What was read is known again by its digest ([`input`]),
-//! so that an import that was cut short goes on where it stopped ([`note`]); wherever it was cut, a like that is asked for
-//! again is found to be there. Nothing is held but what is under way ([`window`]).
+//! Each line is an ordinary like with its saga, many at a time. What was read is known again by its digest (`input`),
+//! so that an import that was cut short goes on where it stopped (`note`); wherever it was cut, a like that is asked for
+//! again is found to be there. Nothing is held but what is under way (`window`).
 
 mod act;
 mod counts;
