@@ -6,7 +6,7 @@ use crate::machine::{ARTICLE, BENCH_LIKES, Machine, USER, message};
 fn a_restart_under_load_drains_and_fails_nobody() {
     let Some(machine) = Machine::boot_started("drain") else { return };
     let bench = machine.start_bench();
-    for round in 1..=4 {
+    for round in 1..=2 {
         let unit = [ARTICLE, USER][round % 2];
         let pid = machine.property(unit, "MainPID");
         like_tests::process::eventually("more likes", || {
