@@ -176,11 +176,12 @@ impl Lookout {
 struct Seen {
     summary: SagaSummary,
     started_ms: u64,
+    is_unfinished: bool,
 }
 
 impl Seen {
     fn of(saga: SagaView) -> Self {
-        Self { summary: (&saga).into(), started_ms: saga.started_ms }
+        Self { summary: (&saga).into(), started_ms: saga.started_ms, is_unfinished: saga.is_unfinished() }
     }
 
     fn kind_and_state(&self) -> (String, &'static str) {
@@ -197,7 +198,7 @@ impl Counts {
             running: count(&|saga| saga.state == "running"),
             compensating: count(&|saga| saga.state == "compensating"),
             quarantined: count(&|saga| saga.state == "quarantined"),
-            unsettled: count(&|saga| !matches!(saga.state, "running" | "compensating" | "quarantined")),
+            unsettled: open.iter().filter(|saga| !saga.is_unfinished).count(),
             needs_attention: count(&|saga| saga.needs_attention),
             hanging: open.iter().filter(|saga| hangs(saga)).count(),
         }

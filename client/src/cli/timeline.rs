@@ -11,7 +11,7 @@ use crate::log::Owner;
 pub fn draw(saga: &SagaView, slot: u32, owner: Option<&Owner>) -> String {
     let mut text = paint(STRONG, saga.title());
     let owned = match owner {
-        Some(owner) if is_open(saga) => format!("slot {slot}, owned by {owner}"),
+        Some(owner) if saga.is_open() => format!("slot {slot}, owned by {owner}"),
         _ => format!("slot {slot}"),
     };
     text.push_str(&format!(
@@ -146,10 +146,6 @@ fn without_repeats(history: &[HistoryLine]) -> Vec<Repeated<'_>> {
 
 fn indent(text: &str) -> String {
     text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
-}
-
-fn is_open(saga: &SagaView) -> bool {
-    saga.is_unfinished() || !saga.settled
 }
 
 /// What an operator may safely do next, safest first.

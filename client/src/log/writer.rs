@@ -185,7 +185,7 @@ impl SagaLog {
         let mut open = self.shared.lock();
         open.refuse_ended()?;
         let encoded = open.encode(&**self.shared.slot.disk(), events);
-        encoded.map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))
+        encoded.map_err(|e| self.shared.fail(&mut open, &e))
     }
 
     /// How far the log has been appended to.
@@ -204,7 +204,7 @@ impl SagaLog {
         let mut open = self.shared.lock();
         if open.written < position {
             open.refuse_ended()?;
-            open.write().map_err(|e| self.shared.end(&mut open, &format!("write failed: {e}")))?;
+            open.write().map_err(|e| self.shared.fail(&mut open, &e))?;
         }
         Ok(())
     }
@@ -352,8 +352,13 @@ impl Shared {
             return;
         }
         if let Err(e) = open.write_word(Entry::DurableTo) {
-            self.end(&mut open, &format!("write failed: {e}"));
+            self.fail(&mut open, &e);
         }
+    }
+
+    /// A write has failed.
+    fn fail(&self, open: &mut Open, error: &io::Error) -> LogEnded {
+        self.end(open, &format!("write failed: {error}"))
     }
 
     fn end(&self, open: &mut Open, why: &str) -> LogEnded {
@@ -412,7 +417,7 @@ impl Syncs {
         let mut open = self.0.lock();
         open.lock.as_ref()?;
         if let Err(e) = open.write() {
-            self.0.end(&mut open, &format!("write failed: {e}"));
+            self.0.fail(&mut open, &e);
             return None;
         }
         Some(Syncing { file: Arc::clone(&open.segment.file), to: open.written, bytes: open.segment.bytes })

@@ -1,5 +1,7 @@
 //! A store without a disk, for tests and simulations.
 
+use std::collections::BTreeMap;
+
 use super::{Batch, KeyRange, Row, Store, StoreError};
 
 /// Rows in memory.
@@ -8,7 +10,7 @@ use super::{Batch, KeyRange, Row, Store, StoreError};
 /// last sync.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
 pub struct MemoryStore {
-    rows: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What `rows` held before each batch since the last sync.
     undo: Vec<Batch>,
 }
@@ -17,7 +19,7 @@ impl MemoryStore {
     /// The rows as they would be found after a power loss at this moment.
     pub fn lose_power(&mut self) {
         while let Some(batch) = self.undo.pop() {
-            self.write(batch);
+            put(&mut self.rows, batch);
         }
     }
 
@@ -25,18 +27,19 @@ impl MemoryStore {
     pub fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))
     }
+}
 
-    fn write(&mut self, batch: Batch) -> Batch {
-        let mut before = Batch::new();
-        for (key, value) in batch {
-            let old = match value {
-                Some(value) => self.rows.insert(key.clone(), value),
-                None => self.rows.remove(&key),
-            };
-            before.insert(key, old);
-        }
-        before
+/// Puts a batch into rows. What stood there before is a batch as well, which takes it back.
+pub fn put(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, batch: Batch) -> Batch {
+    let mut before = Batch::new();
+    for (key, value) in batch {
+        let old = match value {
+            Some(value) => rows.insert(key.clone(), value),
+            None => rows.remove(&key),
+        };
+        before.insert(key, old);
     }
+    before
 }
 
 impl Store for MemoryStore {
@@ -61,7 +64,7 @@ impl Store for MemoryStore {
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let before = self.write(batch);
+        let before = put(&mut self.rows, batch);
         self.undo.push(before);
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use like_daemon::store::carried::CARRIED;
 use like_daemon::store::disk::Disk;
 use like_daemon::store::logged_store::OpenError;
+use like_daemon::store::memory::put;
 use like_daemon::store::{Batch, KeyRange, LoggedStore, Row, Store, StoreError};
 
 use super::faults::{Fault, Flaw};
@@ -44,18 +45,6 @@ impl StoreState {
         self.rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))
     }
 
-    fn write(&mut self, batch: Batch) -> Batch {
-        let mut before = Batch::new();
-        for (key, value) in batch {
-            let old = match value {
-                Some(value) => self.rows.insert(key.clone(), value),
-                None => self.rows.remove(&key),
-            };
-            before.insert(key, old);
-        }
-        before
-    }
-
     /// The daemon is gone, with or without the power.
     pub fn lose(&mut self, world: &World, power: bool) {
         self.base.lose(world);
@@ -84,7 +73,7 @@ impl StoreState {
             };
             world.fault(Fault::BatchesLost, 0);
             lock(&world.oracle).rows_changed(world, role, &batch);
-            self.write(batch);
+            put(&mut self.rows, batch);
         }
         self.undo.clear();
     }
@@ -180,7 +169,7 @@ impl Store for SimStore {
         world.note(self.host.life.pid, "batch", batch.len() as u64, 0);
         lock(&world.oracle).rows_changed(&world, self.role, &batch);
         self.state(|state| {
-            let before = state.write(batch.clone());
+            let before = put(&mut state.rows, batch.clone());
             state.undo.push(before);
         });
         self.store.apply(batch)

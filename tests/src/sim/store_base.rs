@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use like_daemon::store::checkpoint::{Base, Change};
+use like_daemon::store::memory::put;
 use like_daemon::store::merged::LayerRows;
 use like_daemon::store::{Batch, KeyRange, StoreError};
 
@@ -30,15 +31,7 @@ pub struct BaseState {
 
 impl BaseState {
     fn write(&mut self, batch: Batch, checkpoint: u64) -> (Batch, u64) {
-        let mut before = Batch::new();
-        for (key, value) in batch {
-            let old = match value {
-                Some(value) => self.rows.insert(key.clone(), value),
-                None => self.rows.remove(&key),
-            };
-            before.insert(key, old);
-        }
-        (before, std::mem::replace(&mut self.checkpoint, checkpoint))
+        (put(&mut self.rows, batch), std::mem::replace(&mut self.checkpoint, checkpoint))
     }
 
     /// The daemon is gone, with or without the power.

@@ -68,9 +68,7 @@ impl<'a> Actor<'a> {
             assert!(Instant::now() < patience, "a retry that is never answered: {act} {pair:?}");
             match (self.attempt(act, pair, key.as_deref()), &key) {
                 (Came::Answered(answer), _) => {
-                    pair.stands = Stands::after(act, &answer["saga_id"]);
-                    pair.answered.extend(key.map(|key| (act, key, answer)));
-                    return;
+                    return pair.done(act, key, answer);
                 }
                 (Came::ToNothing, None) => return,
                 (Came::ToNothing, Some(_)) => {}

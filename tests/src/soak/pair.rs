@@ -76,6 +76,12 @@ impl Pair {
         }
     }
 
+    /// An act was answered: it is done, and its key has its first answer.
+    pub fn done(&mut self, act: &'static str, key: Option<String>, answer: Value) {
+        self.stands = Stands::after(act, &answer["saga_id"]);
+        self.answered.extend(key.map(|key| (act, key, answer)));
+    }
+
     /// The request that likes, or unlikes.
     pub fn request(&self, act: &str, key: Option<&str>) -> Request {
         let request =

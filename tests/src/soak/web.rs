@@ -99,9 +99,7 @@ impl<'a> Client<'a> {
                 (Came::Done(answer), _) => {
                     let by = completed.as_ref().unwrap_or(&answer["saga_id"]);
                     self.insist(answer["saga_id"] == *by, || format!("{answer}, not by {by}: {pair:?}"));
-                    pair.stands = Stands::after(act, &answer["saga_id"]);
-                    pair.answered.extend(key.map(|key| (act, key, answer)));
-                    return;
+                    return pair.done(act, key, answer);
                 }
                 (Came::ToNothing, None) => return,
                 (Came::ToNothing, Some(_)) => {}
