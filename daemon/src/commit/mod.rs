@@ -1,7 +1,7 @@
-//! Group commit: one thread owns the store, and nothing is told before it is durable.
+//! Group commit: one task owns the store, and nothing is told before it is durable.
 //!
-//! * [`queue`]: the bounded queue between sessions and that thread.
-//! * [`writer`]: the thread: drain, evaluate, commit, answer.
+//! * [`queue`]: the bounded queue between sessions and that task.
+//! * [`writer`]: the task: drain, evaluate, commit, answer.
 //! * [`space`]: how much disk is left, and how little is too little.
 //! * [`unsent`]: a bound on answers that wait for slow readers.
 

@@ -4,10 +4,11 @@
 //! waits and comes back costs nothing here.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use like_protocol::message::{Reply, Request, RequestBody, RetryReason, Settlement};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::unsent::Unsent;
@@ -38,7 +39,8 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
-    arrived: Condvar,
+    /// Wakes the writer.
+    arrived: Notify,
     limit: usize,
 }
 
@@ -70,7 +72,7 @@ pub enum Drained {
 impl Queue {
     /// A queue that holds `limit` jobs, at least one.
     pub fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), arrived: Condvar::new(), limit: limit.max(1) }
+        Self { state: Mutex::default(), arrived: Notify::new(), limit: limit.max(1) }
     }
 
     /// Adds a job at the end.
@@ -95,20 +97,31 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes out up to `most` jobs. If there are none it waits until one comes, the queue is closed, or `wait` is over.
-    pub fn drain(&self, most: usize, wait: Option<Duration>) -> Drained {
-        let state = self.state();
-        let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
-        let mut state = match wait {
+    /// Takes out up to `most` jobs. If there are none it waits until one comes, the queue is closed, or `wait` is over. One
+    /// writer waits at a time.
+    pub async fn drain(&self, most: usize, wait: Option<Duration>) -> Drained {
+        match wait {
             Some(wait) => {
-                self.arrived.wait_timeout_while(state, wait, idle).unwrap_or_else(PoisonError::into_inner).0
+                let drained = tokio::time::timeout(wait, self.drained(most)).await;
+                drained.unwrap_or_else(|_| Drained::Jobs(Vec::new()))
             }
-            None => self.arrived.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
-        };
-        if state.jobs.is_empty() && state.closed {
-            return Drained::Ended;
+            None => self.drained(most).await,
         }
-        Drained::Jobs(state.take(most))
+    }
+
+    async fn drained(&self, most: usize) -> Drained {
+        loop {
+            {
+                let mut state = self.state();
+                if !state.jobs.is_empty() {
+                    return Drained::Jobs(state.take(most));
+                }
+                if state.closed {
+                    return Drained::Ended;
+                }
+            }
+            self.arrived.notified().await;
+        }
     }
 
     /// Takes out up to `most` jobs that are there, and waits for none.
@@ -119,7 +132,7 @@ impl Queue {
     /// Lets nothing more in. What is in it is still drained.
     pub fn close(&self) {
         self.state().closed = true;
-        self.arrived.notify_all();
+        self.arrived.notify_one();
     }
 
     /// How many jobs wait.
@@ -177,57 +190,57 @@ mod tests {
         }
     }
 
-    #[test]
-    fn jobs_come_out_in_order_and_a_full_queue_says_busy() {
+    #[tokio::test]
+    async fn jobs_come_out_in_order_and_a_full_queue_says_busy() {
         let queue = Queue::new(2);
         queue.submit(job(1, 0)).unwrap();
         queue.submit(job(2, 0)).unwrap();
         let (refused, reason) = queue.submit(job(3, 0)).unwrap_err();
         assert_eq!((refused.request.id, reason), (3, RetryReason::Busy));
-        assert_eq!(ids(queue.drain(1, None)), [1]);
+        assert_eq!(ids(queue.drain(1, None).await), [1]);
         queue.submit(job(4, 0)).unwrap();
-        assert_eq!(ids(queue.drain(9, None)), [2, 4]);
+        assert_eq!(ids(queue.drain(9, None).await), [2, 4]);
     }
 
-    #[test]
-    fn bytes_are_bounded_too() {
+    #[tokio::test]
+    async fn bytes_are_bounded_too() {
         let queue = Queue::new(100);
         queue.submit(job(1, QUEUED_BYTES_MAX / 2)).unwrap();
         let (_, reason) = queue.submit(job(2, QUEUED_BYTES_MAX / 2)).unwrap_err();
         assert_eq!(reason, RetryReason::Busy);
-        assert_eq!(ids(queue.drain(9, None)), [1]);
+        assert_eq!(ids(queue.drain(9, None).await), [1]);
         queue.submit(job(3, QUEUED_BYTES_MAX / 2)).unwrap();
     }
 
-    #[test]
-    fn a_closed_queue_lets_nothing_in_and_everything_out() {
+    #[tokio::test]
+    async fn a_closed_queue_lets_nothing_in_and_everything_out() {
         let queue = Queue::new(2);
         queue.submit(job(1, 0)).unwrap();
         queue.close();
         assert_eq!(queue.submit(job(2, 0)).unwrap_err().1, RetryReason::Draining);
-        assert_eq!(ids(queue.drain(9, None)), [1]);
-        assert!(matches!(queue.drain(9, None), Drained::Ended));
+        assert_eq!(ids(queue.drain(9, None).await), [1]);
+        assert!(matches!(queue.drain(9, None).await, Drained::Ended));
     }
 
-    #[test]
-    fn a_wait_that_is_over_brings_nothing() {
+    #[tokio::test]
+    async fn a_wait_that_is_over_brings_nothing() {
         let queue = Queue::new(2);
-        assert!(ids(queue.drain(9, Some(Duration::from_millis(1)))).is_empty());
+        assert!(ids(queue.drain(9, Some(Duration::from_millis(1))).await).is_empty());
     }
 
-    #[test]
-    fn a_waiting_drain_wakes_for_a_job_and_for_the_end() {
+    #[tokio::test]
+    async fn a_waiting_drain_wakes_for_a_job_and_for_the_end() {
         let queue = Queue::new(2);
-        std::thread::scope(|scope| {
-            let drained = scope.spawn(|| (ids(queue.drain(9, None)), queue.drain(9, None)));
+        let drain = async { (ids(queue.drain(9, None).await), queue.drain(9, None).await) };
+        let feed = async {
             queue.submit(job(1, 0)).unwrap();
             while !queue.is_empty() {
-                std::thread::yield_now();
+                tokio::task::yield_now().await;
             }
             queue.close();
-            let (first, second) = drained.join().unwrap();
-            assert_eq!(first, [1]);
-            assert!(matches!(second, Drained::Ended));
-        });
+        };
+        let ((first, second), ()) = futures::join!(drain, feed);
+        assert_eq!(first, [1]);
+        assert!(matches!(second, Drained::Ended));
     }
 }

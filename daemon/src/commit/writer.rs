@@ -1,9 +1,12 @@
-//! The one thread that owns the store.
+//! The one task that owns the store.
 //!
 //! Over and over: drain the queue, read the clock once, evaluate every request in order against the store and what the
 //! group has written so far, apply and sync, and only then answer. Duplicates and reads are answered after the sync
-//! too, so nothing is ever shown that a crash could take back. A write or sync that fails ends the thread: nobody of
+//! too, so nothing is ever shown that a crash could take back. A write or sync that fails ends the task: nobody of
 //! its group is answered, and the process ends with it.
+//!
+//! A group holds up its thread, and with it the sessions, until it is durable. That is meant: there is nothing to answer
+//! meanwhile, what comes meanwhile waits in the sockets and is the next group, and nobody is woken on another core.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,9 +26,9 @@ use crate::participant::domain::Domain;
 use crate::participant::{Moment, Participant};
 use crate::store::{Store, StoreError, Tx};
 
-/// How many requests one group takes. Beyond a few hundred the sync costs little per request, and a larger group
-/// would only make everyone wait longer.
-pub const GROUP_REQUESTS_MAX: usize = 256;
+/// How many requests one group takes. Where syncs are slow, whoever is left out waits for another one; where they are quick,
+/// groups never get so large. Evaluating so many takes some milliseconds.
+pub const GROUP_REQUESTS_MAX: usize = 1024;
 
 /// How long a record may be due before an otherwise idle daemon wakes up for it: so a second's worth goes at once.
 const COLLECTION_SLACK_MS: u64 = 1000;
@@ -74,11 +77,11 @@ impl<D: Domain, S: Store> Writer<D, S> {
     ///
     /// # Errors
     /// The store failed. The group at hand is not answered, and nothing after it may be.
-    pub fn run(&mut self) -> Result<(), StoreError> {
+    pub async fn run(&mut self) -> Result<(), StoreError> {
         let mut work = self.begin();
         loop {
             let wait = self.idle_wait(&work);
-            match self.queue.drain(GROUP_REQUESTS_MAX, wait) {
+            match self.queue.drain(GROUP_REQUESTS_MAX, wait).await {
                 Drained::Ended => return Ok(()),
                 Drained::Jobs(jobs) => self.group(&mut work, jobs)?,
             }

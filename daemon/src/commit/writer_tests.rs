@@ -202,8 +202,8 @@ fn a_group_that_writes_nothing_is_not_synced() {
     assert_eq!(rig.answers().len(), 3);
 }
 
-#[test]
-fn a_failed_write_or_sync_answers_nobody_and_ends_the_writer() {
+#[tokio::test]
+async fn a_failed_write_or_sync_answers_nobody_and_ends_the_writer() {
     for fails in [Did::Apply, Did::Sync] {
         let mut rig = Rig::new();
         *rig.fails.lock().unwrap() = Some(fails);
@@ -211,20 +211,20 @@ fn a_failed_write_or_sync_answers_nobody_and_ends_the_writer() {
             rig.writer.queue.submit(job).unwrap();
         }
         rig.writer.queue.close();
-        let failed = rig.writer.run().unwrap_err();
+        let failed = rig.writer.run().await.unwrap_err();
         assert!(failed.to_string().contains("broken disk"), "{failed}");
         assert_eq!(rig.answers(), [], "{fails:?}");
     }
 }
 
-#[test]
-fn a_closed_queue_is_emptied_before_the_writer_ends() {
+#[tokio::test]
+async fn a_closed_queue_is_emptied_before_the_writer_ends() {
     let mut rig = Rig::new();
     for job in rig.jobs(vec![rig.add(1, Direction::Action), show()]) {
         rig.writer.queue.submit(job).unwrap();
     }
     rig.writer.queue.close();
-    rig.writer.run().unwrap();
+    rig.writer.run().await.unwrap();
     assert_eq!(rig.answers().len(), 2);
     assert_eq!(rig.did(), [Did::Apply, Did::Sync]);
 }
@@ -271,20 +271,21 @@ fn reads_alone_do_not_put_off_forgetting_for_ever() {
     assert_eq!(rig.did(), [Did::Apply, Did::Sync]);
 }
 
-#[test]
-fn a_supervisor_hears_from_an_idle_writer_and_from_a_busy_one() {
+#[tokio::test]
+async fn a_supervisor_hears_from_an_idle_writer_and_from_a_busy_one() {
     let mut rig = Rig::new();
-    let (beat, beats) = std_mpsc::channel();
+    let (beat, mut beats) = mpsc::unbounded_channel();
     let interval = Duration::from_millis(20);
     rig.writer.heartbeat = Some(Heartbeat { interval, beat: Box::new(move || beat.send(()).unwrap()) });
     let queue = rig.writer.queue.clone();
-    std::thread::scope(|scope| {
-        scope.spawn(|| rig.writer.run().unwrap());
+    let listen = async {
         for _ in 0..3 {
-            beats.recv_timeout(Duration::from_secs(10)).unwrap();
+            beats.recv().await.unwrap();
         }
         queue.close();
-    });
+    };
+    let (ended, ()) = futures::join!(rig.writer.run(), listen);
+    ended.unwrap();
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
 pub const SEND_STALL_MAX: Duration = Duration::from_secs(30);
 
 /// How many requests of one session may be on their way. What comes then stays in the socket.
-pub const IN_FLIGHT_MAX: usize = 512;
+pub const IN_FLIGHT_MAX: usize = 1024;
 
 /// What all sessions of a daemon share.
 pub struct Service {

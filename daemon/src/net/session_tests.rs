@@ -67,7 +67,7 @@ impl Rig {
         while self.queue.is_empty() {
             tokio::task::yield_now().await;
         }
-        match self.queue.drain(usize::MAX, None) {
+        match self.queue.drain(usize::MAX, None).await {
             Drained::Jobs(jobs) => jobs,
             Drained::Ended => panic!("closed"),
         }

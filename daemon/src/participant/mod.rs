@@ -49,7 +49,7 @@ use crate::store::{Store, StoreError, Tx};
 
 /// How many records one group forgets at most: more than it can settle by single requests, so that forgetting keeps
 /// up with making, and few enough (a few milliseconds) that nobody waits for it.
-pub const COLLECTED_PER_GROUP_MAX: usize = 512;
+pub const COLLECTED_PER_GROUP_MAX: usize = 2048;
 
 /// How many rows are read at once while the records are looked through at the start.
 const PAGE_ROWS: usize = 1024;

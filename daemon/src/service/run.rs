@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use like_protocol::time::{BootClock, Clock};
@@ -10,6 +9,7 @@ use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinError;
 use tracing::{debug, error, info, warn};
 
 use super::VERSION;
@@ -63,7 +63,7 @@ pub enum RunError {
     #[error("{0}; nothing that was not answered is certain: check the disk, then start again")]
     Store(#[from] StoreError),
     /// The writer is gone without a word.
-    #[error("the commit thread ended unexpectedly: start again")]
+    #[error("the writer ended unexpectedly: start again")]
     WriterGone,
     /// So is the listener.
     #[error("the listener ended unexpectedly: start again")]
@@ -126,7 +126,7 @@ async fn serve<D: Domain>(
     let identity = server.service.identity.clone();
     let status = format!("Serving the {} store {}", identity.role, identity.store);
     let unsettled = writer.participant.unsettled();
-    let mut written = spawn_writer(writer)?;
+    let mut written = tokio::spawn(write(writer));
     let accepting = tokio::spawn(server.run(listener, async { stopped.await.unwrap_or_default() }, closing));
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     info!(
@@ -162,32 +162,22 @@ async fn serve<D: Domain>(
 }
 
 /// Why the writer ended before it was told to.
-fn ended_early(ended: Result<Result<(), StoreError>, oneshot::error::RecvError>) -> RunError {
+fn ended_early(ended: Result<Result<(), StoreError>, JoinError>) -> RunError {
     match ended {
         Ok(Err(failed)) => RunError::Store(failed),
         Ok(Ok(())) | Err(_) => RunError::WriterGone,
     }
 }
 
-/// Starts the writer in a thread of its own; what it ends with is received.
-fn spawn_writer<D: Domain>(
-    mut writer: Writer<D, LoggedStore>,
-) -> Result<oneshot::Receiver<Result<(), StoreError>>, RunError> {
-    let (ended, written) = oneshot::channel();
-    let work = move || {
-        let result = writer.run();
-        if let Err(e) = &result {
-            error!("the store failed, nothing more is answered: {e}");
-            // Closing the store would touch what has failed.
-            std::mem::forget(writer);
-        }
-        let _process_ends = ended.send(result);
-    };
-    thread::Builder::new()
-        .name("commit".to_owned())
-        .spawn(work)
-        .map_err(system("start the commit thread"))?;
-    Ok(written)
+/// Commits until the queue is closed and empty, or the store fails.
+async fn write<D: Domain>(mut writer: Writer<D, LoggedStore>) -> Result<(), StoreError> {
+    let result = writer.run().await;
+    if let Err(e) = &result {
+        error!("the store failed, nothing more is answered: {e}");
+        // Closing the store would touch what has failed.
+        std::mem::forget(writer);
+    }
+    result
 }
 
 /// The supervisor's watchdog, if it set one. It is told from the commit loop, so it notices when that hangs.

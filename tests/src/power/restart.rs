@@ -63,6 +63,10 @@ impl Clock for NewBoot {
     }
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
 /// A daemon in this process.
 struct Daemon {
     service: Arc<Service>,
@@ -97,7 +101,7 @@ impl Daemon {
             gauges: Arc::new(Gauges::default()),
             heartbeat: None,
         };
-        let writer = std::thread::spawn(move || writer.run());
+        let writer = std::thread::spawn(move || runtime().block_on(writer.run()));
         Ok(Self { service, writer })
     }
 
@@ -146,7 +150,7 @@ pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Brok
         }
     };
     let (article, user) = start()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = runtime();
     let found = runtime.block_on(async {
         let (_open, closing) = watch::channel(false);
         let remote = |role, daemon: &Daemon| {
