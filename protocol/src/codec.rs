@@ -11,10 +11,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bincode::Options;
+use bytes::Bytes;
 use futures::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_serde::Serializer;
 use tokio_serde::formats::Bincode;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
@@ -34,8 +36,8 @@ fn options(bytes_max: usize) -> WireOptions {
     bincode::DefaultOptions::new().with_limit(bytes_max as u64)
 }
 
-/// Room for what most values take: a step's operation, a reply.
-const VALUE_BYTES: usize = 64;
+/// Room for what most values and messages take: a step's operation, a request, a reply.
+const VALUE_BYTES: usize = 96;
 
 /// A value that could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
@@ -107,9 +109,22 @@ impl<R: AsyncRead + Unpin, In: DeserializeOwned + Unpin> Stream for Reader<R, In
     }
 }
 
+/// Encodes messages; with `tokio-serde`'s own way each is gone through twice. What is too long for a frame the frames refuse.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Encoder;
+
+impl<Out: Serialize> Serializer<Out> for Encoder {
+    type Error = io::Error;
+
+    fn serialize(self: Pin<&mut Self>, item: &Out) -> io::Result<Bytes> {
+        let mut bytes = Vec::with_capacity(VALUE_BYTES);
+        let encoded = bincode::DefaultOptions::new().serialize_into(&mut bytes, item);
+        encoded.map(|()| bytes.into()).map_err(io::Error::other)
+    }
+}
+
 /// Writes messages of one type to a byte stream. `feed` gathers, `flush` sends what was gathered.
-pub type Writer<W, Out> =
-    tokio_serde::Framed<FramedWrite<W, LengthDelimitedCodec>, (), Out, Bincode<(), Out, WireOptions>>;
+pub type Writer<W, Out> = tokio_serde::Framed<FramedWrite<W, LengthDelimitedCodec>, (), Out, Encoder>;
 
 /// What a daemon reads.
 pub type RequestReader<R> = Reader<R, ToDaemon>;
@@ -138,7 +153,7 @@ fn reader<R: AsyncRead, In>(read: R, frame_bytes_max: usize) -> Reader<R, In> {
 
 fn writer<W: AsyncWrite, Out>(write: W, frame_bytes_max: usize) -> Writer<W, Out> {
     let frames = LengthDelimitedCodec::builder().max_frame_length(frame_bytes_max).new_write(write);
-    tokio_serde::Framed::new(frames, Bincode::from(options(frame_bytes_max)))
+    tokio_serde::Framed::new(frames, Encoder)
 }
 
 #[cfg(test)]
