@@ -23,16 +23,16 @@ pub enum Failpoint {
     CarrySynced,
     /// Runner: old segments are cut or deleted, nothing has been sent.
     CarryDone,
-    /// Runner: `Begin` is written, not synced.
-    BeginWritten,
+    /// Runner: `Begin` has its place in the log, and is neither written nor synced.
+    BeginAppended,
     /// Runner: `Begin` is synced, nothing has been sent.
     BeginSynced,
     /// Runner: `Sent` of an action is written, the request has not left.
     ActionSentWritten,
     /// Runner: an action's reply has arrived, nothing of it is written.
     ActionReplied,
-    /// Runner: an action's outcome is written.
-    ActionOutcomeWritten,
+    /// Runner: an action's outcome has its place in the log, and is written with what follows from it.
+    ActionOutcomeAppended,
     /// Runner: `Turned back` is written, not synced.
     TurnBackWritten,
     /// Runner: `Turned back` is synced, no compensation has left.
@@ -66,11 +66,11 @@ impl Failpoint {
         Self::CarryWritten,
         Self::CarrySynced,
         Self::CarryDone,
-        Self::BeginWritten,
+        Self::BeginAppended,
         Self::BeginSynced,
         Self::ActionSentWritten,
         Self::ActionReplied,
-        Self::ActionOutcomeWritten,
+        Self::ActionOutcomeAppended,
         Self::TurnBackWritten,
         Self::TurnBackSynced,
         Self::CompensationSentWritten,
@@ -92,11 +92,11 @@ impl Failpoint {
             Self::CarryWritten => "carry-written",
             Self::CarrySynced => "carry-synced",
             Self::CarryDone => "carry-done",
-            Self::BeginWritten => "begin-written",
+            Self::BeginAppended => "begin-appended",
             Self::BeginSynced => "begin-synced",
             Self::ActionSentWritten => "action-sent-written",
             Self::ActionReplied => "action-replied",
-            Self::ActionOutcomeWritten => "action-outcome-written",
+            Self::ActionOutcomeAppended => "action-outcome-appended",
             Self::TurnBackWritten => "turn-back-written",
             Self::TurnBackSynced => "turn-back-synced",
             Self::CompensationSentWritten => "compensation-sent-written",

@@ -195,7 +195,7 @@ const ABSENCES: &[Absence] = &[
     Absence {
         why: "requests are sent by those who have written first that they are sent: attempts and settlements; and \
               outside any saga by the one that asks",
-        patterns: &[".call("],
+        patterns: &[".call(", ".call_on("],
         within: PRODUCT,
         except: &["client/src/runner/attempt.rs", "client/src/runner/settle.rs", "client/src/likes/ask.rs"],
     },

@@ -60,7 +60,7 @@ fn real_journal() -> RamDisk {
     house.start(Service::User);
     // One is killed in the middle, in a slot of its own; another one takes it over, and is killed as well.
     let mut command = house.command(&["like", "1", "--user", "99"]);
-    let armed = Armed::arm(&mut command, house.path(), &[Fault::Stop(Failpoint::ActionOutcomeWritten, 1)]);
+    let armed = Armed::arm(&mut command, house.path(), &[Fault::Stop(Failpoint::ActionOutcomeAppended, 1)]);
     let like = Running::start(&mut command);
     eventually("a runner that stops in the middle", || like.is_stopped().then_some(()));
     assert!(armed.all_fired());

@@ -161,7 +161,7 @@ fn what_hangs_is_finished_by_the_recovery_service() {
     let mut watch = house.command(&["--json", "recover", "--watch"]);
     let watch = Running::start(&mut watch);
     let mut command = house.command(&["like", "1", "--user", "7"]);
-    let armed = Armed::arm(&mut command, house.path(), &[Fault::Kill(Failpoint::ActionOutcomeWritten, 1)]);
+    let armed = Armed::arm(&mut command, house.path(), &[Fault::Kill(Failpoint::ActionOutcomeAppended, 1)]);
     let died = Running::start(&mut command).end();
     assert!(died.was_killed() && armed.all_fired(), "{died:?}");
     eventually("the like of a dead runner", || (house.records(1) == 1).then_some(()));
@@ -277,7 +277,7 @@ fn a_compensated_like_takes_back_its_own_like_and_nobody_elses() {
     go_on(&like);
     like.end().expect_code(0);
     let mut command = house.command(&["--timeout", "2s", "like", "1", "--user", "8"]);
-    let armed = Armed::arm(&mut command, house.path(), &[Fault::Stop(Failpoint::ActionOutcomeWritten, 1)]);
+    let armed = Armed::arm(&mut command, house.path(), &[Fault::Stop(Failpoint::ActionOutcomeAppended, 1)]);
     let like = Running::start(&mut command);
     eventually("a like whose article step is done", || like.is_stopped().then_some(()));
     assert!(armed.all_fired());

@@ -29,7 +29,7 @@ const ROUNDS: usize = 4;
 /// A like that stops where its saga is under way: `passage` steps are done and written.
 fn stopped_like(house: &House, user: u64, passage: u32) -> Running {
     let mut command = house.command(&["--json", "like", "1", "--user", &user.to_string()]);
-    let fault = Fault::Stop(Failpoint::ActionOutcomeWritten, passage);
+    let fault = Fault::Stop(Failpoint::ActionOutcomeAppended, passage);
     let armed = Armed::arm(&mut command, house.path(), &[fault]);
     let like = Running::start(&mut command);
     eventually("a runner that stops in the middle", || like.is_stopped().then_some(()));

@@ -4,7 +4,7 @@
 
 use like_protocol::codec;
 use like_protocol::ids::SagaId;
-use like_protocol::likes::article::{Article, ArticleRejection, ArticleReply};
+use like_protocol::likes::article::{ArticleRejection, ArticleReply};
 use like_protocol::likes::user::{FirstUse, KeyUse, LikeTarget, Standing, UserRejection, UserReply};
 use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::{DamagedRow, Payload};
@@ -211,7 +211,7 @@ impl From<RunError> for ActError {
 pub fn before_saga(
     target: &LikeTarget,
     usage: KeyUse,
-    article: Result<Article, ArticleError>,
+    article: Result<(), ArticleError>,
     standing: Result<Standing, UserError>,
 ) -> Result<Option<FirstUse>, ActError> {
     let forbidden = |rule| Err(ActError::Forbidden { rule, saga: None });

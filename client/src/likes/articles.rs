@@ -1,8 +1,10 @@
 //! What can be asked of the article service outside any saga.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use like_protocol::ids::StoreId;
 use like_protocol::likes::ArticleId;
 use like_protocol::likes::article::{
     Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, ListedArticle, TITLE_CHARS_MAX,
@@ -12,6 +14,9 @@ use like_protocol::message::{DaemonStatus, PAGE_ROWS_MAX};
 use super::ask::{AskError, Asker};
 use crate::rpc::Remote;
 
+/// How many articles are remembered as seen; beyond that they are forgotten and asked for again.
+const SEEN_MAX: usize = 65_536;
+
 /// Why the article service has no answer.
 pub type ArticleError = AskError<ArticleRejection>;
 
@@ -19,17 +24,25 @@ pub type ArticleError = AskError<ArticleRejection>;
 #[derive(Clone)]
 pub struct ArticleService {
     asker: Asker,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// The articles that were seen in a store.
+#[derive(Default)]
+struct Seen {
+    store: Option<StoreId>,
+    articles: HashSet<ArticleId>,
 }
 
 impl ArticleService {
     /// The service behind `remote`; every question to it may take `within` in all.
     pub fn new(remote: Arc<Remote>, within: Duration) -> Self {
-        Self { asker: Asker::new(remote, within) }
+        Self { asker: Asker::new(remote, within), seen: Arc::default() }
     }
 
     /// The same service, asked with another limit.
     pub fn within(&self, within: Duration) -> Self {
-        Self { asker: self.asker.within(within) }
+        Self { asker: self.asker.within(within), seen: Arc::clone(&self.seen) }
     }
 
     /// Makes an article; the service chooses the next free id if none is given. Durable once answered.
@@ -46,6 +59,31 @@ impl ArticleService {
     /// [`ArticleRejection::NotFound`], or no answer.
     pub async fn show(&self, id: ArticleId) -> Result<Article, ArticleError> {
         self.one(self.asker.query(&ArticleQuery::Show(id)).await?)
+    }
+
+    /// Makes sure that there is such an article. One that was seen before, in the store that answers now, is not asked for
+    /// again: no article ever goes.
+    ///
+    /// # Errors
+    /// As [`ArticleService::show`].
+    pub async fn exists(&self, id: ArticleId) -> Result<(), ArticleError> {
+        if self.has_seen(id) {
+            return Ok(());
+        }
+        self.show(id).await?;
+        let store = self.asker.store();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.store != store || seen.articles.len() >= SEEN_MAX {
+            *seen = Seen { store, articles: HashSet::new() };
+        }
+        seen.articles.insert(id);
+        Ok(())
+    }
+
+    fn has_seen(&self, id: ArticleId) -> bool {
+        let Some(store) = self.asker.store() else { return false };
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.store == Some(store) && seen.articles.contains(&id)
     }
 
     /// One page of articles with ids after `after`, in order; an empty page is the end.

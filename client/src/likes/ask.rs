@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use backon::BackoffBuilder;
 use like_protocol::codec;
+use like_protocol::ids::StoreId;
 use like_protocol::message::{DaemonStatus, DamagedRow, Payload, ReplyBody, RequestBody, RetryReason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -71,6 +72,11 @@ impl Asker {
 
     pub(super) fn within(&self, within: Duration) -> Self {
         Self { remote: self.remote.clone(), within }
+    }
+
+    /// The store of the service, while there is a connection to it.
+    pub(super) fn store(&self) -> Option<StoreId> {
+        Some(self.remote.open()?.welcome().store)
     }
 
     pub(super) async fn status<R: std::fmt::Debug>(&self) -> Result<DaemonStatus, AskError<R>> {

@@ -79,7 +79,7 @@ impl Likes {
     /// The checks before a saga; the first use of the key, if that answers everything.
     async fn check(&self, target: &LikeTarget, usage: KeyUse) -> Result<Option<FirstUse>, ActError> {
         let (article, standing) =
-            futures::join!(self.articles.show(target.article), self.users.standing(*target));
+            futures::join!(self.articles.exists(target.article), self.users.standing(*target));
         before_saga(target, usage, article, standing)
     }
 }

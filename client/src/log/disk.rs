@@ -16,10 +16,12 @@ use futures::future::BoxFuture;
 use like_protocol::ids::BootId;
 use like_protocol::time::{BootClock, Clock};
 use rustix::fs::Access;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use super::owner::{self, Owner};
 use super::slot::JournalError;
-use super::writer::Syncs;
+use super::writer::{Released, Syncs};
 
 /// A host's disk, as a saga log uses it.
 pub trait Disk: Debug + Send + Sync {
@@ -251,17 +253,30 @@ impl Disk for RealDisk {
 
     /// A sync holds its thread up, so it has one of its own.
     fn run_syncs(&self, syncs: Syncs) -> io::Result<()> {
+        let tell = tells_waiting();
         let thread = std::thread::Builder::new().name("saga-log-sync".to_owned());
         thread.spawn(move || {
             while futures::executor::block_on(syncs.wanted()) {
                 if let Some(sync) = syncs.begin() {
                     let synced = sync.file().sync_data();
-                    syncs.finish(sync, synced);
+                    syncs.finish(sync, synced, &tell);
                 }
             }
         })?;
         Ok(())
     }
+}
+
+/// Tells those who waited for a sync: on the thread of the runtime they run on, if this is called within one.
+fn tells_waiting() -> Box<dyn Fn(Released) + Send> {
+    let Ok(runtime) = Handle::try_current() else { return Box::new(Released::tell) };
+    let (done, mut released) = mpsc::unbounded_channel::<Released>();
+    runtime.spawn(async move {
+        while let Some(released) = released.recv().await {
+            released.tell_in_bursts().await;
+        }
+    });
+    Box::new(move |released| drop(done.send(released)))
 }
 
 impl Directory for File {

@@ -1,12 +1,15 @@
 //! The open log of a slot: appending, and group commit.
 //!
 //! What is appended gets safer in two steps. It is *written* by a `write(2)` of whoever wants that: no thread is woken
-//! for it. Those who append in the same moment share one: each lets the others that are ready go first, and the first who
-//! comes back writes for all. It is *durable* by a sync, which is done beside, one for all who wait: while it runs, others
-//! append and wait for the next one. Who waits is woken once, when what it waits for is durable.
+//! for it. Those who append in the same moment share one: who puts it off until what rests on it is done ([`ToWrite`]), or
+//! lets the others that are ready go first, finds that somebody has written for all. It is *durable* by a sync, which is
+//! done beside, one for all who wait: while it runs, others append and wait for the next one. Who waits is woken once,
+//! when what it waits for is durable.
 //!
 //! A write or sync that fails or is short ends the log, and with it its runner: after a failed fsync nothing is known
 //! of what is on disk, so nothing more may be written, answered or sent.
+
+mod syncs;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,6 +19,7 @@ use tokio::sync::{Notify, oneshot};
 
 use like_protocol::ids::SagaId;
 
+pub use self::syncs::{Released, Syncing, Syncs};
 use super::disk::{Disk, LogFile};
 use super::record::{Entry, SagaRecord};
 use super::segment::Fresh;
@@ -60,32 +64,6 @@ impl Drop for Handle {
     }
 }
 
-/// The syncs of a log: one for all who wait, then the next. However whoever runs them ends, the log ends with it:
-/// otherwise nobody who waits would ever be answered.
-#[derive(Debug)]
-pub struct Syncs(Arc<Shared>);
-
-impl Drop for Syncs {
-    fn drop(&mut self) {
-        self.0.let_go();
-    }
-}
-
-/// A sync that is under way.
-#[derive(Debug)]
-pub struct Syncing {
-    file: Arc<dyn LogFile>,
-    to: Position,
-    bytes: u64,
-}
-
-impl Syncing {
-    /// What is to be synced.
-    pub fn file(&self) -> &Arc<dyn LogFile> {
-        &self.file
-    }
-}
-
 #[derive(Debug)]
 struct Shared {
     slot: Slot,
@@ -94,6 +72,9 @@ struct Shared {
     /// Wakes whoever runs the syncs.
     sync_wanted: Notify,
 }
+
+/// How many records a saga of two steps leaves until it is settled, if nothing fails.
+const RECORDS_USUAL: usize = 6;
 
 /// Somebody who waits until a position is durable; dropped unanswered if the log ends before.
 type Waiting = (Position, oneshot::Sender<()>);
@@ -201,12 +182,12 @@ impl SagaLog {
     pub async fn written(&self, position: Position) -> Result<(), LogEnded> {
         // Whoever else is about to append does it now: then one write does for all.
         tokio::task::yield_now().await;
-        let mut open = self.shared.lock();
-        if open.written < position {
-            open.refuse_ended()?;
-            open.write().map_err(|e| self.shared.fail(&mut open, &e))?;
-        }
-        Ok(())
+        self.shared.write_to(position)
+    }
+
+    /// For who does something that rests on what was appended, and can put the write off until that moment.
+    pub fn to_write(&self, position: Position) -> ToWrite {
+        ToWrite { shared: Arc::clone(&self.shared.0), position }
     }
 
     /// Waits until everything up to `position` is durable, written or not when it is called.
@@ -241,6 +222,23 @@ impl SagaLog {
     }
 }
 
+/// What is to be written before something that rests on it is done. Does not keep the log open.
+#[derive(Debug)]
+pub struct ToWrite {
+    shared: Arc<Shared>,
+    position: Position,
+}
+
+impl ToWrite {
+    /// Writes it, with all that was appended meanwhile, unless that has been done. Promises what [`SagaLog::written`] does.
+    ///
+    /// # Errors
+    /// The log has ended.
+    pub fn write(&self) -> Result<(), LogEnded> {
+        self.shared.write_to(self.position)
+    }
+}
+
 impl Open {
     fn refuse_ended(&self) -> Result<(), LogEnded> {
         if self.lock.is_some() { Ok(()) } else { Err(LogEnded { why: self.why_ended.clone() }) }
@@ -259,7 +257,7 @@ impl Open {
         let at_ms = disk.wall_ms();
         for (saga, event) in events {
             let settles = event == Event::Settled;
-            let records = self.live.entry(saga).or_default();
+            let records = self.live.entry(saga).or_insert_with(|| Vec::with_capacity(RECORDS_USUAL));
             if matches!(event, Event::Begun(_)) {
                 // A story whose beginning was lost is told anew from here.
                 records.clear();
@@ -299,16 +297,9 @@ impl Open {
     }
 
     /// Everything up to a position is durable: takes out who waited for that.
-    fn durable_to(&mut self, position: Position) -> Vec<Waiting> {
+    fn durable_to(&mut self, position: Position) -> Released {
         self.durable = position;
-        self.waiting.extract_if(.., |(wanted, _)| *wanted <= position).collect()
-    }
-}
-
-fn answer(waiting: Vec<Waiting>) {
-    for (_, waiter) in waiting {
-        // Its future may have been dropped meanwhile.
-        let _ = waiter.send(());
+        Released(self.waiting.extract_if(.., |(wanted, _)| *wanted <= position).collect())
     }
 }
 
@@ -332,6 +323,15 @@ impl Shared {
             }
             open
         })
+    }
+
+    fn write_to(&self, position: Position) -> Result<(), LogEnded> {
+        let mut open = self.lock();
+        if open.written < position {
+            open.refuse_ended()?;
+            open.write().map_err(|e| self.fail(&mut open, &e))?;
+        }
+        Ok(())
     }
 
     fn let_go(&self) {
@@ -371,7 +371,7 @@ impl Shared {
 
     /// Goes on in a new segment. Everything written so far is durable by then: what is open in the new segment, the
     /// rest in the old one.
-    fn rotate(&self, open: &mut Open) {
+    fn rotate(&self, open: &mut Open, tell: impl Fn(Released)) {
         let stories = open.live.values().filter_map(|records| Story::of(records.clone()));
         let stories: Vec<_> = stories.map(Story::condensed).collect();
         let synced = open.write().and_then(|()| open.segment.file.sync_data());
@@ -386,64 +386,11 @@ impl Shared {
                 open.segment_bytes_max = fresh.bytes + self.keeping.segment_bytes_max;
                 open.segment = fresh;
                 open.live = stories.into_iter().map(|story| (story.saga, story.records)).collect();
-                answer(open.durable_to(open.written));
+                tell(open.durable_to(open.written));
             }
             Err(why) => {
                 self.end(open, &format!("rotation failed: {why}"));
             }
-        }
-    }
-}
-
-impl Syncs {
-    /// Waits until somebody waits for a sync; false once the log has ended.
-    pub async fn wanted(&self) -> bool {
-        loop {
-            {
-                let open = self.0.lock();
-                if open.lock.is_none() {
-                    return false;
-                }
-                if open.wanted > open.durable {
-                    return true;
-                }
-            }
-            self.0.sync_wanted.notified().await;
-        }
-    }
-
-    /// Writes what is not written yet, and begins a sync of everything; `None` if the log has ended.
-    pub fn begin(&self) -> Option<Syncing> {
-        let mut open = self.0.lock();
-        open.lock.as_ref()?;
-        if let Err(e) = open.write() {
-            self.0.fail(&mut open, &e);
-            return None;
-        }
-        Some(Syncing { file: Arc::clone(&open.segment.file), to: open.written, bytes: open.segment.bytes })
-    }
-
-    /// Tells what came of a sync to who waited for it, and goes on in a new segment if this one has grown large. A sync
-    /// that failed ends the log.
-    pub fn finish(&self, sync: Syncing, synced: io::Result<()>) {
-        let mut open = self.0.lock();
-        if open.lock.is_none() {
-            return;
-        }
-        if let Err(e) = synced {
-            self.0.end(&mut open, &format!("sync failed: {e}"));
-            return;
-        }
-        open.durable_bytes = sync.bytes;
-        let synced = sync.to;
-        let answered = open.durable_to(synced);
-        let is_large = sync.bytes > open.segment_bytes_max;
-        drop(open);
-        answer(answered);
-        if is_large {
-            self.0.rotate(&mut self.0.lock());
-        } else {
-            self.0.state_if_idle(synced);
         }
     }
 }

@@ -28,16 +28,29 @@ const OUTBOX_REQUESTS_MAX: usize = 1024;
 /// How many requests leave in one flush at most.
 const FLUSH_REQUESTS_MAX: usize = 256;
 
+/// After how many replies those who waited for them get their turn: what they ask next is on its way sooner, and what they
+/// work with still in the processor's cache.
+const BURST_REPLIES_MAX: usize = 64;
+
 /// A connection whose hello has been read and checked. Clones share it; the last one that goes closes it.
 #[derive(Clone)]
 pub struct Connection {
     shared: Arc<Shared>,
 }
 
+/// What a request rests on: makes sure of it in the moment before the request leaves. If it can't, the request stays.
+pub type Grounds = Box<dyn FnOnce() -> bool + Send>;
+
+/// A request on its way out.
+struct Leaving {
+    request: Request,
+    grounds: Option<Grounds>,
+}
+
 struct Shared {
     role: &'static str,
     welcome: Welcome,
-    outbox: mpsc::Sender<Request>,
+    outbox: mpsc::Sender<Leaving>,
     next_id: AtomicU64,
     calls: Arc<Mutex<Calls>>,
 }
@@ -84,11 +97,33 @@ impl Connection {
     /// # Errors
     /// [`Lost`]: no reply within `within`, or the stream ended. The request may have run, may run later, or never.
     pub fn call(&self, body: RequestBody, within: Duration) -> impl Future<Output = Result<ReplyBody, Lost>> {
+        self.exchange(body, None, within)
+    }
+
+    /// The same for a request that leaves only on these grounds. Without them it is [`Lost`] too.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn call_on(
+        &self,
+        grounds: Grounds,
+        body: RequestBody,
+        within: Duration,
+    ) -> impl Future<Output = Result<ReplyBody, Lost>> {
+        self.exchange(body, Some(grounds), within)
+    }
+
+    fn exchange(
+        &self,
+        body: RequestBody,
+        grounds: Option<Grounds>,
+        within: Duration,
+    ) -> impl Future<Output = Result<ReplyBody, Lost>> {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let waiting = self.wait(id);
         // The request does not live in the future, which would be as large, unless the outbox is full.
-        let late = match self.shared.outbox.try_send(Request { id, body }) {
-            Err(TrySendError::Full(request)) => Some(Box::pin(self.shared.outbox.send(request))),
+        let late = match self.shared.outbox.try_send(Leaving { request: Request { id, body }, grounds }) {
+            Err(TrySendError::Full(leaving)) => Some(Box::pin(self.shared.outbox.send(leaving))),
             Ok(()) | Err(TrySendError::Closed(_)) => None,
         };
         async move {
@@ -167,7 +202,7 @@ impl Drop for EndsCalls {
 async fn drive<R, W>(
     reader: ReplyReader<R>,
     writer: RequestWriter<W>,
-    requests: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<Leaving>,
     calls: EndsCalls,
 ) where
     R: AsyncRead + Unpin,
@@ -195,7 +230,12 @@ async fn read_replies<R: AsyncRead + Unpin>(
     mut reader: ReplyReader<R>,
     calls: &Mutex<Calls>,
 ) -> io::Result<()> {
+    let mut replies = 0_usize;
     while let Some(message) = reader.next().await {
+        replies += 1;
+        if replies.is_multiple_of(BURST_REPLIES_MAX) {
+            tokio::task::yield_now().await;
+        }
         let FromDaemon::Reply(Reply { id, body }) = message? else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a second hello came"));
         };
@@ -210,7 +250,7 @@ async fn read_replies<R: AsyncRead + Unpin>(
 
 async fn write_requests<W: AsyncWrite + Unpin>(
     mut writer: RequestWriter<W>,
-    mut requests: mpsc::Receiver<Request>,
+    mut requests: mpsc::Receiver<Leaving>,
     calls: &Mutex<Calls>,
 ) -> io::Result<()> {
     let software = format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
@@ -218,10 +258,15 @@ async fn write_requests<W: AsyncWrite + Unpin>(
     writer.send(ToDaemon::Hello(hello)).await?;
     let mut gathered = Vec::with_capacity(FLUSH_REQUESTS_MAX);
     while requests.recv_many(&mut gathered, FLUSH_REQUESTS_MAX).await > 0 {
-        for request in gathered.drain(..) {
-            // Nobody waits for it any more: it would only be repeated work for the daemon.
-            if lock(calls).waiting.contains_key(&request.id) {
+        for Leaving { request, grounds } in gathered.drain(..) {
+            if !lock(calls).waiting.contains_key(&request.id) {
+                // Nobody waits for it any more: it would only be repeated work for the daemon.
+                continue;
+            }
+            if grounds.is_none_or(|are_so| are_so()) {
                 writer.feed(ToDaemon::Request(request)).await?;
+            } else {
+                lock(calls).waiting.remove(&request.id);
             }
         }
         writer.flush().await?;

@@ -15,7 +15,7 @@ mod remote;
 #[cfg(test)]
 mod tests;
 
-pub use connection::Connection;
+pub use connection::{Connection, Grounds};
 pub use dial::{Dial, Stream, UnixDial};
 pub use error::{Lost, LostKind, Unreachable, UnreachableKind};
 pub use remote::Remote;

@@ -37,22 +37,32 @@ pub(super) struct Tried {
 }
 
 impl Attempt {
-    /// Sends it once. `Sent` is written before the first byte leaves; a step whose participant never said hello was
-    /// certainly not sent, and nothing is written.
+    /// Sends it once. `Sent` is written before the first byte leaves, together with what others are about to send. A step
+    /// whose participant never said hello was certainly not sent, and nothing is written.
     pub(super) async fn send(self, context: &Context, log: &SagaLog) -> Result<Tried, LogEnded> {
-        let connection = match self.connection(context).await {
+        let connection = match self.connection(context, log).await? {
             Ok(connection) => connection,
             Err(answer) => return Ok(Tried { sent: None, answer }),
         };
-        log.written(log.append(self.saga, [self.sent.clone()])?).await?;
+        let to_write = log.to_write(log.append(self.saga, [self.sent.clone()])?);
         let direction = self.request.direction;
-        reach(match direction {
-            Direction::Action => Failpoint::ActionSentWritten,
-            Direction::Compensation => Failpoint::CompensationSentWritten,
+        let is_written = Box::new(move || {
+            if to_write.write().is_err() {
+                return false;
+            }
+            reach(match direction {
+                Direction::Action => Failpoint::ActionSentWritten,
+                Direction::Compensation => Failpoint::CompensationSentWritten,
+            });
+            true
         });
-        let answer = match connection.call(RequestBody::Step(self.request), self.within).await {
+        let answer = match connection.call_on(is_written, RequestBody::Step(self.request), self.within).await
+        {
             Ok(reply) => meaning(self.step, direction, reply),
-            Err(lost) => failed(FailureKind::Unknown, lost.to_string()),
+            Err(lost) => match log.ended() {
+                Some(ended) => return Err(ended),
+                None => failed(FailureKind::Unknown, lost.to_string()),
+            },
         };
         reach(match direction {
             Direction::Action => Failpoint::ActionReplied,
@@ -61,21 +71,34 @@ impl Attempt {
         Ok(Tried { sent: Some(self.sent), answer })
     }
 
-    /// A connection to the very store that the saga began with.
-    async fn connection(&self, context: &Context) -> Result<Connection, Answer> {
+    /// A connection to the very store that the saga began with. Dialling may take long: what was noted by then is written
+    /// first.
+    async fn connection(
+        &self,
+        context: &Context,
+        log: &SagaLog,
+    ) -> Result<Result<Connection, Answer>, LogEnded> {
         let role = &self.participant.role;
         let Some(remote) = context.participants.find(role) else {
-            return Err(failed(FailureKind::NotSent, format!("no {role} service is known here")));
+            return Ok(Err(failed(FailureKind::NotSent, format!("no {role} service is known here"))));
         };
-        let connection =
-            remote.connect(self.within).await.map_err(|e| failed(FailureKind::NotSent, e.to_string()))?;
+        let connection = match remote.open() {
+            Some(open) => open,
+            None => {
+                log.written(log.appended()).await?;
+                match remote.connect(self.within).await {
+                    Ok(connected) => connected,
+                    Err(e) => return Ok(Err(failed(FailureKind::NotSent, e.to_string()))),
+                }
+            }
+        };
         let found = connection.welcome().store;
-        match self.participant.store {
+        Ok(match self.participant.store {
             Some(expected) if expected != found => {
                 let detail = format!("the {role} service has store {found}, the saga began with {expected}");
                 Err(failed(FailureKind::OtherStore, detail))
             }
             _ => Ok(connection),
-        }
+        })
     }
 }

@@ -66,14 +66,11 @@ impl Driver {
         }
     }
 
-    /// Writes the beginning, then drives the saga.
+    /// Puts the beginning into the log, then drives the saga.
     pub async fn begin(mut self, begun: Arc<Begun>) {
-        let begun = match self.append(Event::Begun(begun)) {
-            Ok(written) => written.await,
-            Err(stop) => Err(stop),
-        };
-        reach(Failpoint::BeginWritten);
-        self.conclude(begun).await;
+        let begun = self.append(Event::Begun(begun));
+        reach(Failpoint::BeginAppended);
+        self.conclude(begun.map(drop)).await;
     }
 
     /// Drives an open saga on.
@@ -155,7 +152,7 @@ impl Driver {
     /// One attempt at an action, and the pause after it if it came to nothing.
     async fn act(&mut self, step: usize) -> Result<(), Stop> {
         match self.send(step, Direction::Action).await? {
-            Answer::Decided(event) => self.action_decided(event).await,
+            Answer::Decided(event) => self.action_decided(event),
             Answer::Failed { mut failure, locked_by } => {
                 if let Some(by) = locked_by
                     && let Some(owner) = hunt::finish_dead(&self.runner, by).await
@@ -167,10 +164,11 @@ impl Driver {
         }
     }
 
-    async fn action_decided(&mut self, event: Event) -> Result<(), Stop> {
+    /// What an action came to is written together with what the saga does next, which is written before it is done.
+    fn action_decided(&mut self, event: Event) -> Result<(), Stop> {
         self.pace = None;
-        self.record(event)?.await?;
-        reach(Failpoint::ActionOutcomeWritten);
+        self.note(event)?;
+        reach(Failpoint::ActionOutcomeAppended);
         Ok(())
     }
 
@@ -277,19 +275,25 @@ impl Driver {
         Ok(Attempt { saga: self.saga, step: step as u8, sent, request, participant, within })
     }
 
-    /// Applies an event to the state and appends it; it is written once what is returned has ended. The event does not
-    /// live in a future, which would be as large.
-    fn record(&self, event: Event) -> Result<impl Future<Output = Result<(), Stop>>, Stop> {
+    /// Applies an event to the state and appends it.
+    fn note(&self, event: Event) -> Result<Position, Stop> {
         lock(&self.state).apply(&event)?;
         self.append(event)
     }
 
-    fn append(&self, event: Event) -> Result<impl Future<Output = Result<(), Stop>>, Stop> {
+    /// Notes an event, which is written once what is returned has ended. The event does not live in a future, which would
+    /// be as large.
+    fn record(&self, event: Event) -> Result<impl Future<Output = Result<(), Stop>>, Stop> {
+        let position = self.note(event)?;
+        Ok(async move { Ok(self.runner.log.written(position).await?) })
+    }
+
+    fn append(&self, event: Event) -> Result<Position, Stop> {
         let milestone = event.milestone();
         let position = self.runner.log.append(self.saga, [event])?;
         if let Some(milestone) = milestone {
             *lock(&self.milestone) = Some((milestone, position));
         }
-        Ok(async move { Ok(self.runner.log.written(position).await?) })
+        Ok(position)
     }
 }

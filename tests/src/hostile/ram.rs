@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use like_client::log::disk::{Directory, LogFile};
-use like_client::log::writer::Syncs;
+use like_client::log::writer::{Released, Syncs};
 use like_client::log::{Disk, JournalError, Owner};
 use like_protocol::ids::BootId;
 
@@ -92,7 +92,7 @@ impl RamDisk {
                 Some(false) => continue,
                 Some(true) => {
                     if let Some(syncing) = sync.begin() {
-                        sync.finish(syncing, Ok(()));
+                        sync.finish(syncing, Ok(()), Released::tell);
                     }
                 }
                 None => {}

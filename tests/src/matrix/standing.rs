@@ -110,11 +110,11 @@ impl Standing {
         use Failpoint as P;
         match point {
             P::SlotLocked | P::CarryWritten | P::CarrySynced | P::CarryDone => before.is_like(self),
-            P::BeginWritten
-            | P::BeginSynced
-            | P::ActionSentWritten
-            | P::ActionReplied
-            | P::ActionOutcomeWritten => matches!(self, Self::Forward(_)),
+            // What was only appended dies with its process.
+            P::BeginAppended => self == Self::NotBegun,
+            P::BeginSynced | P::ActionSentWritten | P::ActionReplied | P::ActionOutcomeAppended => {
+                matches!(self, Self::Forward(_))
+            }
             P::TurnBackWritten | P::TurnBackSynced | P::CompensationSentWritten | P::CompensationReplied => {
                 self == Self::Back
             }

@@ -94,8 +94,7 @@ impl Model {
         let (target, usage) = (self.target(ask), self.world.asks[ask].usage);
         let (_, now) = self.now(state);
         let asked = |role: usize, body| self.services[role].ask(state.stores[role], &now, body);
-        let ArticleAnswer::Article(article) =
-            answered(&asked(ARTICLE, query(&ArticleQuery::Show(target.article))))
+        let ArticleAnswer::Article(_) = answered(&asked(ARTICLE, query(&ArticleQuery::Show(target.article))))
         else {
             panic!("a page instead of an article");
         };
@@ -106,7 +105,7 @@ impl Model {
         if self.off(Mutation::CheckDecidesOnLocked) {
             standing.locked_by = None;
         }
-        match before_saga(&target, usage, Ok(article), Ok(standing)) {
+        match before_saga(&target, usage, Ok(()), Ok(standing)) {
             Ok(None) => None,
             Ok(Some(first)) => Some(Ok(match usage {
                 KeyUse::Like => Word::liked(LikeAnswer::of_first(&first)),

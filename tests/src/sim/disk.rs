@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use like_client::log::disk::{Directory, Disk, LogFile};
-use like_client::log::writer::Syncs;
+use like_client::log::writer::{Released, Syncs};
 use like_client::log::{JournalError, Owner};
 use like_protocol::ids::BootId;
 
@@ -378,7 +378,7 @@ impl Disk for SimDisk {
                 let Some(sync) = syncs.begin() else { break };
                 let synced = sync.file().sync_data();
                 disk.pause(most_ms).await;
-                syncs.finish(sync, synced);
+                syncs.finish(sync, synced, Released::tell);
             }
         });
         Ok(())

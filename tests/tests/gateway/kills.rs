@@ -22,7 +22,7 @@ fn key(number: usize) -> String {
 fn a_like_in_flight_is_finished_after_a_kill_and_its_retry_gets_its_answer() {
     let house = House::open(PROGRAM);
     // From a beginning that is durable to an end that was never told.
-    for (number, point) in [Failpoint::BeginSynced, Failpoint::ActionOutcomeWritten, Failpoint::EndWritten]
+    for (number, point) in [Failpoint::BeginSynced, Failpoint::ActionOutcomeAppended, Failpoint::EndWritten]
         .into_iter()
         .enumerate()
     {

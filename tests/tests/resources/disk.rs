@@ -99,7 +99,7 @@ fn house() -> Option<(House, SmallDisk)> {
 /// A like that stops when its first step is done and written.
 fn half_a_like(house: &House, user: &str) -> Running {
     let mut command = house.command(&["--json", "like", "1", "--user", user]);
-    let fault = Fault::Stop(Failpoint::ActionOutcomeWritten, 1);
+    let fault = Fault::Stop(Failpoint::ActionOutcomeAppended, 1);
     let armed = Armed::arm(&mut command, house.path(), &[fault]);
     let like = Running::start(&mut command);
     eventually("a runner in the middle", || like.is_stopped().then_some(()));

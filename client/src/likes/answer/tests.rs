@@ -119,13 +119,9 @@ fn a_deadline_that_passed_tells_what_the_last_attempt_came_to() {
 
 #[test]
 fn a_check_that_meets_a_locked_row_or_gets_no_answer_decides_nothing() {
-    let article = || {
-        let (id, title) = (ArticleId(2), "t".to_owned());
-        Ok(Article { id, title, likes: 1, change: 1, unsettled: 0, unaccounted: 0 })
-    };
     let UserRejection::KeyUsed(first) = first_use(KeyUse::Like, 2) else { panic!("a first use") };
     let silent = || AskError::Misunderstood { role: "user", detail: String::new() };
-    let check = |usage, standing| before_saga(&target(), usage, article(), standing);
+    let check = |usage, standing| before_saga(&target(), usage, Ok(()), standing);
     for usage in [KeyUse::Like, KeyUse::Unlike] {
         for record in [None, Some(SAGA)] {
             for key in [None, Some(first)] {

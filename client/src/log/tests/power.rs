@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::cut_disk::{CutDisk, JOURNAL};
 use super::*;
-use crate::log::writer::Syncing;
+use crate::log::writer::{Released, Syncing};
 use crate::log::{JournalError, history};
 use crate::saga::SagaState;
 
@@ -132,7 +132,7 @@ impl World {
         let Some((sync, written)) = self.syncing.take() else { return };
         let synced = sync.file().sync_data();
         let syncs = self.disk.lock().syncs.take().unwrap();
-        syncs.finish(sync, synced);
+        syncs.finish(sync, synced, Released::tell);
         self.disk.lock().syncs = Some(syncs);
         self.durable = written;
         assert_eq!(self.log.as_ref().and_then(SagaLog::ended), None);
