@@ -73,7 +73,7 @@ fn a_damaged_article_and_a_damaged_like_record_cost_nobody_else_anything() {
 fn a_damaged_operation_record_costs_its_saga_alone_and_goes_by_force() {
     let mut house = house_with_likes();
     let mut command = house.command(&["--json", "like", "3", "--user", "7"]);
-    let armed = Armed::arm(&mut command, house.path(), &[Fault::Stop(Failpoint::ActionOutcomeAppended, 1)]);
+    let armed = Armed::arm(&mut command, house.path(), &[Fault::Stop(Failpoint::ActionSentWritten, 2)]);
     let like = Running::start(&mut command);
     eventually("a runner that stops in the middle", || like.is_stopped().then_some(()));
     assert!(armed.all_fired());

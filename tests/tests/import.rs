@@ -193,9 +193,9 @@ fn what_was_noted_counts_neither_for_another_text_nor_for_another_store() {
     };
     interrupt(&house);
     let text = fs::read_to_string(&path).expect("the file");
-    fs::write(&path, text.replacen("100,1\n", "999,1\n", 1)).expect("the file");
+    fs::write(&path, text.replacen("100,1\n", "9999,1\n", 1)).expect("the file");
     interrupt(&house);
-    assert_eq!(house.json(&["user", "likes", "999"]).as_array().expect("a list").len(), 1);
+    assert_eq!(house.json(&["user", "likes", "9999"]).as_array().expect("a list").len(), 1);
 
     let stopped = [Service::Article, Service::User].map(|service| house.stop(service));
     assert!(stopped.iter().all(|ended| ended.code() == Some(0)));

@@ -147,3 +147,6 @@ pub fn explain(rejection: &ArticleRejection) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

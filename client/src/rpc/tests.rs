@@ -184,6 +184,34 @@ async fn replies_in_any_order_find_their_requests() {
 }
 
 #[tokio::test]
+async fn a_request_leaves_once_its_grounds_are_so_and_stays_without_them() {
+    let (connection, mut daemon) = connected().await;
+    let are_so = Arc::new(AtomicUsize::new(0));
+    let grounds = |hold: bool| {
+        let are_so = Arc::clone(&are_so);
+        Box::new(move || {
+            are_so.fetch_add(1, Ordering::Relaxed);
+            hold
+        })
+    };
+    let (without, with) = (
+        connection.call_on(grounds(false), query(1), SOON),
+        connection.call_on(grounds(true), query(2), SOON),
+    );
+    assert_eq!(are_so.load(Ordering::Relaxed), 0, "not before its turn has come");
+    let serve = async {
+        let request = daemon.request().await;
+        assert_eq!(request.body, query(2), "the other one has stayed");
+        assert_eq!(are_so.load(Ordering::Relaxed), 2, "first they were made so");
+        daemon.reply(request.id, ReplyBody::Settled).await;
+    };
+    let (without, with, ()) = tokio::join!(without, with, serve);
+    assert!(without.is_err() && connection.is_open());
+    assert_eq!(with.unwrap(), ReplyBody::Settled);
+    assert_eq!(connection.calls_waiting(), 0);
+}
+
+#[tokio::test]
 async fn a_lost_connection_fails_every_waiting_call_at_once() {
     let (connection, mut daemon) = connected().await;
     let serve = async move {

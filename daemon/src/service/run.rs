@@ -7,7 +7,7 @@ use std::time::Duration;
 use like_protocol::time::{BootClock, Clock};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 use tracing::{debug, error, info, warn};
@@ -101,26 +101,51 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
+    // Before anybody can find its socket: who was seen is told to stop, and stops in good order.
+    let stops = {
+        let _within = runtime.enter();
+        Stops::listen()?
+    };
     let listening = config.socket.listen()?;
     let service = Arc::new(Service { queue, identity, clock });
     let server = Server { service, allowed: config.allowed, connections_max, gauges };
-    let ended = runtime.block_on(serve(listening, server, writer));
+    let ended = runtime.block_on(serve(listening, stops, server, writer));
     // Sessions that would not close in time are not waited for any longer.
     runtime.shutdown_background();
     ended
 }
 
+/// The signals by which it is told to stop.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    /// Hears them from now on. Must be called within a tokio runtime.
+    fn listen() -> Result<Self, RunError> {
+        let terminate = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Waits for one: its name.
+    async fn heard(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
 async fn serve<D: Domain>(
     listening: Listening,
+    mut stops: Stops,
     server: Server,
     writer: Writer<D, LoggedStore>,
 ) -> Result<(), RunError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (close, closing) = watch::channel(false);
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
-        signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,
-    );
     let listener = UnixListener::from_std(listening.listener).map_err(system("listen"))?;
     let queue = server.service.queue.clone();
     let identity = server.service.identity.clone();
@@ -137,8 +162,7 @@ async fn serve<D: Domain>(
     );
 
     let signal = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+        signal = stops.heard() => signal,
         ended = &mut written => return Err(ended_early(ended)),
     };
 

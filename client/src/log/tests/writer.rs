@@ -66,6 +66,25 @@ fn what_is_appended_is_written_when_somebody_wants_it_and_all_of_it_at_once() {
 }
 
 #[test]
+fn a_write_that_is_put_off_writes_for_all_who_appended_and_keeps_no_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = take(dir.path()).log;
+    let put_off = |number| log.to_write(log.append(saga(number), open_events()).unwrap());
+    let (first, second) = (put_off(1), put_off(2));
+    assert!(all_sagas(dir.path()).is_empty());
+    first.write().unwrap();
+    assert_eq!(all_sagas(dir.path()).len(), 2);
+    let size = || fs::metadata(segment::path(&dir.path().join("0"), 1)).unwrap().len();
+    let before = size();
+    second.write().unwrap();
+    assert_eq!(size(), before, "it has been done");
+    let third = put_off(3);
+    drop(log);
+    assert_eq!(all_sagas(dir.path()).len(), 3, "who lets go leaves nothing unwritten");
+    third.write().unwrap();
+}
+
+#[test]
 fn a_log_that_was_let_go_takes_nothing_more_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let log = take(dir.path()).log;

@@ -1,0 +1,105 @@
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, SinkExt, StreamExt};
+use like_protocol::codec;
+use like_protocol::message::{
+    FromDaemon, MAGIC, PROTOCOL_VERSION, Reply, ReplyBody, RequestBody, ServerHello, ToDaemon, Welcome,
+};
+use like_protocol::time::{BootClock, Clock};
+
+use super::*;
+use crate::rpc::{Dial, Stream};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// An article service that has article 1 and no other, counts what it is asked, and has another store after each question
+/// for article 9, upon which it hangs up.
+#[derive(Default)]
+struct Service {
+    asked: AtomicUsize,
+    store: AtomicUsize,
+}
+
+impl Service {
+    fn answer(&self, id: ArticleId) -> ReplyBody {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if id == ArticleId(1) {
+            let article =
+                Article { id, title: "one".to_owned(), likes: 0, change: 0, unsettled: 0, unaccounted: 0 };
+            return ReplyBody::Answer(codec::encode(&ArticleAnswer::Article(article)).unwrap());
+        }
+        ReplyBody::Rejected(codec::encode(&ArticleRejection::NotFound(id)).unwrap())
+    }
+
+    async fn serve(self: Arc<Self>, stream: tokio::io::DuplexStream) {
+        let (read, write) = tokio::io::split(stream);
+        let (mut requests, mut replies) = codec::daemon_end(read, write);
+        let welcome = Welcome {
+            magic: MAGIC,
+            protocol: PROTOCOL_VERSION,
+            role: "article".to_owned(),
+            store: StoreId::from_bytes([self.store.load(Ordering::Relaxed) as u8; 16]),
+            now: BootClock::open().unwrap().now(),
+            software: "test".to_owned(),
+        };
+        replies.send(FromDaemon::Hello(ServerHello::Welcome(welcome))).await.unwrap();
+        while let Some(Ok(message)) = requests.next().await {
+            let ToDaemon::Request(request) = message else { continue };
+            let RequestBody::Query(query) = request.body else { panic!("not a query") };
+            let ArticleQuery::Show(id) = codec::decode(&query.0).unwrap() else { panic!("another query") };
+            let body = self.answer(id);
+            replies.send(FromDaemon::Reply(Reply { id: request.id, body })).await.unwrap();
+            if id == ArticleId(9) {
+                self.store.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+struct DialService(Arc<Service>);
+
+impl Dial for DialService {
+    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let service = Arc::clone(&self.0);
+        async move {
+            let (ours, theirs) = tokio::io::duplex(4096);
+            tokio::spawn(service.serve(theirs));
+            Ok(Box::new(ours) as Box<dyn Stream>)
+        }
+        .boxed()
+    }
+
+    fn target(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+#[tokio::test]
+async fn an_article_that_was_seen_is_asked_for_again_only_in_another_store() {
+    let service = Arc::new(Service::default());
+    let clock = Arc::new(BootClock::open().unwrap());
+    let remote = Arc::new(Remote::new("article", Box::new(DialService(Arc::clone(&service))), clock));
+    let articles = ArticleService::new(Arc::clone(&remote), SOON);
+    let asked = || service.asked.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        articles.exists(ArticleId(1)).await.unwrap();
+        articles.within(SOON).exists(ArticleId(1)).await.unwrap();
+    }
+    assert_eq!(asked(), 1);
+    for missing in 1..=2 {
+        let found = articles.exists(ArticleId(2)).await;
+        assert_eq!(found, Err(AskError::Rejected(ArticleRejection::NotFound(ArticleId(2)))));
+        assert_eq!(asked(), 1 + missing, "what is not there may come");
+    }
+    articles.exists(ArticleId(9)).await.unwrap_err();
+    while remote.open().is_some() {
+        tokio::task::yield_now().await;
+    }
+    articles.exists(ArticleId(1)).await.unwrap();
+    assert_eq!(asked(), 5, "this store was not seen to have it");
+    articles.exists(ArticleId(1)).await.unwrap();
+    assert_eq!(asked(), 5);
+}
