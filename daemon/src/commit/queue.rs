@@ -1,7 +1,8 @@
 //! The bounded queue between sessions and the writer.
 //!
 //! It is bounded by requests and by their bytes. What does not fit is answered with `busy` at once: a client that
-//! waits and comes back costs nothing here.
+//! waits and comes back costs nothing here. Half of it is kept for sessions that have little on their way, or whoever floods
+//! a daemon would be the only one who is served.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,9 @@ use super::unsent::Unsent;
 /// How many bytes of requests may wait. Full batches of settlements are the only requests of any size; of those,
 /// some hundreds fit.
 pub const QUEUED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Where half of the queue is full, a session that has one part in so many of it on its way must wait.
+const LITTLE: usize = 64;
 
 /// A request and where its answer goes.
 #[derive(Debug)]
@@ -75,19 +79,21 @@ impl Queue {
         Self { state: Mutex::default(), arrived: Notify::new(), limit: limit.max(1) }
     }
 
-    /// Adds a job at the end.
+    /// Adds a job at the end, of a session that has so many others on their way.
     ///
     /// # Errors
-    /// The queue is full or closed. The job comes back with what its client is to be told.
+    /// The queue is full, for this session at least, or closed. The job comes back with what its client is to be told.
     // The job is large, and the refusal rare: it is worth more than a box around every job.
     #[allow(clippy::result_large_err)]
-    pub fn submit(&self, job: Job) -> Result<(), (Job, RetryReason)> {
+    pub fn submit(&self, job: Job, others: usize) -> Result<(), (Job, RetryReason)> {
         let mut state = self.state();
         let bytes = bytes_of(&job.request.body);
         if state.closed {
             return Err((job, RetryReason::Draining));
         }
-        if state.jobs.len() >= self.limit || state.bytes + bytes > QUEUED_BYTES_MAX {
+        let is_full = state.jobs.len() >= self.limit || state.bytes + bytes > QUEUED_BYTES_MAX;
+        let is_kept = state.jobs.len() >= self.limit / 2 && others >= (self.limit / LITTLE).max(1);
+        if is_full || is_kept {
             return Err((job, RetryReason::Busy));
         }
         state.bytes += bytes;
@@ -193,31 +199,45 @@ mod tests {
     #[tokio::test]
     async fn jobs_come_out_in_order_and_a_full_queue_says_busy() {
         let queue = Queue::new(2);
-        queue.submit(job(1, 0)).unwrap();
-        queue.submit(job(2, 0)).unwrap();
-        let (refused, reason) = queue.submit(job(3, 0)).unwrap_err();
+        queue.submit(job(1, 0), 0).unwrap();
+        queue.submit(job(2, 0), 0).unwrap();
+        let (refused, reason) = queue.submit(job(3, 0), 0).unwrap_err();
         assert_eq!((refused.request.id, reason), (3, RetryReason::Busy));
         assert_eq!(ids(queue.drain(1, None).await), [1]);
-        queue.submit(job(4, 0)).unwrap();
+        queue.submit(job(4, 0), 0).unwrap();
         assert_eq!(ids(queue.drain(9, None).await), [2, 4]);
+    }
+
+    #[test]
+    fn half_of_it_is_for_those_who_have_little_on_their_way() {
+        let queue = Queue::new(256);
+        for id in 0..128 {
+            queue.submit(job(id, 0), id as usize).unwrap();
+        }
+        let (_, reason) = queue.submit(job(128, 0), 128).unwrap_err();
+        assert_eq!(reason, RetryReason::Busy);
+        queue.submit(job(129, 0), 3).unwrap();
+        assert!(queue.submit(job(130, 0), 4).is_err(), "that is not little");
+        (131..258).for_each(|id| queue.submit(job(id, 0), 0).unwrap());
+        assert!(queue.submit(job(258, 0), 0).is_err(), "it is full for everybody");
     }
 
     #[tokio::test]
     async fn bytes_are_bounded_too() {
         let queue = Queue::new(100);
-        queue.submit(job(1, QUEUED_BYTES_MAX / 2)).unwrap();
-        let (_, reason) = queue.submit(job(2, QUEUED_BYTES_MAX / 2)).unwrap_err();
+        queue.submit(job(1, QUEUED_BYTES_MAX / 2), 0).unwrap();
+        let (_, reason) = queue.submit(job(2, QUEUED_BYTES_MAX / 2), 0).unwrap_err();
         assert_eq!(reason, RetryReason::Busy);
         assert_eq!(ids(queue.drain(9, None).await), [1]);
-        queue.submit(job(3, QUEUED_BYTES_MAX / 2)).unwrap();
+        queue.submit(job(3, QUEUED_BYTES_MAX / 2), 0).unwrap();
     }
 
     #[tokio::test]
     async fn a_closed_queue_lets_nothing_in_and_everything_out() {
         let queue = Queue::new(2);
-        queue.submit(job(1, 0)).unwrap();
+        queue.submit(job(1, 0), 0).unwrap();
         queue.close();
-        assert_eq!(queue.submit(job(2, 0)).unwrap_err().1, RetryReason::Draining);
+        assert_eq!(queue.submit(job(2, 0), 0).unwrap_err().1, RetryReason::Draining);
         assert_eq!(ids(queue.drain(9, None).await), [1]);
         assert!(matches!(queue.drain(9, None).await, Drained::Ended));
     }
@@ -233,7 +253,7 @@ mod tests {
         let queue = Queue::new(2);
         let drain = async { (ids(queue.drain(9, None).await), queue.drain(9, None).await) };
         let feed = async {
-            queue.submit(job(1, 0)).unwrap();
+            queue.submit(job(1, 0), 0).unwrap();
             while !queue.is_empty() {
                 tokio::task::yield_now().await;
             }

@@ -208,7 +208,7 @@ async fn a_failed_write_or_sync_answers_nobody_and_ends_the_writer() {
         let mut rig = Rig::new();
         *rig.fails.lock().unwrap() = Some(fails);
         for job in rig.jobs(vec![show(), rig.add(1, Direction::Action)]) {
-            rig.writer.queue.submit(job).unwrap();
+            rig.writer.queue.submit(job, 0).unwrap();
         }
         rig.writer.queue.close();
         let failed = rig.writer.run().await.unwrap_err();
@@ -221,7 +221,7 @@ async fn a_failed_write_or_sync_answers_nobody_and_ends_the_writer() {
 async fn a_closed_queue_is_emptied_before_the_writer_ends() {
     let mut rig = Rig::new();
     for job in rig.jobs(vec![rig.add(1, Direction::Action), show()]) {
-        rig.writer.queue.submit(job).unwrap();
+        rig.writer.queue.submit(job, 0).unwrap();
     }
     rig.writer.queue.close();
     rig.writer.run().await.unwrap();

@@ -170,7 +170,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Session<'_, R, W> {
 
     /// Hands a request to the writer, or tells the peer at once why not.
     async fn submit(&mut self, request: Request) -> Result<(), SessionError> {
-        match self.queue.submit(Job { request, session: self.session.clone() }) {
+        match self.queue.submit(Job { request, session: self.session.clone() }, self.in_flight) {
             Ok(()) => {
                 self.in_flight += 1;
                 Ok(())
