@@ -26,6 +26,8 @@ struct Victim {
     armed: Armed,
     /// How many marks a daemon will have left that has orders.
     due: u32,
+    /// How far ahead its saga's deadline lies, if the saga may not be written when somebody is struck.
+    unwritten: Option<Duration>,
 }
 
 /// Strikes. The victim's saga gets `timeout`.
@@ -119,7 +121,8 @@ fn set_out<W: World>(world: &mut W, case: &Case<W>, timeout: Duration) -> Victim
             due = hand::order(world, at, service, what);
         }
     });
-    Victim { running, armed, due }
+    let unwritten = (at.point == Failpoint::BeginAppended).then_some(timeout);
+    Victim { running, armed, due, unwritten }
 }
 
 /// Lets the process go on that said when, unless it is the one that is struck.
@@ -141,7 +144,7 @@ fn kill_runner<W: World>(world: &mut W, mut victim: Victim, at: Passage<W::Servi
 fn stop_runner<W: World>(world: &mut W, mut victim: Victim, case: &Case<W>, how: How) -> (Ended, bool) {
     let stopped = hand::stop(&mut victim.running);
     release(world, &mut victim, case);
-    let late = hand::pass_deadline(world);
+    let late = hand::pass_deadline(world, victim.unwritten);
     if how == How::StopThenKill {
         victim.running.kill_now();
     } else {
@@ -190,7 +193,7 @@ fn stop_daemon<W: World>(
 ) -> (Ended, bool) {
     hand::stop(world.process(service));
     release(world, &mut victim, case);
-    let late = hand::pass_deadline(world);
+    let late = hand::pass_deadline(world, victim.unwritten);
     if case.taker != Taker::Itself {
         victim.running.kill_now();
     }

@@ -104,13 +104,15 @@ pub fn reached(running: &mut Running, armed: &Armed, point: Failpoint) -> bool {
     })
 }
 
-/// Waits until the deadline of the victim's saga has passed; false if it has not begun one.
+/// Waits until the deadline of the victim's saga has passed; false if it has not begun one. Of a saga that may not be written yet
+/// it is told how long that takes at most.
 ///
 /// # Panics
 /// The deadline lies further ahead than anybody waits.
-pub fn pass_deadline<W: World>(world: &W) -> bool {
+pub fn pass_deadline<W: World>(world: &W, unwritten: Option<Duration>) -> bool {
     let Some(story) = stories(world).into_iter().find(|story| world.whose(story) == Whose::Victim) else {
-        return false;
+        unwritten.into_iter().for_each(std::thread::sleep);
+        return unwritten.is_some();
     };
     let deadline = story.state.expect("nothing is damaged").deadline;
     let clock = BootClock::open().expect("a boot clock");
