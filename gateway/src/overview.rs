@@ -1,5 +1,5 @@
 //! What is going on right now: the services, what is open, what ended lately. Looked at anew at most once a second,
-//! however many ask.
+//! however many ask, and whenever somebody asks a few seconds later, whatever happened to the look before.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +20,11 @@ use crate::sagas::{Recent, SagaReader};
 
 /// How long a look counts, and how often live updates look.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looking costs at most one part in so many of the time.
+/// Reading the log costs at most one part in so many of the time, while that is quick.
 const SHARE: u32 = 10;
+/// The longest rest between two looks. A look that took long by no fault of the log's, as when the process was stopped
+/// in the middle of it or the machine was busy, must not make an old picture last.
+const REST_MAX: Duration = Duration::from_secs(5);
 /// How long a service may take to say how it is.
 const STATUS_WITHIN: Duration = Duration::from_millis(700);
 /// How many open sagas are shown; those in trouble come first.
@@ -121,8 +124,7 @@ pub struct Lookout {
 }
 
 struct Look {
-    began: Instant,
-    counts_for: Duration,
+    counts_until: Instant,
     overview: Arc<Overview>,
 }
 
@@ -138,27 +140,31 @@ impl Lookout {
     /// The journal can't be read.
     pub async fn look(&self) -> Result<Arc<Overview>, JournalError> {
         let mut latest = self.latest.lock().await;
-        if let Some(look) = latest.as_ref().filter(|look| look.began.elapsed() < look.counts_for) {
+        if let Some(look) = latest.as_ref().filter(|look| Instant::now() < look.counts_until) {
             return Ok(Arc::clone(&look.overview));
         }
         let began = Instant::now();
-        let overview = Arc::new(self.look_anew().await?);
-        let counts_for = LOOK_EVERY.max(began.elapsed() * SHARE);
-        *latest = Some(Look { began, counts_for, overview: Arc::clone(&overview) });
+        let (overview, reading) = self.look_anew().await?;
+        let overview = Arc::new(overview);
+        *latest = Some(Look {
+            counts_until: counts_until(began, Instant::now(), reading),
+            overview: Arc::clone(&overview),
+        });
         Ok(overview)
     }
 
-    async fn look_anew(&self) -> Result<Overview, JournalError> {
+    /// What is going on, and how long reading the log took.
+    async fn look_anew(&self) -> Result<(Overview, Duration), JournalError> {
         let (articles, users) =
             (self.host.articles.within(STATUS_WITHIN), self.host.users.within(STATUS_WITHIN));
         let (sagas, article, user) =
             futures::join!(self.sagas.recent(RECENT_SHOWN_MAX, Seen::of), articles.status(), users.status());
         let now_ms = moment::now_ms();
-        let Recent { mut open, ended } = sagas?;
+        let Recent { mut open, ended, took } = sagas?;
         let hangs = |saga: &Seen| is_overdue(saga.started_ms, now_ms, HANGING_AFTER);
         // A stable sort: within each kind of trouble the oldest stays first.
         open.sort_by_key(|saga| (!saga.summary.needs_attention, !hangs(saga)));
-        Ok(Overview {
+        let overview = Overview {
             at: moment::show(moment::of_ms(now_ms)),
             version: VERSION,
             administration: self.administration,
@@ -168,8 +174,16 @@ impl Lookout {
             attempts_max: open.iter().map(|saga| saga.summary.attempts).max().unwrap_or_default(),
             open: open.into_iter().take(OPEN_SHOWN_MAX).map(|saga| saga.summary).collect(),
             recent: ended.into_iter().map(|saga| saga.summary).collect(),
-        })
+        };
+        Ok((overview, took))
     }
+}
+
+/// Until when a look counts. Only reading the log costs anything, so only that is followed by a rest in proportion;
+/// waiting for a service is not, or the picture would be oldest when one is down.
+fn counts_until(began: Instant, ended: Instant, reading: Duration) -> Instant {
+    let rest = (reading * (SHARE - 1)).min(REST_MAX);
+    (began + LOOK_EVERY).max(ended + rest)
 }
 
 /// What is remembered of a saga that was seen: one that is under way has little to tell, and thousands may be.
@@ -244,5 +258,24 @@ impl From<DaemonStatus> for ServiceStatus {
             free_bytes: status.free_bytes,
             storage_low: status.storage_low,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_counts_for_seconds_however_long_it_took() {
+        let began = Instant::now();
+        let ms = Duration::from_millis;
+        let counts_for = |took, reading| counts_until(began, began + took, reading) - began;
+        assert_eq!(counts_for(ms(20), ms(5)), LOOK_EVERY);
+        // A service that does not answer.
+        assert_eq!(counts_for(ms(700), ms(5)), LOOK_EVERY);
+        // A long log.
+        assert_eq!(counts_for(ms(300), ms(300)), ms(3000));
+        // A process that was stopped in the middle of it.
+        assert_eq!(counts_for(ms(60_000), ms(60_000)), ms(60_000) + REST_MAX);
     }
 }
