@@ -176,6 +176,7 @@ fn before_anything_was_recorded_there_is_nothing_to_report() {
     for name in ["recovered", "completed", "compensated", "unfinished", "needs_attention", "quarantined"] {
         assert_eq!(report[name], 0, "{name}");
     }
+    assert!(!house.path("journal").exists(), "where nothing was recorded nothing is made");
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
                 .collect(),
         })?;
     } else if alarming.is_empty() {
-        tools.output.text("all is well: no saga needs an operator or hangs")?;
+        tools.output.text("no saga needs an operator or hangs")?;
     } else {
         tools.output.text(rows(&alarming, Some(args.hanging_after)))?;
     }
