@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use like_protocol::ids::SagaId;
 use like_protocol::likes::ArticleId;
 use like_protocol::likes::article::{
     Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, ListedArticle, TITLE_CHARS_MAX,
@@ -84,6 +85,14 @@ impl ArticleService {
     /// No answer.
     pub async fn status(&self) -> Result<DaemonStatus, ArticleError> {
         self.asker.status().await
+    }
+
+    /// Whether the service holds anything by a saga that is not settled there.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn holds(&self, saga: SagaId) -> Result<bool, ArticleError> {
+        self.asker.holds(saga).await
     }
 
     fn one(&self, answer: ArticleAnswer) -> Result<Article, ArticleError> {
