@@ -46,6 +46,8 @@ pub struct Overview {
     pub services: Vec<ServiceDocument>,
     /// How many sagas are open, and how they stand.
     pub counts: Counts,
+    /// What of the saga log can't be read or is damaged, in words: sagas may stand there that nobody sees.
+    pub problems: Vec<String>,
     /// Open sagas: those in trouble first, then the oldest; at most 100.
     pub open: Vec<SagaSummary>,
     /// What ended lately, newest first; at most 20.
@@ -113,6 +115,8 @@ pub struct ServiceStatus {
     pub free_bytes: u64,
     /// Whether new likes are refused for want of disk space.
     pub storage_low: bool,
+    /// How many rows of its store it has found damaged. `likectl status` names them.
+    pub damaged: u64,
 }
 
 /// Looks at what is going on.
@@ -160,7 +164,7 @@ impl Lookout {
         let (sagas, article, user) =
             futures::join!(self.sagas.recent(RECENT_SHOWN_MAX, Seen::of), articles.status(), users.status());
         let now_ms = moment::now_ms();
-        let Recent { mut open, ended, took } = sagas?;
+        let Recent { mut open, ended, problems, took } = sagas?;
         let hangs = |saga: &Seen| is_overdue(saga.started_ms, now_ms, HANGING_AFTER);
         // A stable sort: within each kind of trouble the oldest stays first.
         open.sort_by_key(|saga| (!saga.summary.needs_attention, !hangs(saga)));
@@ -170,6 +174,7 @@ impl Lookout {
             administration: self.administration,
             services: vec![service("article", article), service("user", user)],
             counts: Counts::of(&open, hangs),
+            problems,
             by_kind: open.iter().map(Seen::kind_and_state).collect(),
             attempts_max: open.iter().map(|saga| saga.summary.attempts).max().unwrap_or_default(),
             open: open.into_iter().take(OPEN_SHOWN_MAX).map(|saga| saga.summary).collect(),
@@ -224,6 +229,7 @@ impl Overview {
     pub fn same_as(&self, other: &Self) -> bool {
         self.counts == other.counts
             && self.services == other.services
+            && self.problems == other.problems
             && self.open == other.open
             && self.recent == other.recent
     }
@@ -257,6 +263,7 @@ impl From<DaemonStatus> for ServiceStatus {
             store_bytes: status.store_bytes,
             free_bytes: status.free_bytes,
             storage_low: status.storage_low,
+            damaged: status.damaged,
         }
     }
 }

@@ -36,6 +36,9 @@ impl Ages {
     }
 }
 
+/// The head of a slot tells everything that is open: no older segment is read for that.
+const HEAD_ALONE: u64 = u64::MAX;
+
 /// A saga as it stands in the log.
 pub struct Found {
     /// Its slot.
@@ -50,6 +53,8 @@ pub struct Recent<T> {
     pub open: Vec<T>,
     /// What has ended, the newest first.
     pub ended: Vec<T>,
+    /// What of the log can't be read or is damaged, in words: sagas may stand there that nobody sees.
+    pub problems: Vec<String>,
     /// How long reading it took, without any wait for a turn.
     pub took: Duration,
 }
@@ -81,11 +86,14 @@ impl SagaReader {
         self.read(&self.turn_of_recent, move |reader| {
             let began = Instant::now();
             let context = &reader.context;
-            let mut stories = Vec::new();
+            let (mut stories, mut problems) = (Vec::new(), Vec::new());
             for slot in context.journal.slots()? {
-                match history::recent_in(&slot) {
-                    Ok(heads) => stories.extend(heads),
-                    Err(e) => tracing::warn!(slot = slot.number(), "slot skipped: {e}"),
+                match history::newest_in(&slot, HEAD_ALONE) {
+                    Ok(head) => {
+                        stories.extend(head.stories.into_values());
+                        problems.extend(head.damage.iter().map(ToString::to_string));
+                    }
+                    Err(e) => problems.push(format!("slot {} can't be read: {e}", slot.number())),
                 }
             }
             stories.sort_by_key(|story| story.saga);
@@ -93,7 +101,7 @@ impl SagaReader {
             let tell = |story: &Story| told(view(context, story));
             let ended = ended.iter().rev().take(ended_max).map(tell).collect();
             let open = open.iter().map(tell).collect();
-            Ok(Recent { open, ended, took: began.elapsed() })
+            Ok(Recent { open, ended, problems, took: began.elapsed() })
         })
         .await
     }

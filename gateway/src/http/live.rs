@@ -27,8 +27,8 @@ pub const LOOKING: &[Kind] = &[Kind::PermissionDenied, Kind::Unavailable, Kind::
 
 /// What is going on
 ///
-/// Services, counts, what is open with what needs an operator first, what ended lately. A second or so old, a few seconds
-/// where the log is long or the machine busy.
+/// Services, counts, what of the saga log can't be read, what is open with what needs an operator first, what ended
+/// lately. A second or so old, a few seconds where the log is long or the machine busy.
 #[utoipa::path(
     get, path = "/overview", tag = "sagas",
     responses((status = 200, description = "What is going on", body = Overview)),

@@ -183,6 +183,13 @@ fn the_api_is_shown_on_a_page() {
     let Some(mut browser) = Browser::open(&house.path().join("profile"), &address) else { return };
     browser.until("document.body.textContent.includes('POST /articles/{article_id}/like')");
     browser.until("document.body.textContent.includes('already_liked')");
+    // A page of this length has a way in, and what is named can be followed.
+    browser.click("nav li a", "POST /articles/{article_id}/like");
+    let top = "document.getElementById('post--articles-article_id-like').getBoundingClientRect().top";
+    browser.until(&format!("Math.abs({top}) < 60"));
+    let link = "document.querySelector('td a[href=\"#Problem\"]') !== null";
+    browser.until(&format!("{link} && document.getElementById('Problem') !== null"));
+    browser.until("!document.getElementById('main').textContent.includes('`')");
     keep(&mut browser, "docs");
     assert_eq!(browser.complaints, [""; 0]);
 }
