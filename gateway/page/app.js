@@ -33,6 +33,12 @@ function fill(place, ...children) {
 const coded = (text) => text.split("`").map((part, n) => n % 2 === 1 ? make("code", {}, part) : part);
 
 const number = (value) => new Intl.NumberFormat("en").format(value);
+
+/** A JSON document in which ids of more than fifteen digits stay what they are, as text: a number would be rounded. */
+function exact(text) {
+  return JSON.parse(text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) => /^\d{16,}$/.test(token) ? `"${token}"` : token));
+}
+
 const plural = (count, one, more) => `${number(count)} ${count === 1 ? one : more}`;
 
 function bytes(count) {
@@ -174,7 +180,10 @@ let shownSaga = null;
 
 async function ask(path, options) {
   const answer = await fetch(path, { cache: "no-store", credentials: "omit", ...options });
-  const document = await answer.json();
+  const text = await answer.text();
+  // What stands between may answer in words of its own.
+  if (!/json$/.test(answer.headers.get("content-type") ?? "")) throw new Error(`no answer from the gateway (status ${answer.status})`);
+  const document = exact(text);
   if (!answer.ok) throw new Error([document.detail, document.hint].filter(Boolean).join("; "));
   return document;
 }
@@ -383,8 +392,8 @@ async function readArticles() {
     articles.push(...page);
     fill(at("articles"), table([["Number", "number"], ["Title"], ["Likes", "number"], ["Pending", "number"]],
       articles.map((article) => article.damaged
-        ? [number(article.article_id), make("span", { class: "error" }, `damaged: ${article.damaged}`), "", ""]
-        : [number(article.article_id), likersButton(article), number(article.likes), article.pending ? number(article.pending) : ""]),
+        ? [String(article.article_id), make("span", { class: "error" }, `damaged: ${article.damaged}`), "", ""]
+        : [String(article.article_id), likersButton(article), number(article.likes), article.pending ? number(article.pending) : ""]),
       "There are no articles yet."));
     allRead = page.length < ARTICLES_PAGE;
     at("more-articles").textContent = allRead ? "Read again" : "More";
@@ -418,7 +427,7 @@ function follow() {
     if (at("live-text").textContent !== words) at("live-text").textContent = words;
   };
   events.addEventListener("open", () => say("on", "live"));
-  events.addEventListener("overview", (event) => tell(JSON.parse(event.data)));
+  events.addEventListener("overview", (event) => tell(exact(event.data)));
   events.addEventListener("error", () => {
     say("off", "no connection to the gateway: what is shown may be out of date");
     // A browser gives up where it was refused: then it is tried anew.

@@ -57,6 +57,18 @@ fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
     browser.until("document.getElementById('saga').textContent.includes('every service knows')");
     keep(&mut browser, "saga");
 
+    // No id is rounded, and none is shown otherwise than it has to be typed.
+    gateway.article(u64::MAX);
+    gateway.like(u64::MAX, u64::MAX - 1).expect(200);
+    let act = format!("like of article {} by user {}", u64::MAX, u64::MAX - 1);
+    browser.until(&format!("document.getElementById('recent').textContent.includes('{act}')"));
+    browser.click("#more-articles", "Read again");
+    let articles = "document.getElementById('articles').textContent";
+    browser.until(&format!("{articles}.includes('{}')", u64::MAX));
+    browser.script("[...document.querySelectorAll('#articles button')].at(-1).click()");
+    let likers = "document.getElementById('likers').textContent";
+    browser.until(&format!("{likers}.includes('is liked by user {}')", u64::MAX - 1));
+
     // A bad day.
     house.freeze(Service::User);
     gateway.like(1, 7).expect(202);
