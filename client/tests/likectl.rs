@@ -55,6 +55,12 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// The error on stderr, behind warnings.
+fn error_in(output: &Output) -> Value {
+    let document: Value = serde_json::from_str(stderr(output).lines().last().unwrap()).unwrap();
+    document["error"].clone()
+}
+
 fn error(output: &Output) -> Value {
     let document: Value = serde_json::from_slice(&output.stderr).unwrap();
     document["error"].clone()
@@ -177,6 +183,16 @@ fn before_anything_was_recorded_there_is_nothing_to_report() {
         assert_eq!(report[name], 0, "{name}");
     }
     assert!(!house.path("journal").exists(), "where nothing was recorded nothing is made");
+}
+
+#[test]
+fn a_check_fails_where_sagas_may_stand_that_nobody_sees() {
+    let house = House::new();
+    std::fs::create_dir_all(house.path("journal/7/00000001.log")).unwrap();
+    let check = house.run(&["check", "--json", "-q"]);
+    assert_eq!((code(&check), &error_in(&check)["kind"]), (7, &Value::from("needs_attention")));
+    let document: Value = serde_json::from_str(&stdout(&check)).unwrap();
+    assert_eq!(document["unreadable_slots"], serde_json::json!([7]));
 }
 
 #[test]

@@ -110,6 +110,10 @@ impl CliError {
                 ..told(Exit::NeedsAttention, "needs_attention", what)
             }
             .hint("`likectl saga show ID` says what an operator may safely do next"),
+            Self::UnreadableSlots(what) => told(Exit::NeedsAttention, "needs_attention", what).hint(
+                "the warnings say why: give group `like` back what it may not read, look after the disk, or use the release \
+                 that wrote them",
+            ),
             Self::Drift(articles) => told_drift(*articles),
             Self::Damaged(what) => told_damaged(what),
             Self::NoDaemon(unreachable) => told_no_daemon(unreachable),

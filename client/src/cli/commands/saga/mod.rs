@@ -146,16 +146,27 @@ pub fn find_one(tools: &Tools, saga: SagaId) -> Result<Found, CliError> {
 /// # Errors
 /// The journal can't be read.
 pub fn find_open(tools: &Tools) -> Result<Vec<Found>, CliError> {
-    let Some(journal) = tools.journal_to_read()? else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
+    Ok(look_for_open(tools)?.0)
+}
+
+/// As [`find_open`], and the slots that can't be read, said aloud: whatever stands there nobody sees.
+///
+/// # Errors
+/// The journal can't be read.
+pub fn look_for_open(tools: &Tools) -> Result<(Vec<Found>, Vec<Slot>), CliError> {
+    let (mut found, mut skipped) = (Vec::new(), Vec::new());
+    let Some(journal) = tools.journal_to_read()? else { return Ok((found, skipped)) };
     for slot in journal.slots()? {
         match history::open_in(&slot) {
             Ok(open) => found.extend(open.iter().map(|story| Found::new(tools, slot.clone(), story))),
-            Err(error) => tools.say_skipped(&slot, &error),
+            Err(error) => {
+                tools.say_skipped(&slot, &error);
+                skipped.push(slot);
+            }
         }
     }
     found.sort_by_key(|found| found.saga);
-    Ok(found)
+    Ok((found, skipped))
 }
 
 /// How long a slot's files are: as long as none changes, nothing in it needs to be read. Empty if that can't be seen; why is
