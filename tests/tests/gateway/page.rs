@@ -10,6 +10,7 @@ use like_tests::http::Place;
 use like_tests::promises;
 
 use crate::PROGRAM;
+use crate::operation::damage;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -185,6 +186,22 @@ fn a_bad_day_stays_readable_on_a_phone_and_in_the_dark() {
     house.start(Service::User);
     browser.until(&format!("document.getElementById('counts').textContent !== {at}"));
     drop(waiting);
+}
+
+#[test]
+fn what_is_damaged_or_cannot_be_read_is_said_first() {
+    let mut house = House::open(PROGRAM);
+    let gateway = gateway(&house);
+    gateway.article(88);
+    damage(&mut house);
+    gateway.get("/articles/88").problem(500, "damaged");
+    let Some(mut browser) = Browser::open(&house.path().join("profile"), &address(&gateway)) else { return };
+    browser.screen(1000, 800, "light");
+    let said = "The store of the article service is damaged; part of the saga log can\\'t be read";
+    browser.until(&format!("document.getElementById('verdict').textContent === '{said}'"));
+    browser.until("document.getElementById('problems').textContent.includes('slot 77')");
+    browser.until("document.getElementById('services').textContent.includes('likectl status names')");
+    keep(&mut browser, "damaged");
 }
 
 #[test]
