@@ -105,7 +105,7 @@ function serviceCard({ service, reachable, problem, status }) {
   if (!reachable) return make("div", { class: "down" }, name, make("p", {}, `Does not answer: ${problem}`));
   const group = status.committed > status.groups ? `, ${(status.committed / status.groups).toFixed(1)} requests a group` : "";
   const low = status.storage_low ? "short of disk space, refuses new likes: " : "";
-  const damaged = status.damaged > 0 ? [make("p", {}, ...coded(`${plural(status.damaged, "row", "rows")} damaged: \`likectl status\` names them, \`likectl audit\` what they cost`))] : [];
+  const damaged = status.damaged > 0 ? [make("p", {}, ...coded(`${plural(status.damaged, "row", "rows")} damaged: \`likectl status\` names what is damaged, \`likectl audit\` what that costs`))] : [];
   return make("div", { class: status.storage_low || status.damaged > 0 ? "down" : "" }, name, ...damaged,
     make("p", {}, `queue ${number(status.queued)} of ${number(status.queue_limit)}, ${plural(status.unsettled, "step", "steps")} unsettled${group}`),
     make("p", {}, `${low}store ${bytes(status.store_bytes)}, ${bytes(status.free_bytes)} free, version ${status.version}`));
@@ -427,7 +427,16 @@ function follow() {
     if (at("live-text").textContent !== words) at("live-text").textContent = words;
   };
   events.addEventListener("open", () => say("on", "live"));
-  events.addEventListener("overview", (event) => tell(exact(event.data)));
+  events.addEventListener("overview", (event) => {
+    say("on", "live");
+    tell(exact(event.data));
+  });
+  events.addEventListener("unseen", (event) => {
+    say("off", "what is shown is out of date");
+    at("verdict").textContent = `What is going on can't be seen: ${exact(event.data).detail}`;
+    at("verdict").className = "verdict bad";
+    document.title = "(!) can't be seen";
+  });
   events.addEventListener("error", () => {
     say("off", "no connection to the gateway: what is shown may be out of date");
     // A browser gives up where it was refused: then it is tried anew.

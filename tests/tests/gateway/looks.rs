@@ -1,12 +1,14 @@
 //! How old the picture may be that `/overview`, `/events`, `/readyz` and `/metrics` tell: seconds, whatever else goes on.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use like_tests::gateway::{Gateway, Plan};
 use like_tests::house::{House, Service};
+use like_tests::http::Request;
 use like_tests::process::eventually;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mknodat};
 
@@ -88,6 +90,39 @@ fn a_look_waits_for_nobody_who_reads_the_whole_log() {
         assert!(!reading.is_finished(), "nobody hung");
         drop(held);
     });
+}
+
+/// The names of the events of a stream as they come.
+fn events(gateway: &Gateway) -> impl FnMut() -> String {
+    let mut stream = gateway.place.connect().expect("a connection");
+    stream.write_all(&Request::new("GET", "/events").bytes()).expect("sent");
+    let mut lines = BufReader::new(stream).lines();
+    move || {
+        let named = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.strip_prefix("event: ")?.to_owned()));
+        named.expect("one more event")
+    }
+}
+
+#[test]
+fn a_stream_says_that_nothing_can_be_seen_any_more() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    let mut next = events(&gateway);
+    assert_eq!(next(), "overview");
+    let away = house.path().join("away");
+    std::fs::rename(house.journal(), &away).expect("a journal that is gone");
+    assert_eq!(next(), "unseen");
+    std::fs::rename(&away, house.journal()).expect("a journal that is back");
+    assert_eq!(next(), "overview");
+
+    // A disk that hangs.
+    let held = HangingSegment::in_journal_of(&house).caught();
+    assert_eq!(next(), "unseen");
+    drop(held);
+    assert_eq!(next(), "overview");
 }
 
 #[test]

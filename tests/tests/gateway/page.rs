@@ -202,6 +202,15 @@ fn what_is_damaged_or_cannot_be_read_is_said_first() {
     browser.until("document.getElementById('problems').textContent.includes('slot 77')");
     browser.until("document.getElementById('services').textContent.includes('likectl status names')");
     keep(&mut browser, "damaged");
+
+    // The last picture is not taken for the present one.
+    let away = house.path().join("away");
+    std::fs::rename(house.journal(), &away).expect("a journal that is gone");
+    browser.until("document.getElementById('verdict').textContent.includes('can\\'t be seen')");
+    browser.until("document.getElementById('live-text').textContent.includes('out of date')");
+    std::fs::rename(&away, house.journal()).expect("a journal that is back");
+    browser.until(&format!("document.getElementById('verdict').textContent === '{said}'"));
+    browser.until("document.getElementById('live-text').textContent === 'live'");
 }
 
 #[test]
