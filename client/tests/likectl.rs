@@ -69,7 +69,7 @@ fn error(output: &Output) -> Value {
 #[test]
 fn wrong_usage_exits_2_and_says_what_was_expected() {
     let house = House::new();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&[], "Usage: likectl"),
         (&["frobnicate"], "unrecognized subcommand"),
         (&["like", "1"], "--user"),
@@ -77,6 +77,8 @@ fn wrong_usage_exits_2_and_says_what_was_expected() {
         (&["--timeout", "soon", "status"], "500ms"),
         (&["--timeout", "2h", "status"], "1 h"),
         (&["saga", "list", "--state", "happy"], "compensating"),
+        (&["saga", "show", "01"], "no saga's id"),
+        (&["like", "1", "--user", "2", "--key", "order-1"], "no UUID"),
     ];
     for (arguments, expected) in cases {
         let output = house.run(arguments);

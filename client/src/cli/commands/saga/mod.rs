@@ -51,7 +51,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Only those after this one
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = saga_id)]
     after: Option<SagaId>,
 }
 
@@ -59,7 +59,7 @@ pub struct ListArgs {
 #[derive(Args, Debug)]
 pub struct IdArgs {
     /// Which saga
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = saga_id)]
     saga: SagaId,
 }
 
@@ -67,7 +67,7 @@ pub struct IdArgs {
 #[derive(Args, Debug)]
 pub struct ForceArgs {
     /// Which saga
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = saga_id)]
     saga: SagaId,
     /// As what it counts from now on
     #[arg(long = "as", value_name = "END")]
@@ -78,6 +78,10 @@ pub struct ForceArgs {
     /// Also if it stands in no log and no service holds anything by it, so that nothing of it can ever happen
     #[arg(long)]
     even_if_unknown: bool,
+}
+
+fn saga_id(typed: &str) -> Result<SagaId, String> {
+    typed.parse().map_err(|_| "no saga's id: they look like 0198f0c2-5a3e-7b1d-9c44-2f6d1e8a7b90".to_owned())
 }
 
 /// As what a saga counts.
