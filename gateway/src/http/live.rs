@@ -26,6 +26,9 @@ const QUIET_LOOKS_MAX: u32 = 15;
 /// How long a stream waits for a look before it says that there is none: a disk of the saga log that hangs.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long numbers wait for a look: half as long as Prometheus waits for them by default.
+const SCRAPE_WITHIN: Duration = Duration::from_secs(5);
+
 /// What may go wrong when one looks at what is going on.
 pub const LOOKING: &[Kind] = &[Kind::PermissionDenied, Kind::Unavailable, Kind::TimedOut];
 
@@ -175,8 +178,9 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Well>, Problem> 
     responses((status = 200, description = "In the text format 0.0.4", body = String, content_type = "text/plain")),
 )]
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    // Where the log can't be read, that is told too.
-    let overview = app.lookout.look().await.ok();
+    // Where the log can't be read, or its disk hangs, that is told too, before a scrape gives up.
+    let overview = tokio::time::timeout(SCRAPE_WITHIN, app.lookout.look()).await;
+    let overview = overview.ok().and_then(Result::ok);
     let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (head, app.metrics.told(overview.as_deref(), &app.host.syncs())).into_response()
 }

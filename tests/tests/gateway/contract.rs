@@ -344,7 +344,7 @@ fn ask_a_hanging_disk(checked: &mut Checked, house: &House) {
         let request = Request::new("POST", &format!("/sagas/{UNKNOWN}/{act}")).json(document);
         request.header("Authorization", format!("Bearer {TOKEN}"))
     };
-    let reads = ["/sagas", "/overview", "/events", "/readyz", "/metrics"]
+    let reads = ["/sagas", "/overview", "/events", "/readyz"]
         .map(|path| (format!("GET {path}"), Request::new("GET", path)));
     let of_one = [
         ("GET /sagas/{saga_id}".to_owned(), Request::new("GET", &format!("/sagas/{UNKNOWN}"))),
@@ -363,7 +363,9 @@ fn ask_a_hanging_disk(checked: &mut Checked, house: &House) {
         checked.check(&operation, request, &answer);
         answer.problem(504, "timed_out");
     }
-    // What needs no disk goes on.
+    // What needs no disk goes on, and an alarm is made of the hanging one.
+    let told = checked.expect("GET /metrics", &Request::new("GET", "/metrics"), &gateway, 200).text();
+    assert!(told.contains("\nlike_journal_readable 0\n"), "{told}");
     checked.expect("GET /healthz", &Request::new("GET", "/healthz"), &gateway, 200);
     checked.expect("GET /articles", &Request::new("GET", "/articles"), &gateway, 200);
 }
