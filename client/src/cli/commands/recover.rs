@@ -7,17 +7,17 @@ use like_protocol::ids::SagaId;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::cli::commands::saga::{find_open, owners};
+use crate::cli::commands::saga::find_open;
 use crate::cli::error::CliError;
 use crate::cli::json::RecoverDocument;
 use crate::cli::moment;
 use crate::cli::output::{DIM, Output, WARN, count, paint};
 use crate::cli::signals;
 use crate::cli::tools::Tools;
-use crate::log::{Slot, owner, wall_ms};
-use crate::runner::Order;
+use crate::log::{Slot, Story, history, owner, wall_ms};
 use crate::runner::recover::{self, Report};
 use crate::runner::watch::{self, Notice};
+use crate::runner::{Context, Order};
 use crate::saga::End;
 
 /// How to recover.
@@ -58,12 +58,13 @@ async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
     if tools.journal_to_read()?.is_none() {
         return tell_once(tools, &Report::default(), &Told::default());
     }
-    let (context, before) = (tools.context()?, ended_of_the_dead(tools)?);
+    let context = tools.context()?;
+    let before = ended_of_the_dead(&context)?;
     let report = tokio::select! {
         report = recover::once(&context, order, tools.config.timeout) => report?,
         () = signals::interrupted() => return Err(CliError::Interrupted(None)),
     };
-    let left = ended_of_the_dead(tools)?;
+    let left = ended_of_the_dead(&context)?;
     let settled = before.difference(&left).count();
     tell_once(tools, &report, &Told { settled, unsettled: left.len() })?;
     name_live_owners(tools)?;
@@ -97,15 +98,12 @@ fn tell_once(tools: &Tools, report: &Report, told: &Told) -> Result<(), CliError
     tools.output.text(in_words(report, told))
 }
 
-/// What has ended and is not settled in slots whose runner is gone.
-fn ended_of_the_dead(tools: &Tools) -> Result<BTreeSet<SagaId>, CliError> {
-    let ended: Vec<_> = find_open(tools)?.into_iter().filter(|found| !found.view.is_unfinished()).collect();
-    let alive = owners(&ended);
-    Ok(ended
-        .iter()
-        .filter(|found| !alive.contains_key(&found.slot.number()))
-        .map(|found| found.saga)
-        .collect())
+/// What has ended and is not settled in slots whose runner is gone. Of slots that can't be read recovery tells by itself.
+fn ended_of_the_dead(context: &Context) -> Result<BTreeSet<SagaId>, CliError> {
+    let slots = context.journal.slots()?.into_iter().filter(|slot| owner::owner_of(slot).is_none());
+    let open = slots.flat_map(|slot| history::open_in(&slot).unwrap_or_default());
+    let has_ended = |story: &Story| story.state.as_ref().is_some_and(|state| state.ended().is_some());
+    Ok(open.filter(has_ended).map(|story| story.saga).collect())
 }
 
 /// Says whose the unfinished sagas are that recovery leaves alone, because their runner lives.
