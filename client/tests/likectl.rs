@@ -55,6 +55,12 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// The error on stderr, behind warnings.
+fn error_in(output: &Output) -> Value {
+    let document: Value = serde_json::from_str(stderr(output).lines().last().unwrap()).unwrap();
+    document["error"].clone()
+}
+
 fn error(output: &Output) -> Value {
     let document: Value = serde_json::from_slice(&output.stderr).unwrap();
     document["error"].clone()
@@ -63,7 +69,7 @@ fn error(output: &Output) -> Value {
 #[test]
 fn wrong_usage_exits_2_and_says_what_was_expected() {
     let house = House::new();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&[], "Usage: likectl"),
         (&["frobnicate"], "unrecognized subcommand"),
         (&["like", "1"], "--user"),
@@ -71,6 +77,8 @@ fn wrong_usage_exits_2_and_says_what_was_expected() {
         (&["--timeout", "soon", "status"], "500ms"),
         (&["--timeout", "2h", "status"], "1 h"),
         (&["saga", "list", "--state", "happy"], "compensating"),
+        (&["saga", "show", "01"], "no saga's id"),
+        (&["like", "1", "--user", "2", "--key", "order-1"], "no UUID"),
     ];
     for (arguments, expected) in cases {
         let output = house.run(arguments);
@@ -176,6 +184,17 @@ fn before_anything_was_recorded_there_is_nothing_to_report() {
     for name in ["recovered", "completed", "compensated", "unfinished", "needs_attention", "quarantined"] {
         assert_eq!(report[name], 0, "{name}");
     }
+    assert!(!house.path("journal").exists(), "where nothing was recorded nothing is made");
+}
+
+#[test]
+fn a_check_fails_where_sagas_may_stand_that_nobody_sees() {
+    let house = House::new();
+    std::fs::create_dir_all(house.path("journal/7/00000001.log")).unwrap();
+    let check = house.run(&["check", "--json", "-q"]);
+    assert_eq!((code(&check), &error_in(&check)["kind"]), (7, &Value::from("needs_attention")));
+    let document: Value = serde_json::from_str(&stdout(&check)).unwrap();
+    assert_eq!(document["unreadable_slots"], serde_json::json!([7]));
 }
 
 #[test]

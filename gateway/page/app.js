@@ -29,7 +29,16 @@ function fill(place, ...children) {
   if (key) place.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
 }
 
+/** Text in which what stands between backticks is code. */
+const coded = (text) => text.split("`").map((part, n) => n % 2 === 1 ? make("code", {}, part) : part);
+
 const number = (value) => new Intl.NumberFormat("en").format(value);
+
+/** A JSON document in which ids of more than fifteen digits stay what they are, as text: a number would be rounded. */
+function exact(text) {
+  return JSON.parse(text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) => /^\d{16,}$/.test(token) ? `"${token}"` : token));
+}
+
 const plural = (count, one, more) => `${number(count)} ${count === 1 ? one : more}`;
 
 function bytes(count) {
@@ -47,7 +56,7 @@ function took(ms) {
 }
 
 function title(saga) {
-  const kind = saga.kind ?? "saga whose beginning is lost";
+  const kind = saga.kind === "orphan" ? "saga of which only the id is known" : saga.kind ?? "saga whose beginning is lost";
   return saga.article_id === null ? kind : `${kind} of article ${saga.article_id} by user ${saga.user_id}`;
 }
 
@@ -83,7 +92,10 @@ function verdict(seen) {
   if (need > 0) bad.push(`${plural(need, "saga needs", "sagas need")} an operator`);
   if (down.length > 0) bad.push(`the ${down.map((s) => s.service).join(" and the ")} service does not answer`);
   if (low.length > 0) bad.push(`the ${low.map((s) => s.service).join(" and the ")} service is short of disk space`);
-  if (bad.length > 0) return ["bad", bad.join("; ").replace(/^t/, "T")];
+  const damaged = seen.services.filter((service) => service.status?.damaged > 0);
+  if (damaged.length > 0) bad.push(`the store of the ${damaged.map((s) => s.service).join(" and the ")} service is damaged`);
+  if (seen.problems.length > 0) bad.push("part of the saga log can't be read");
+  if (bad.length > 0) return ["bad", bad.join("; ").replace(/^[a-z]/, (first) => first.toUpperCase())];
   if (hanging > 0) return ["warn", `${plural(hanging, "saga has", "sagas have")} been open for more than five minutes`];
   return ["good", "All is well"];
 }
@@ -93,7 +105,8 @@ function serviceCard({ service, reachable, problem, status }) {
   if (!reachable) return make("div", { class: "down" }, name, make("p", {}, `Does not answer: ${problem}`));
   const group = status.committed > status.groups ? `, ${(status.committed / status.groups).toFixed(1)} requests a group` : "";
   const low = status.storage_low ? "short of disk space, refuses new likes: " : "";
-  return make("div", { class: status.storage_low ? "down" : "" }, name,
+  const damaged = status.damaged > 0 ? [make("p", {}, ...coded(`${plural(status.damaged, "row", "rows")} damaged: \`likectl status\` names what is damaged, \`likectl audit\` what that costs`))] : [];
+  return make("div", { class: status.storage_low || status.damaged > 0 ? "down" : "" }, name, ...damaged,
     make("p", {}, `queue ${number(status.queued)} of ${number(status.queue_limit)}, ${plural(status.unsettled, "step", "steps")} unsettled${group}`),
     make("p", {}, `${low}store ${bytes(status.store_bytes)}, ${bytes(status.free_bytes)} free, version ${status.version}`));
 }
@@ -143,6 +156,7 @@ function tell(seen) {
   fill(at("counts"), ...shown.map(([name, count, alarming]) =>
     make("div", { class: alarming && count > 0 ? "bad" : "" }, make("dt", {}, name), make("dd", {}, number(count)))));
   fill(at("services"), ...seen.services.map(serviceCard));
+  fill(at("problems"), ...seen.problems.map((problem) => make("li", {}, problem)));
   const trouble = seen.open.filter((saga) => saga.needs_attention);
   at("trouble-section").hidden = trouble.length === 0;
   at("trouble-title").textContent = `Needs attention (${number(counts.needs_attention)})`;
@@ -154,8 +168,8 @@ function tell(seen) {
   fill(at("open"), table([["Saga"], ["State"], ["Open for", "number"], ["Attempts", "number wide"], ["Last failure", "wide"]],
     cutShort("open", "that are listed", rest).map((saga) => [showButton(saga), stateTag(saga), since(saga.started_at, seen.at), number(saga.attempts), saga.last_failure ?? ""]),
     "Nothing is in flight."));
-  fill(at("recent"), table([["Saga"], ["State"], ["Took", "number"], ["Ended", "wide"]],
-    seen.recent.map((saga) => [showButton(saga), stateTag(saga), since(saga.started_at, saga.ended_at ?? seen.at), (saga.ended_at ?? "").replace("T", " ").replace("Z", " UTC")]),
+  fill(at("recent"), table([["Saga"], ["State"], ["Took", "number"], ["Ended", "wide"], ["Why it was undone", "wide"]],
+    seen.recent.map((saga) => [showButton(saga), stateTag(saga), since(saga.started_at, saga.ended_at ?? seen.at), (saga.ended_at ?? "").replace("T", " ").replace("Z", " UTC"), saga.state === "compensated" ? saga.last_failure ?? "" : ""]),
     "Nothing has ended lately."));
   if (shownSaga) show(shownSaga, false);
 }
@@ -166,7 +180,10 @@ let shownSaga = null;
 
 async function ask(path, options) {
   const answer = await fetch(path, { cache: "no-store", credentials: "omit", ...options });
-  const document = await answer.json();
+  const text = await answer.text();
+  // What stands between may answer in words of its own.
+  if (!/json$/.test(answer.headers.get("content-type") ?? "")) throw new Error(`no answer from the gateway (status ${answer.status})`);
+  const document = exact(text);
   if (!answer.ok) throw new Error([document.detail, document.hint].filter(Boolean).join("; "));
   return document;
 }
@@ -197,7 +214,7 @@ async function show(id, byHand) {
     make("h3", {}, "What happened"),
     make("ol", { class: "history" }, ...withoutRepeats(saga.history).map(historyLine)),
     make("h3", {}, "What may be done next"),
-    make("ul", {}, ...saga.advice.map((line) => make("li", {}, line))),
+    make("ul", {}, ...saga.advice.map((line) => make("li", {}, ...coded(line)))),
     make("p", { class: "line" }, ...actions(saga), make("button", { type: "button", "data-key": "close", click: hide }, "Close")));
   if (byHand) at("saga-title").focus();
 }
@@ -321,7 +338,7 @@ function openAct(act, saga) {
   pending = { act, id: saga.saga_id };
   at("act-title").textContent = `${ACTS[act].name}: ${title(saga)}`;
   at("act-saga").textContent = saga.saga_id;
-  at("act-consequences").replaceChildren(...ACTS[act].consequences.map((line) => make("li", {}, line)));
+  at("act-consequences").replaceChildren(...ACTS[act].consequences.map((line) => make("li", {}, ...coded(line))));
   at("act-end").hidden = act !== "force";
   at("act-error").textContent = "";
   at("act-reason").value = "";
@@ -375,8 +392,8 @@ async function readArticles() {
     articles.push(...page);
     fill(at("articles"), table([["Number", "number"], ["Title"], ["Likes", "number"], ["Pending", "number"]],
       articles.map((article) => article.damaged
-        ? [number(article.article_id), make("span", { class: "error" }, `damaged: ${article.damaged}`), "", ""]
-        : [number(article.article_id), likersButton(article), number(article.likes), article.pending ? number(article.pending) : ""]),
+        ? [String(article.article_id), make("span", { class: "error" }, `damaged: ${article.damaged}`), "", ""]
+        : [String(article.article_id), likersButton(article), number(article.likes), article.pending ? number(article.pending) : ""]),
       "There are no articles yet."));
     allRead = page.length < ARTICLES_PAGE;
     at("more-articles").textContent = allRead ? "Read again" : "More";
@@ -410,7 +427,16 @@ function follow() {
     if (at("live-text").textContent !== words) at("live-text").textContent = words;
   };
   events.addEventListener("open", () => say("on", "live"));
-  events.addEventListener("overview", (event) => tell(JSON.parse(event.data)));
+  events.addEventListener("overview", (event) => {
+    say("on", "live");
+    tell(exact(event.data));
+  });
+  events.addEventListener("unseen", (event) => {
+    say("off", "what is shown is out of date");
+    at("verdict").textContent = `What is going on can't be seen: ${exact(event.data).detail}`;
+    at("verdict").className = "verdict bad";
+    document.title = "(!) can't be seen";
+  });
   events.addEventListener("error", () => {
     say("off", "no connection to the gateway: what is shown may be out of date");
     // A browser gives up where it was refused: then it is tried anew.

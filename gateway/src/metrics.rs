@@ -155,6 +155,11 @@ fn tell_sagas(page: &mut Page, overview: &Overview) {
         ("like_sagas_hanging", counts.hanging, "Sagas that have been open for more than five minutes."),
         ("like_sagas_unsettled", counts.unsettled, "Ended sagas of which not every service knows yet."),
         (
+            "like_journal_problems",
+            overview.problems.len(),
+            "Slots of the saga log that can't be read, and stretches of it that are damaged.",
+        ),
+        (
             "like_saga_attempts_max",
             overview.attempts_max as usize,
             "The most attempts an open saga has needed.",
@@ -169,7 +174,7 @@ fn tell_sagas(page: &mut Page, overview: &Overview) {
 /// A number of a service's status: name, type, help, and how it is read.
 type Gauge = (&'static str, &'static str, &'static str, fn(&ServiceStatus) -> u64);
 
-const SERVICE: [Gauge; 9] = [
+const SERVICE: [Gauge; 10] = [
     ("like_service_connections", "gauge", "Open connections of the service.", |s| s.connections.into()),
     ("like_service_queue_depth", "gauge", "Requests that wait in the service's queue.", |s| s.queued.into()),
     ("like_service_queue_limit", "gauge", "How many requests may wait there.", |s| s.queue_limit.into()),
@@ -181,6 +186,7 @@ const SERVICE: [Gauge; 9] = [
     ("like_service_storage_low", "gauge", "Whether new likes are refused for want of disk space.", |s| {
         s.storage_low.into()
     }),
+    ("like_service_damaged_rows", "gauge", "Rows of the store that were found damaged.", |s| s.damaged),
 ];
 
 fn tell_services(page: &mut Page, overview: &Overview) {

@@ -1,5 +1,5 @@
 //! What is going on right now: the services, what is open, what ended lately. Looked at anew at most once a second,
-//! however many ask.
+//! however many ask, and whenever somebody asks a few seconds later, whatever happened to the look before.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +20,11 @@ use crate::sagas::{Recent, SagaReader};
 
 /// How long a look counts, and how often live updates look.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looking costs at most one part in so many of the time.
+/// Reading the log costs at most one part in so many of the time, while that is quick.
 const SHARE: u32 = 10;
+/// The longest rest between two looks. A look that took long by no fault of the log's, as when the process was stopped
+/// in the middle of it or the machine was busy, must not make an old picture last.
+const REST_MAX: Duration = Duration::from_secs(5);
 /// How long a service may take to say how it is.
 const STATUS_WITHIN: Duration = Duration::from_millis(700);
 /// How many open sagas are shown; those in trouble come first.
@@ -43,6 +46,8 @@ pub struct Overview {
     pub services: Vec<ServiceDocument>,
     /// How many sagas are open, and how they stand.
     pub counts: Counts,
+    /// What of the saga log can't be read or is damaged, in words: sagas may stand there that nobody sees.
+    pub problems: Vec<String>,
     /// Open sagas: those in trouble first, then the oldest; at most 100.
     pub open: Vec<SagaSummary>,
     /// What ended lately, newest first; at most 20.
@@ -110,6 +115,8 @@ pub struct ServiceStatus {
     pub free_bytes: u64,
     /// Whether new likes are refused for want of disk space.
     pub storage_low: bool,
+    /// How many rows of its store it has found damaged. `likectl status` names them.
+    pub damaged: u64,
 }
 
 /// Looks at what is going on.
@@ -121,8 +128,7 @@ pub struct Lookout {
 }
 
 struct Look {
-    began: Instant,
-    counts_for: Duration,
+    counts_until: Instant,
     overview: Arc<Overview>,
 }
 
@@ -138,38 +144,51 @@ impl Lookout {
     /// The journal can't be read.
     pub async fn look(&self) -> Result<Arc<Overview>, JournalError> {
         let mut latest = self.latest.lock().await;
-        if let Some(look) = latest.as_ref().filter(|look| look.began.elapsed() < look.counts_for) {
+        if let Some(look) = latest.as_ref().filter(|look| Instant::now() < look.counts_until) {
             return Ok(Arc::clone(&look.overview));
         }
         let began = Instant::now();
-        let overview = Arc::new(self.look_anew().await?);
-        let counts_for = LOOK_EVERY.max(began.elapsed() * SHARE);
-        *latest = Some(Look { began, counts_for, overview: Arc::clone(&overview) });
+        let (overview, reading) = self.look_anew().await?;
+        let overview = Arc::new(overview);
+        *latest = Some(Look {
+            counts_until: counts_until(began, Instant::now(), reading),
+            overview: Arc::clone(&overview),
+        });
         Ok(overview)
     }
 
-    async fn look_anew(&self) -> Result<Overview, JournalError> {
+    /// What is going on, and how long reading the log took.
+    async fn look_anew(&self) -> Result<(Overview, Duration), JournalError> {
         let (articles, users) =
             (self.host.articles.within(STATUS_WITHIN), self.host.users.within(STATUS_WITHIN));
         let (sagas, article, user) =
             futures::join!(self.sagas.recent(RECENT_SHOWN_MAX, Seen::of), articles.status(), users.status());
         let now_ms = moment::now_ms();
-        let Recent { mut open, ended } = sagas?;
+        let Recent { mut open, ended, problems, took } = sagas?;
         let hangs = |saga: &Seen| is_overdue(saga.started_ms, now_ms, HANGING_AFTER);
         // A stable sort: within each kind of trouble the oldest stays first.
         open.sort_by_key(|saga| (!saga.summary.needs_attention, !hangs(saga)));
-        Ok(Overview {
+        let overview = Overview {
             at: moment::show(moment::of_ms(now_ms)),
             version: VERSION,
             administration: self.administration,
             services: vec![service("article", article), service("user", user)],
             counts: Counts::of(&open, hangs),
+            problems,
             by_kind: open.iter().map(Seen::kind_and_state).collect(),
             attempts_max: open.iter().map(|saga| saga.summary.attempts).max().unwrap_or_default(),
             open: open.into_iter().take(OPEN_SHOWN_MAX).map(|saga| saga.summary).collect(),
             recent: ended.into_iter().map(|saga| saga.summary).collect(),
-        })
+        };
+        Ok((overview, took))
     }
+}
+
+/// Until when a look counts. Only reading the log costs anything, so only that is followed by a rest in proportion;
+/// waiting for a service is not, or the picture would be oldest when one is down.
+fn counts_until(began: Instant, ended: Instant, reading: Duration) -> Instant {
+    let rest = (reading * (SHARE - 1)).min(REST_MAX);
+    (began + LOOK_EVERY).max(ended + rest)
 }
 
 /// What is remembered of a saga that was seen: one that is under way has little to tell, and thousands may be.
@@ -210,6 +229,7 @@ impl Overview {
     pub fn same_as(&self, other: &Self) -> bool {
         self.counts == other.counts
             && self.services == other.services
+            && self.problems == other.problems
             && self.open == other.open
             && self.recent == other.recent
     }
@@ -243,6 +263,26 @@ impl From<DaemonStatus> for ServiceStatus {
             store_bytes: status.store_bytes,
             free_bytes: status.free_bytes,
             storage_low: status.storage_low,
+            damaged: status.damaged,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_counts_for_seconds_however_long_it_took() {
+        let began = Instant::now();
+        let ms = Duration::from_millis;
+        let counts_for = |took, reading| counts_until(began, began + took, reading) - began;
+        assert_eq!(counts_for(ms(20), ms(5)), LOOK_EVERY);
+        // A service that does not answer.
+        assert_eq!(counts_for(ms(700), ms(5)), LOOK_EVERY);
+        // A long log.
+        assert_eq!(counts_for(ms(300), ms(300)), ms(3000));
+        // A process that was stopped in the middle of it.
+        assert_eq!(counts_for(ms(60_000), ms(60_000)), ms(60_000) + REST_MAX);
     }
 }

@@ -2,9 +2,10 @@
 //! is remembered is the last look at what is open, and of segments that never change any more how old their sagas are: so
 //! that those that can't hold what is asked for need not be read again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use like_client::cli::view::SagaView;
 use like_client::log::{JournalError, Owner, Slot, Story, history, owner};
@@ -13,16 +14,30 @@ use like_protocol::ids::SagaId;
 use tokio::sync::Semaphore;
 
 /// Reads the saga log, one reader at a time: however many ask, and however long the log is, reading takes one thread and
-/// the memory of what one segment of each slot tells.
+/// the memory of what one segment of each slot tells. What is open is read by one more, which waits for nobody who wants
+/// the whole log: on a bad day many do.
 #[derive(Clone)]
 pub struct SagaReader {
     context: Context,
     turn: Arc<Semaphore>,
+    turn_of_recent: Arc<Semaphore>,
     closed: Arc<Mutex<Ages>>,
 }
 
-/// The oldest and the newest saga of segments that never change any more, by slot and segment.
-type Ages = HashMap<(u32, u64), (SagaId, SagaId)>;
+/// The oldest and the newest saga of segments that never change any more, by slot and segment. Of segments that are gone
+/// nothing is kept.
+#[derive(Default)]
+struct Ages(HashMap<(u32, u64), (SagaId, SagaId)>);
+
+impl Ages {
+    /// Forgets all segments of a slot but these.
+    fn keep_only(&mut self, slot: u32, there: &HashSet<u64>) {
+        self.0.retain(|(of, segment), _| *of != slot || there.contains(segment));
+    }
+}
+
+/// The head of a slot tells everything that is open: no older segment is read for that.
+const HEAD_ALONE: u64 = u64::MAX;
 
 /// A saga as it stands in the log.
 pub struct Found {
@@ -38,6 +53,10 @@ pub struct Recent<T> {
     pub open: Vec<T>,
     /// What has ended, the newest first.
     pub ended: Vec<T>,
+    /// What of the log can't be read or is damaged, in words: sagas may stand there that nobody sees.
+    pub problems: Vec<String>,
+    /// How long reading it took, without any wait for a turn.
+    pub took: Duration,
 }
 
 /// A page of sagas, newest first.
@@ -50,7 +69,8 @@ struct Page {
 impl SagaReader {
     /// Reads the journal of this context.
     pub fn new(context: Context) -> Self {
-        Self { context, turn: Arc::new(Semaphore::new(1)), closed: Arc::default() }
+        let turn = || Arc::new(Semaphore::new(1));
+        Self { context, turn: turn(), turn_of_recent: turn(), closed: Arc::default() }
     }
 
     /// What the heads of all slots tell: everything that is open, and at most so many of those that ended lately, each as
@@ -63,20 +83,25 @@ impl SagaReader {
         ended_max: usize,
         told: fn(SagaView) -> T,
     ) -> Result<Recent<T>, JournalError> {
-        self.read(move |reader| {
+        self.read(&self.turn_of_recent, move |reader| {
+            let began = Instant::now();
             let context = &reader.context;
-            let mut stories = Vec::new();
+            let (mut stories, mut problems) = (Vec::new(), Vec::new());
             for slot in context.journal.slots()? {
-                match history::recent_in(&slot) {
-                    Ok(heads) => stories.extend(heads),
-                    Err(e) => tracing::warn!(slot = slot.number(), "slot skipped: {e}"),
+                match history::newest_in(&slot, HEAD_ALONE) {
+                    Ok(head) => {
+                        stories.extend(head.stories.into_values());
+                        problems.extend(head.damage.iter().map(ToString::to_string));
+                    }
+                    Err(e) => problems.push(format!("slot {} can't be read: {e}", slot.number())),
                 }
             }
             stories.sort_by_key(|story| story.saga);
             let (open, ended): (Vec<_>, Vec<_>) = stories.into_iter().partition(Story::is_open);
             let tell = |story: &Story| told(view(context, story));
             let ended = ended.iter().rev().take(ended_max).map(tell).collect();
-            Ok(Recent { open: open.iter().map(tell).collect(), ended })
+            let open = open.iter().map(tell).collect();
+            Ok(Recent { open, ended, problems, took: began.elapsed() })
         })
         .await
     }
@@ -92,7 +117,7 @@ impl SagaReader {
         wanted: impl Fn(&SagaView) -> bool + Send + 'static,
         before: Option<SagaId>,
     ) -> Result<Vec<Found>, JournalError> {
-        self.read(move |reader| {
+        self.read(&self.turn, move |reader| {
             let context = &reader.context;
             let mut page = Page { sagas: BTreeMap::new(), limit, before };
             for slot in context.journal.slots()? {
@@ -108,9 +133,11 @@ impl SagaReader {
 
     /// Adds what a slot has for a page.
     fn add(&self, slot: &Slot, page: &mut Page, wanted: &dyn Fn(&Story) -> bool) -> Result<(), JournalError> {
+        let mut there = HashSet::new();
         history::newest_first(slot, |segment, is_head, read| {
+            there.insert(segment);
             let place = (slot.number(), segment);
-            let known = self.ages().get(&place).copied();
+            let known = self.ages().0.get(&place).copied();
             if known.is_some_and(|(oldest, newest)| !page.may_take(oldest, newest)) {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -120,7 +147,7 @@ impl SagaReader {
                 && let (Some((oldest, _)), Some((newest, _))) =
                     (stories.first_key_value(), stories.last_key_value())
             {
-                self.ages().insert(place, (*oldest, *newest));
+                self.ages().0.insert(place, (*oldest, *newest));
             }
             for (saga, story) in stories.into_iter().rev() {
                 if page.may_take(saga, saga) && wanted(&story) {
@@ -128,7 +155,9 @@ impl SagaReader {
                 }
             }
             Ok(ControlFlow::Continue(()))
-        })
+        })?;
+        self.ages().keep_only(slot.number(), &there);
+        Ok(())
     }
 
     fn ages(&self) -> std::sync::MutexGuard<'_, Ages> {
@@ -140,7 +169,7 @@ impl SagaReader {
     /// # Errors
     /// The journal can't be read.
     pub async fn one(&self, saga: SagaId) -> Result<Option<(Found, Option<Owner>)>, JournalError> {
-        self.read(move |reader| {
+        self.read(&self.turn, move |reader| {
             let context = &reader.context;
             let Some((slot, story)) = history::find(&context.journal, saga)? else { return Ok(None) };
             let owner = owner::owner_of(&slot);
@@ -151,9 +180,10 @@ impl SagaReader {
 
     async fn read<T: Send + 'static>(
         &self,
+        turn: &Arc<Semaphore>,
         read: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
-        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let turn = Arc::clone(turn).acquire_owned().await;
         let reader = self.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -189,4 +219,21 @@ fn view(context: &Context, story: &Story) -> SagaView {
 
 fn of(context: &Context, slot: Slot, story: &Story) -> Found {
     Found { slot, view: view(context, story) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_segments_that_are_gone_nothing_is_kept() {
+        let (saga, mut ages) = (SagaId::from_bytes([1; 16]), Ages::default());
+        for place in [(0, 1), (0, 2), (0, 3), (1, 1)] {
+            ages.0.insert(place, (saga, saga));
+        }
+        ages.keep_only(0, &[3, 4].into());
+        let mut kept: Vec<_> = ages.0.into_keys().collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [(0, 3), (1, 1)]);
+    }
 }

@@ -35,12 +35,16 @@ pub enum CliError {
     Admin(AdminError),
     /// No saga of this id stands in the journal.
     NoSuchSaga(SagaId),
+    /// Nor does any service that answers hold anything by it. Why one could not be asked.
+    UnheardOf(SagaId, Option<Box<CliError>>),
     /// Sagas are left unfinished. How many.
     Unfinished(usize),
     /// One saga that an operator acted on has not ended. The word says which act.
     NotEnded(SagaId),
     /// Sagas need an operator, or hang. What, in words; the first of them.
     NeedsAttention(String, Option<SagaId>),
+    /// Slots of the journal can't be read. Which, in words.
+    UnreadableSlots(String),
     /// An audit found so many articles that drift.
     Drift(usize),
     /// An audit met something damaged. What, in words.

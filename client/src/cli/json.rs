@@ -121,12 +121,35 @@ pub struct RecoverDocument {
     unfinished: usize,
     needs_attention: usize,
     quarantined: usize,
+    /// Sagas that had ended before, and of whose end every service has been told now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled: Option<usize>,
+    /// Those of whose end a service has still to be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsettled: Option<usize>,
+}
+
+impl RecoverDocument {
+    /// With what became of sagas that had ended before.
+    pub fn of(report: &Report, settled: usize, unsettled: usize) -> Self {
+        Self { settled: Some(settled), unsettled: Some(unsettled), ..report.into() }
+    }
 }
 
 impl From<&Report> for RecoverDocument {
     fn from(report: &Report) -> Self {
         let Report { recovered, completed, compensated, unfinished, needs_attention, quarantined } = *report;
-        Self { recovered, completed, compensated, unfinished, needs_attention, quarantined }
+        let (settled, unsettled) = (None, None);
+        Self {
+            recovered,
+            completed,
+            compensated,
+            unfinished,
+            needs_attention,
+            quarantined,
+            settled,
+            unsettled,
+        }
     }
 }
 

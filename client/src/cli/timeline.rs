@@ -191,7 +191,16 @@ pub fn advice(saga: &SagaView, owner: Option<&Owner>) -> Vec<String> {
             "In the way: the last attempt at `{name}` ({service} service) came to nothing: {last}"
         ));
     }
-    if saga.needs_attention {
+    if saga.needs_attention && owner.is_some_and(acts_itself) {
+        advice.push(format!(
+            "Safe, once the cause is gone: have that gateway try it now, on its page or by `POST /sagas/{id}/retry`. It also \
+             does so by itself, now and then."
+        ));
+        advice.push(
+            "Last resort, there too: an end by your word. What it leaves broken is recorded; `likectl audit` finds it."
+                .to_owned(),
+        );
+    } else if saga.needs_attention {
         advice.push(format!("Safe, once the cause is gone: `likectl saga retry {id}` tries it now."));
         advice.push(force);
     } else if saga.state == "running" && owner.is_none() {
@@ -200,6 +209,12 @@ pub fn advice(saga: &SagaView, owner: Option<&Owner>) -> Vec<String> {
         ));
     }
     advice
+}
+
+/// Whether a live owner keeps its sagas to itself and offers the acts of an operator: a gateway. Others let go of a saga now
+/// and then (`recover --watch`), or end before long.
+pub fn acts_itself(owner: &Owner) -> bool {
+    owner.command.split_whitespace().take(2).any(|word| word.ends_with("like-gateway"))
 }
 
 #[cfg(test)]

@@ -167,7 +167,11 @@ impl SagaView {
 
     /// What it is, in a few words: `like of article 1 by user 7`.
     pub fn title(&self) -> String {
-        let kind = self.kind.as_deref().unwrap_or("saga whose beginning is lost");
+        let kind = match self.kind.as_deref() {
+            None => "saga whose beginning is lost",
+            Some(ORPHAN_KIND) => "saga of which only the id is known",
+            Some(kind) => kind,
+        };
         match (self.article_id, self.user_id) {
             (Some(article), Some(user)) => format!("{kind} of article {article} by user {user}"),
             _ => kind.to_owned(),
@@ -187,6 +191,9 @@ pub fn state_word(state: Option<&SagaState>) -> &'static str {
         Phase::Forced(End::Compensated) => "forced_compensated",
     }
 }
+
+/// How a line of history begins that tells why a saga turned back.
+pub const TURNED_BACK: &str = "turned back: ";
 
 /// Every documented word for where a saga stands.
 pub const STATE_WORDS: [&str; 7] = [
@@ -337,7 +344,7 @@ impl Teller<'_> {
                 (Tone::Bad, format!("refused: {refusal:?}").to_lowercase())
             }
             Event::ActionFailed { failure, .. } => (Tone::Bad, format!("failed: {}", words(failure))),
-            Event::TurnedBack(why) => (Tone::Turn, format!("turned back: {}", self.why_back(why))),
+            Event::TurnedBack(why) => (Tone::Turn, format!("{TURNED_BACK}{}", self.why_back(why))),
             Event::CompensationSent { attempt: 1, .. } => (Tone::Plain, "compensation sent".to_owned()),
             Event::CompensationSent { attempt, .. } => {
                 (Tone::Plain, format!("compensation sent, attempt {attempt}"))

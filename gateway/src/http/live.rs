@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -22,12 +23,19 @@ pub const STREAMS_MAX: usize = 64;
 /// After how many looks without news a stream shows that it is alive.
 const QUIET_LOOKS_MAX: u32 = 15;
 
+/// How long a stream waits for a look before it says that there is none: a disk of the saga log that hangs.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long numbers wait for a look: half as long as Prometheus waits for them by default.
+const SCRAPE_WITHIN: Duration = Duration::from_secs(5);
+
 /// What may go wrong when one looks at what is going on.
 pub const LOOKING: &[Kind] = &[Kind::PermissionDenied, Kind::Unavailable, Kind::TimedOut];
 
 /// What is going on
 ///
-/// Services, counts, what is open with what needs an operator first, what ended lately. Not older than a second or so.
+/// Services, counts, what of the saga log can't be read, what is open with what needs an operator first, what ended
+/// lately. A second or so old, a few seconds where the log is long or the machine busy.
 #[utoipa::path(
     get, path = "/overview", tag = "sagas",
     responses((status = 200, description = "What is going on", body = Overview)),
@@ -46,7 +54,8 @@ async fn look(app: &App) -> Result<Arc<Overview>, Problem> {
 
 /// Follow what is going on
 ///
-/// Server-sent events: an `overview` with the document of `/overview` now and whenever it has changed. At most 64 at once.
+/// Server-sent events: an `overview` with the document of `/overview` now and whenever it has changed, and `unseen` with a
+/// `detail` once that can't be seen any more. At most 64 at once.
 #[utoipa::path(
     get, path = "/events", tag = "sagas",
     responses((status = 200, description = "A stream of events", body = String, content_type = "text/event-stream")),
@@ -55,7 +64,7 @@ pub async fn events(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let place = Arc::clone(&app.streams).try_acquire_owned();
     let place = place.map_err(|_| Problem::new(Kind::Busy, "as many streams as allowed are open"))?;
     let first = look(&app).await?;
-    let following = Following { app, told: None, next: Some(first), quiet: 0, _place: place };
+    let following = Following { app, told: None, next: Some(Ok(first)), quiet: 0, _place: place };
     let stream = futures::stream::unfold(following, |following| following.next());
     let head = [(header::CONTENT_TYPE, "text/event-stream")];
     Ok((head, Body::from_stream(stream)).into_response())
@@ -64,43 +73,66 @@ pub async fn events(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 /// A stream of live updates.
 struct Following {
     app: Arc<App>,
-    told: Option<Arc<Overview>>,
-    next: Option<Arc<Overview>>,
+    told: Option<Seen>,
+    next: Option<Seen>,
     quiet: u32,
     _place: OwnedSemaphorePermit,
 }
+
+/// What a look came to, or why none did.
+type Seen = Result<Arc<Overview>, String>;
 
 impl Following {
     /// The next piece of the stream; its end when the gateway stops.
     async fn next(mut self) -> Option<(Result<String, Infallible>, Self)> {
         loop {
             let seen = match self.next.take() {
-                Some(first) => Some(first),
+                Some(first) => first,
                 None => {
                     tokio::select! {
                         () = tokio::time::sleep(LOOK_EVERY) => {}
                         () = self.app.stop.cancelled() => return None,
                     }
-                    // What can't be seen right now may be seen at the next look.
-                    self.app.lookout.look().await.ok()
+                    self.look().await
                 }
             };
             self.quiet += 1;
-            match seen {
-                Some(seen) if self.told.as_ref().is_none_or(|told| !told.same_as(&seen)) => {
-                    let document = serde_json::to_string(seen.as_ref()).unwrap_or_default();
-                    self.told = Some(seen);
-                    self.quiet = 0;
-                    return Some((Ok(format!("event: overview\ndata: {document}\n\n")), self));
-                }
-                _ if self.quiet >= QUIET_LOOKS_MAX => {
-                    self.quiet = 0;
-                    return Some((Ok(": nothing new\n\n".to_owned()), self));
-                }
-                _ => {}
+            if self.told.as_ref().is_none_or(|told| is_news(told, &seen)) {
+                let event = event(&seen);
+                self.told = Some(seen);
+                self.quiet = 0;
+                return Some((Ok(event), self));
+            }
+            if self.quiet >= QUIET_LOOKS_MAX {
+                self.quiet = 0;
+                return Some((Ok(": nothing new\n\n".to_owned()), self));
             }
         }
     }
+
+    /// What can't be seen is told: whoever looks at the last picture must not take it for the present one.
+    async fn look(&self) -> Seen {
+        match tokio::time::timeout(LOOK_WITHIN, self.app.lookout.look()).await {
+            Ok(looked) => looked.map_err(|e| e.to_string()),
+            Err(_) => Err(format!("reading the saga log takes more than {} s", LOOK_WITHIN.as_secs())),
+        }
+    }
+}
+
+fn is_news(told: &Seen, seen: &Seen) -> bool {
+    match (told, seen) {
+        (Ok(told), Ok(seen)) => !told.same_as(seen),
+        (Err(told), Err(why)) => told != why,
+        _ => true,
+    }
+}
+
+fn event(seen: &Seen) -> String {
+    let (name, document) = match seen {
+        Ok(overview) => ("overview", serde_json::to_string(overview.as_ref()).unwrap_or_default()),
+        Err(why) => ("unseen", serde_json::json!({ "detail": why }).to_string()),
+    };
+    format!("event: {name}\ndata: {document}\n\n")
 }
 
 /// That all is well.
@@ -146,8 +178,9 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Well>, Problem> 
     responses((status = 200, description = "In the text format 0.0.4", body = String, content_type = "text/plain")),
 )]
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    // Where the log can't be read, that is told too.
-    let overview = app.lookout.look().await.ok();
+    // Where the log can't be read, or its disk hangs, that is told too, before a scrape gives up.
+    let overview = tokio::time::timeout(SCRAPE_WITHIN, app.lookout.look()).await;
+    let overview = overview.ok().and_then(Result::ok);
     let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (head, app.metrics.told(overview.as_deref(), &app.host.syncs())).into_response()
 }

@@ -1,7 +1,7 @@
 //! Sagas as they are answered. Names are public, and the same as those of `likectl saga --json`.
 
 use like_client::cli::timeline;
-use like_client::cli::view::{SagaView, Tone};
+use like_client::cli::view::{SagaView, TURNED_BACK, Tone};
 use like_client::log::Owner;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -33,7 +33,7 @@ pub struct SagaSummary {
     pub needs_attention: bool,
     /// How many attempts at its steps were sent, compensations included.
     pub attempts: u32,
-    /// What the last attempt came to, while nothing better is known.
+    /// What the last attempt came to, while nothing better is known; of one that was undone, why.
     pub last_failure: Option<String>,
 }
 
@@ -50,9 +50,24 @@ impl From<&SagaView> for SagaSummary {
             settled: saga.settled,
             needs_attention: saga.needs_attention,
             attempts: saga.steps.iter().map(|step| step.attempts + step.compensation_attempts).sum(),
-            last_failure: saga.steps.iter().rev().find_map(|step| step.last_failure.clone()),
+            last_failure: saga
+                .steps
+                .iter()
+                .rev()
+                .find_map(|step| step.last_failure.clone())
+                .or_else(|| why_undone(saga)),
         }
     }
+}
+
+/// Why a saga was undone: what failed last of what it was to do, or else that it was turned back.
+fn why_undone(saga: &SagaView) -> Option<String> {
+    if saga.state != "compensated" {
+        return None;
+    }
+    let failed = saga.events.iter().rfind(|event| event.action_type == "main" && event.status == "failed");
+    let turned = || saga.history.iter().rev().find_map(|line| line.what.strip_prefix(TURNED_BACK));
+    failed.and_then(|event| event.detail.clone()).or_else(|| turned().map(str::to_owned))
 }
 
 /// A saga with its timeline.

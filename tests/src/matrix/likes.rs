@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::case::Mode;
-use super::{Whose, World, daemon_faults};
+use super::{PATIENT, Whose, World, daemon_faults};
 use crate::house::{House, Service};
 use crate::process::{Armed, Ended, Running};
 use crate::promises;
@@ -194,7 +194,9 @@ impl World for Likes {
     }
 
     fn recovery(&self, mode: Mode) -> Command {
-        self.house.command(&[&["--json", "--timeout", "30s", "recover"], mode.flag()].concat())
+        let attention_after = PATIENT.to_string();
+        let words = ["--json", "--timeout", "30s", "--attention-after", &attention_after, "recover"];
+        self.house.command(&[&words[..], mode.flag()].concat())
     }
 
     fn process(&mut self, service: Service) -> &mut Running {

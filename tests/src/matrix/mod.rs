@@ -32,6 +32,10 @@ use like_protocol::failpoint::Failpoint;
 use crate::process::{Armed, Ended, Fault, Running};
 use case::Mode;
 
+/// After how many failures in a row recovery calls for an operator here: a daemon that takes seconds to start, on a machine
+/// that does other things as well, is no broken promise.
+pub const PATIENT: u32 = 1000;
+
 /// A domain as the matrix sees it: daemons and a journal, and one stage in them on which a case is played.
 pub trait World: Sized {
     /// What a victim is about to do.
@@ -64,7 +68,7 @@ pub trait World: Sized {
     fn beat_victim(&mut self);
     /// Another runner that comes along and finds the victim's slot.
     fn successor(&self) -> Command;
-    /// The process that recovers.
+    /// The process that recovers. It calls for nobody, see [`PATIENT`].
     fn recovery(&self, mode: Mode) -> Command;
 
     /// A daemon's process.

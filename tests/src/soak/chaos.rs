@@ -84,7 +84,8 @@ fn strike_daemon(round: &Round<'_>, house: &mut House, random: &mut Random) {
             round.tally.count("restarted a daemon by SIGTERM", 1);
         }
         _ => {
-            let (pause, long) = pause(round, random);
+            // What a gateway gives up waiting for then is answered with 202.
+            let (pause, long) = pause(round, random, 15);
             house.freeze(service);
             std::thread::sleep(pause);
             house.thaw(service);
@@ -114,16 +115,16 @@ fn strike_gateway(round: &Round<'_>, house: &House, fronts: &mut Fronts, random:
             round.tally.count("restarted a gateway by SIGTERM", 1);
         }
         _ => {
-            let (pause, long) = pause(round, random);
+            let (pause, long) = pause(round, random, 5);
             fronts.pause(number, pause);
             round.tally.count(if long { "stopped a gateway past deadlines" } else { "stopped a gateway" }, 1);
         }
     }
 }
 
-/// How long a process stands still: now and then past the deadline of everything that is under way.
-fn pause(round: &Round<'_>, random: &mut Random) -> (Duration, bool) {
-    let long = random.percent(5);
+/// How long a process stands still: in so many of a hundred times past the deadline of everything that is under way.
+fn pause(round: &Round<'_>, random: &mut Random, long_percent: u64) -> (Duration, bool) {
+    let long = random.percent(long_percent);
     let pause = if long { PAST_ANY_DEADLINE } else { Duration::from_millis(random.below(300)) };
     (pause.min(round.until.saturating_duration_since(Instant::now())), long)
 }

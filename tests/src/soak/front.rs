@@ -3,16 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::contract::Contract;
 use crate::gateway::{Gateway, Plan};
-use crate::house::House;
+use crate::house::{House, Service};
 use crate::http::{Place, Request};
-use crate::process::eventually;
+use crate::process::{PATIENCE, eventually};
 
 /// How many there are.
 pub const FRONTS: usize = 2;
@@ -119,16 +119,17 @@ impl Fronts {
     /// It does not.
     pub fn check(&self, doors: &Doors) {
         for (number, gateway) in self.gateways.iter().enumerate() {
-            // What was seen a moment ago may be told once more.
             eventually("a ready gateway", || (gateway.get("/readyz").status == 200).then_some(()));
-            eventually("numbers that say that all is well", || {
-                let told = gateway.get("/metrics").expect(200).text();
-                let sum = |name: &str| sum(&told, name);
-                let is_quiet = ["like_sagas_open", "like_sagas_needs_attention", "like_sagas_unsettled"]
-                    .iter()
-                    .all(|name| sum(name) == 0.0);
-                (is_quiet && sum("like_service_up") == 2.0).then_some(())
-            });
+            // What was seen a moment ago may be told once more.
+            let until = Instant::now() + PATIENCE;
+            while let Some(wrong) = what_is_wrong(&gateway.get("/metrics").expect(200).text()) {
+                assert!(
+                    Instant::now() < until,
+                    "gateway {number} never says that all is well: {wrong}; /overview: {}",
+                    gateway.get("/overview").text()
+                );
+                std::thread::sleep(Duration::from_millis(5));
+            }
             let told = gateway.get("/metrics").expect(200).text();
             let acts = sum(&told, "like_gateway_acts_total");
             assert_eq!(acts, sum(&told, "like_gateway_act_duration_seconds_count"), "{told}");
@@ -182,10 +183,30 @@ fn start(house: &House, number: usize) -> Gateway {
     Gateway::start(house, &plan.named(&format!("gateway-{number}"))).0
 }
 
+/// The numbers that don't say that all is well, or are missing; `None` if all do.
+fn what_is_wrong(told: &str) -> Option<String> {
+    let wanted = [
+        ("like_journal_readable", 1.0),
+        ("like_sagas_open", 0.0),
+        ("like_sagas_needs_attention", 0.0),
+        ("like_sagas_unsettled", 0.0),
+        ("like_service_up", Service::BOTH.len() as f64),
+    ];
+    let wrong = wanted.iter().filter(|(name, value)| sum(told, name) != *value).map(|(name, _)| {
+        let lines: Vec<_> = told.lines().filter(|line| is_of(line, name)).collect();
+        if lines.is_empty() { format!("no {name}") } else { lines.join(", ") }
+    });
+    let wrong: Vec<_> = wrong.collect();
+    (!wrong.is_empty()).then(|| wrong.join(", "))
+}
+
+fn is_of(line: &str, name: &str) -> bool {
+    line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+}
+
 /// The sum of a metric over all its labels.
 fn sum(told: &str, name: &str) -> f64 {
-    let of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    told.lines().filter(of_it).filter_map(value).sum()
+    told.lines().filter(|line| is_of(line, name)).filter_map(value).sum()
 }
 
 fn value(line: &str) -> Option<f64> {

@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 use super::WALLET_ROLE;
 use super::domain::{Account, Wallet, WalletCommand, WalletQuery};
 use super::transfer::{KIND, Transfer, TransferParams};
+use crate::matrix::PATIENT;
 
 const WALLETD: Program = Program { name: "walletd", about: "Keeps accounts, durably" };
 
@@ -94,7 +95,7 @@ pub fn context(socket: &Path, journal: Journal) -> Context {
         participants: Participants::new().with(Arc::new(wallet)),
         clock,
         origin: Origin::of_this_process(),
-        options: Options::default(),
+        options: Options { attention_after: PATIENT, ..Options::default() },
     }
 }
 

@@ -11,6 +11,7 @@ use like_tests::random::Random;
 use serde_json::{Value, json};
 
 use crate::PROGRAM;
+use crate::looks::HangingSegment;
 use crate::sagas::{TOKEN, UNKNOWN, act, stuck, token_file, with_token};
 
 /// How many generated requests every operation gets.
@@ -331,25 +332,19 @@ fn ask_for_what_is_damaged(checked: &mut Checked, house: &mut House, gateway: &G
     checked.expect("GET /articles", &Request::new("GET", "/articles"), gateway, 200);
 }
 
-/// A journal whose disk hangs: a slot in which a file is opened and never comes.
+/// A journal whose disk hangs.
 fn ask_a_hanging_disk(checked: &mut Checked, house: &House) {
     // One that has not looked at anything yet: what was seen is told for a while.
     let plan = Plan::with(&["--admin-token-file", &token_file(house), "--timeout", "500ms"]).named("hanging");
     let (gateway, _) = Gateway::start(house, &plan);
-    let slot = house.journal().join("77");
-    std::fs::create_dir(&slot).expect("a slot");
-    let segments = std::fs::read_dir(house.journal().join("0")).expect("a slot");
-    let name = segments.map(|file| file.expect("a file").file_name()).next().expect("a segment");
-    let fifo = rustix::fs::FileType::Fifo;
-    let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    rustix::fs::mknodat(rustix::fs::CWD, slot.join(name), fifo, mode, 0).expect("a pipe");
+    let _hanging = HangingSegment::in_journal_of(house);
     let reason = json!({ "reason": "to see" });
     let forced = json!({ "as": "compensated", "reason": "to see" });
     let act = |act: &str, document: &Value| {
         let request = Request::new("POST", &format!("/sagas/{UNKNOWN}/{act}")).json(document);
         request.header("Authorization", format!("Bearer {TOKEN}"))
     };
-    let reads = ["/sagas", "/overview", "/events", "/readyz", "/metrics"]
+    let reads = ["/sagas", "/overview", "/events", "/readyz"]
         .map(|path| (format!("GET {path}"), Request::new("GET", path)));
     let of_one = [
         ("GET /sagas/{saga_id}".to_owned(), Request::new("GET", &format!("/sagas/{UNKNOWN}"))),
@@ -368,7 +363,9 @@ fn ask_a_hanging_disk(checked: &mut Checked, house: &House) {
         checked.check(&operation, request, &answer);
         answer.problem(504, "timed_out");
     }
-    // What needs no disk goes on.
+    // What needs no disk goes on, and an alarm is made of the hanging one.
+    let told = checked.expect("GET /metrics", &Request::new("GET", "/metrics"), &gateway, 200).text();
+    assert!(told.contains("\nlike_journal_readable 0\n"), "{told}");
     checked.expect("GET /healthz", &Request::new("GET", "/healthz"), &gateway, 200);
     checked.expect("GET /articles", &Request::new("GET", "/articles"), &gateway, 200);
 }

@@ -37,6 +37,9 @@ fn a_user_service_that_fails_answers_500_and_leaves_the_likes_as_they_were() {
     let saga = problem["saga_id"].as_str().expect("the saga is named");
     assert_eq!(gateway.likes(1), 1, "the article is as it was while the user service is still down");
     assert_eq!(house.json(&["saga", "show", saga])["state"], "compensated");
+    let listed = gateway.get("/sagas?state=compensated").expect(200).json();
+    let why = listed[0]["last_failure"].as_str().expect("a list says why a saga was undone");
+    assert!(why.contains("the user service"), "{why}");
     house.start(Service::User);
     promises::kept(&house);
     assert_eq!((house.likes(1), house.records(1)), (1, 1));

@@ -8,6 +8,7 @@ mod errors;
 mod hostile;
 mod kills;
 mod likes;
+mod looks;
 mod operation;
 mod page;
 mod process;

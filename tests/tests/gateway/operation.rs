@@ -58,6 +58,35 @@ fn numbers_tell_what_has_happened_and_how_things_stand() {
     }
 }
 
+/// Damages article 88, and makes a slot of which nobody knows what stands in it.
+pub fn damage(house: &mut House) {
+    let title_of_88 = [&[0x10][..], &88_u64.to_be_bytes()].concat();
+    house.damage(Service::Article, &title_of_88);
+    std::fs::create_dir_all(house.journal().join("77/00000001.log")).expect("a segment that is none");
+}
+
+#[test]
+fn what_is_damaged_or_cannot_be_read_is_told() {
+    let mut house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    gateway.article(88);
+    let told = gateway.get("/metrics").expect(200).text();
+    assert!(told.contains("\nlike_journal_problems 0\n"), "{told}");
+    assert!(told.contains("\nlike_service_damaged_rows{service=\"article\"} 0\n"), "{told}");
+    damage(&mut house);
+    gateway.get("/articles/88").problem(500, "damaged");
+    let overview = eventually("an overview that tells of both", || {
+        let overview = gateway.get("/overview").expect(200).json();
+        let told = |value: &serde_json::Value| !value.is_null() && *value != 0;
+        (told(&overview["problems"][0]) && told(&overview["services"][0]["status"]["damaged"]))
+            .then_some(overview)
+    });
+    assert!(overview["problems"][0].as_str().is_some_and(|told| told.contains("slot 77")), "{overview}");
+    let told = gateway.get("/metrics").expect(200).text();
+    assert!(told.contains("\nlike_journal_problems 1\n"), "{told}");
+    assert!(told.contains("\nlike_service_damaged_rows{service=\"article\"} 1\n"), "{told}");
+}
+
 #[test]
 fn every_alert_rule_is_about_numbers_that_exist() {
     let house = House::open(PROGRAM);

@@ -10,6 +10,7 @@ use like_tests::http::Place;
 use like_tests::promises;
 
 use crate::PROGRAM;
+use crate::operation::damage;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -56,6 +57,18 @@ fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
     browser.until("document.querySelectorAll('#saga svg circle').length >= 6");
     browser.until("document.getElementById('saga').textContent.includes('every service knows')");
     keep(&mut browser, "saga");
+
+    // No id is rounded, and none is shown otherwise than it has to be typed.
+    gateway.article(u64::MAX);
+    gateway.like(u64::MAX, u64::MAX - 1).expect(200);
+    let act = format!("like of article {} by user {}", u64::MAX, u64::MAX - 1);
+    browser.until(&format!("document.getElementById('recent').textContent.includes('{act}')"));
+    browser.click("#more-articles", "Read again");
+    let articles = "document.getElementById('articles').textContent";
+    browser.until(&format!("{articles}.includes('{}')", u64::MAX));
+    browser.script("[...document.querySelectorAll('#articles button')].at(-1).click()");
+    let likers = "document.getElementById('likers').textContent";
+    browser.until(&format!("{likers}.includes('is liked by user {}')", u64::MAX - 1));
 
     // A bad day.
     house.freeze(Service::User);
@@ -176,6 +189,31 @@ fn a_bad_day_stays_readable_on_a_phone_and_in_the_dark() {
 }
 
 #[test]
+fn what_is_damaged_or_cannot_be_read_is_said_first() {
+    let mut house = House::open(PROGRAM);
+    let gateway = gateway(&house);
+    gateway.article(88);
+    damage(&mut house);
+    gateway.get("/articles/88").problem(500, "damaged");
+    let Some(mut browser) = Browser::open(&house.path().join("profile"), &address(&gateway)) else { return };
+    browser.screen(1000, 800, "light");
+    let said = "The store of the article service is damaged; part of the saga log can\\'t be read";
+    browser.until(&format!("document.getElementById('verdict').textContent === '{said}'"));
+    browser.until("document.getElementById('problems').textContent.includes('slot 77')");
+    browser.until("document.getElementById('services').textContent.includes('likectl status names')");
+    keep(&mut browser, "damaged");
+
+    // The last picture is not taken for the present one.
+    let away = house.path().join("away");
+    std::fs::rename(house.journal(), &away).expect("a journal that is gone");
+    browser.until("document.getElementById('verdict').textContent.includes('can\\'t be seen')");
+    browser.until("document.getElementById('live-text').textContent.includes('out of date')");
+    std::fs::rename(&away, house.journal()).expect("a journal that is back");
+    browser.until(&format!("document.getElementById('verdict').textContent === '{said}'"));
+    browser.until("document.getElementById('live-text').textContent === 'live'");
+}
+
+#[test]
 fn the_api_is_shown_on_a_page() {
     let house = House::open(PROGRAM);
     let gateway = gateway(&house);
@@ -183,6 +221,13 @@ fn the_api_is_shown_on_a_page() {
     let Some(mut browser) = Browser::open(&house.path().join("profile"), &address) else { return };
     browser.until("document.body.textContent.includes('POST /articles/{article_id}/like')");
     browser.until("document.body.textContent.includes('already_liked')");
+    // A page of this length has a way in, and what is named can be followed.
+    browser.click("nav li a", "POST /articles/{article_id}/like");
+    let top = "document.getElementById('post--articles-article_id-like').getBoundingClientRect().top";
+    browser.until(&format!("Math.abs({top}) < 60"));
+    let link = "document.querySelector('td a[href=\"#Problem\"]') !== null";
+    browser.until(&format!("{link} && document.getElementById('Problem') !== null"));
+    browser.until("!document.getElementById('main').textContent.includes('`')");
     keep(&mut browser, "docs");
     assert_eq!(browser.complaints, [""; 0]);
 }

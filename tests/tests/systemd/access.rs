@@ -51,7 +51,9 @@ fn members_share_one_journal() {
     machine.sh("umask 077; likectl like 1 --user 4");
     machine.likectl_as("carol", &["like", "1", "--user", "5"]).expect_code(0);
     let slots = machine.sh("stat -c '%F %a %G' /var/lib/like/journal/*");
-    assert_eq!(slots, "directory 2770 like", "one slot is enough for one runner at a time");
+    assert!(slots.lines().all(|slot| slot == "directory 2770 like"), "{slots}");
+    // One is enough for one runner at a time, but recovery may be looking into it just then.
+    assert!(slots.lines().count() <= 2, "{slots}");
     assert_eq!(machine.likes(1), 5);
     machine.promises_are_kept();
 }

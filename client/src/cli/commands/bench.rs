@@ -63,7 +63,7 @@ struct BenchDocument {
 /// Runs `likectl bench`.
 ///
 /// # Errors
-/// The runner or a service can't be used. Likes that fail are counted instead.
+/// The runner or a service can't be used, or not one like was done. Likes that fail are counted otherwise.
 pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
     let articles = create_articles(tools, args.articles).await?;
     let (runner, likes) = tools.likes()?;
@@ -73,11 +73,21 @@ pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
     let measured = bench.likes(args.warm_up..args.warm_up + args.likes, "likes").await?;
     let document = measured.document(args, began.elapsed());
     runner.close(tools.config.timeout).await;
-    if let Some(failure) = measured.first_failure {
-        let failed = count(document.failed, "like", "likes");
-        tools.output.note(format!("{} {failed} failed; the first: {failure}", paint(WARN, "warning:")));
+    if let Some(failure) = &measured.first_failure {
+        let (failed, failure) = (count(document.failed, "like", "likes"), failure.told());
+        let first = failure.message();
+        tools.output.note(format!("{} {failed} failed; the first: {first}", paint(WARN, "warning:")));
     }
-    if tools.output.json { tools.output.document(&document) } else { tools.output.text(in_words(&document)) }
+    if tools.output.json {
+        tools.output.document(&document)?;
+    } else {
+        tools.output.text(in_words(&document))?;
+    }
+    match measured.first_failure {
+        // Nothing was measured.
+        Some(failure) if document.failed == document.likes => Err(failure),
+        _ => Ok(()),
+    }
 }
 
 fn in_words(document: &BenchDocument) -> String {
@@ -151,7 +161,7 @@ impl Bench<'_> {
 struct Measured {
     latencies_us: Histogram<u64>,
     failures: BTreeMap<&'static str, u64>,
-    first_failure: Option<String>,
+    first_failure: Option<CliError>,
 }
 
 impl Measured {
@@ -169,8 +179,9 @@ impl Measured {
                 self.latencies_us.saturating_record(us);
             }
             Some(failure) => {
-                self.first_failure.get_or_insert_with(|| failure.to_string());
-                *self.failures.entry(CliError::from(failure).told().kind()).or_default() += 1;
+                let failure = CliError::from(failure);
+                *self.failures.entry(failure.told().kind()).or_default() += 1;
+                self.first_failure.get_or_insert(failure);
             }
         }
     }

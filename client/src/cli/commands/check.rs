@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::commands::saga::{Found, find_open, owners, rows};
+use crate::cli::commands::saga::{Found, look_for_open, owners, rows};
 use crate::cli::error::CliError;
 use crate::cli::output::count;
 use crate::cli::tools::Tools;
@@ -26,6 +26,8 @@ pub struct CheckArgs {
 /// What a check found.
 #[derive(Serialize)]
 struct CheckDocument<'a> {
+    /// Slots of the journal that can't be read.
+    unreadable_slots: Vec<u32>,
     needs_attention: Vec<&'a str>,
     hanging: Vec<&'a str>,
     sagas: Vec<AlarmingSaga<'a>>,
@@ -42,9 +44,9 @@ struct AlarmingSaga<'a> {
 /// Runs `likectl check`. It reads the log and takes no lock.
 ///
 /// # Errors
-/// A saga needs an operator or hangs; or the journal can't be read.
+/// A saga needs an operator or hangs; or the journal can't be read, or a slot of it.
 pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
-    let views = find_open(tools)?;
+    let (views, skipped) = look_for_open(tools)?;
     let now_ms = moment::now_ms();
     let hangs = |saga: &SagaView| saga.hangs(now_ms, args.hanging_after);
     let alarming: Vec<_> =
@@ -56,6 +58,7 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
             alarming.iter().map(|f| &f.view).filter(|v| filter(v)).map(|v| v.saga_id.as_str()).collect()
         };
         tools.output.document(&CheckDocument {
+            unreadable_slots: skipped.iter().map(|slot| slot.number()).collect(),
             needs_attention: ids(&|view| view.needs_attention),
             hanging: ids(&hangs),
             sagas: alarming
@@ -63,12 +66,22 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
                 .map(|found| AlarmingSaga { saga: &found.view, owner: owner(found).map(OwnerView::from) })
                 .collect(),
         })?;
-    } else if alarming.is_empty() {
-        tools.output.text("all is well: no saga needs an operator or hangs")?;
-    } else {
+    } else if alarming.is_empty() && skipped.is_empty() {
+        tools.output.text("no saga needs an operator or hangs")?;
+    } else if !alarming.is_empty() {
         tools.output.text(rows(&alarming, Some(args.hanging_after)))?;
     }
-    let Some(first) = alarming.first() else { return Ok(()) };
+    let unread = match &skipped[..] {
+        [] => None,
+        [slot] => Some(format!("slot {} of the journal can't be read", slot.number())),
+        [slot, ..] => {
+            Some(format!("{} slots of the journal can't be read, as slot {}", skipped.len(), slot.number()))
+        }
+    };
+    let Some(first) = alarming.first() else {
+        let hidden = unread.map(|unread| format!("{unread}: sagas may stand there that nobody finishes"));
+        return hidden.map_or(Ok(()), |hidden| Err(CliError::UnreadableSlots(hidden)));
+    };
     let need = alarming.iter().filter(|found| found.view.needs_attention).count();
     let hang = alarming.len() - need;
     let what = [(need, "needs an operator", "need an operator"), (hang, "hangs", "hang")];
@@ -81,8 +94,9 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
     };
     let names: Vec<_> = alarming.iter().take(NAMED_MAX).map(name).collect();
     let more = if alarming.len() > NAMED_MAX { ", …" } else { "" };
+    let unread = unread.map(|unread| format!("; and {unread}")).unwrap_or_default();
     Err(CliError::NeedsAttention(
-        format!("sagas in trouble: {what}: {}{more}", names.join(", ")),
+        format!("sagas in trouble: {what}: {}{more}{unread}", names.join(", ")),
         Some(first.saga),
     ))
 }

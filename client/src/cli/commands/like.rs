@@ -30,8 +30,13 @@ pub struct LikeArgs {
     #[arg(long, value_name = "USER")]
     user: UserId,
     /// Draw one before the first try: a retry with the same key gets the first one's answer
-    #[arg(long, value_name = "UUID")]
+    #[arg(long, value_name = "UUID", value_parser = uuid)]
     key: Option<Uuid>,
+}
+
+fn uuid(typed: &str) -> Result<Uuid, String> {
+    Uuid::try_parse(typed)
+        .map_err(|_| "no UUID: draw a random one for every new act, as with uuidgen".to_owned())
 }
 
 impl LikeArgs {

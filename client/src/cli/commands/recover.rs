@@ -1,6 +1,9 @@
 //! `likectl recover`.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
+use like_protocol::ids::SagaId;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -11,7 +14,7 @@ use crate::cli::moment;
 use crate::cli::output::{DIM, Output, WARN, count, paint};
 use crate::cli::signals;
 use crate::cli::tools::Tools;
-use crate::log::{Slot, owner, wall_ms};
+use crate::log::{Slot, Story, history, owner, wall_ms};
 use crate::runner::recover::{self, Report};
 use crate::runner::watch::{self, Notice};
 use crate::runner::{Context, Order};
@@ -36,7 +39,6 @@ pub struct RecoverArgs {
 /// # Errors
 /// Sagas are left that are unfinished or need an operator, or the journal can't be used.
 pub async fn run(tools: &Tools, args: &RecoverArgs) -> Result<(), CliError> {
-    let context = tools.context()?;
     let order = match (args.resume, args.compensate) {
         (true, _) => Order::Resume { timeout: tools.config.timeout },
         (_, true) => Order::Compensate,
@@ -48,19 +50,23 @@ pub async fn run(tools: &Tools, args: &RecoverArgs) -> Result<(), CliError> {
             paint(WARN, "warning:")
         ));
     }
-    if args.watch { stay(tools, &context, order).await } else { once(tools, &context, order).await }
+    if args.watch { stay(tools, order).await } else { once(tools, order).await }
 }
 
-async fn once(tools: &Tools, context: &Context, order: Order) -> Result<(), CliError> {
+async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
+    // A journal that is not there is not made: its name may be mistyped.
+    if tools.journal_to_read()?.is_none() {
+        return tell_once(tools, &Report::default(), &Told::default());
+    }
+    let context = tools.context()?;
+    let before = ended_of_the_dead(&context)?;
     let report = tokio::select! {
-        report = recover::once(context, order, tools.config.timeout) => report?,
+        report = recover::once(&context, order, tools.config.timeout) => report?,
         () = signals::interrupted() => return Err(CliError::Interrupted(None)),
     };
-    if tools.output.json {
-        tools.output.document(&RecoverDocument::from(&report))?;
-    } else {
-        tools.output.text(in_words(&report))?;
-    }
+    let left = ended_of_the_dead(&context)?;
+    let settled = before.difference(&left).count();
+    tell_once(tools, &report, &Told { settled, unsettled: left.len() })?;
     name_live_owners(tools)?;
     let stuck = report.needs_attention + report.quarantined;
     if stuck > 0 {
@@ -74,6 +80,30 @@ async fn once(tools: &Tools, context: &Context, order: Order) -> Result<(), CliE
         return Err(CliError::Unfinished(report.unfinished));
     }
     Ok(())
+}
+
+/// Sagas of dead runners that had ended, and of whose end a service had not been told.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// It has been now.
+    settled: usize,
+    /// It has not been yet.
+    unsettled: usize,
+}
+
+fn tell_once(tools: &Tools, report: &Report, told: &Told) -> Result<(), CliError> {
+    if tools.output.json {
+        return tools.output.document(&RecoverDocument::of(report, told.settled, told.unsettled));
+    }
+    tools.output.text(in_words(report, told))
+}
+
+/// What has ended and is not settled in slots whose runner is gone. Of slots that can't be read recovery tells by itself.
+fn ended_of_the_dead(context: &Context) -> Result<BTreeSet<SagaId>, CliError> {
+    let slots = context.journal.slots()?.into_iter().filter(|slot| owner::owner_of(slot).is_none());
+    let open = slots.flat_map(|slot| history::open_in(&slot).unwrap_or_default());
+    let has_ended = |story: &Story| story.state.as_ref().is_some_and(|state| state.ended().is_some());
+    Ok(open.filter(has_ended).map(|story| story.saga).collect())
 }
 
 /// Says whose the unfinished sagas are that recovery leaves alone, because their runner lives.
@@ -94,10 +124,18 @@ fn name_live_owners(tools: &Tools) -> Result<(), CliError> {
     Ok(())
 }
 
-fn in_words(report: &Report) -> String {
+fn in_words(report: &Report, told: &Told) -> String {
     let Report { recovered, completed, compensated, unfinished, needs_attention, quarantined } = *report;
+    let ended = |many: usize| count(many as u64, "saga", "sagas");
+    let mut ends = Vec::new();
+    if told.settled > 0 {
+        ends.push(format!("told the services how {} had ended", ended(told.settled)));
+    }
+    if told.unsettled > 0 {
+        ends.push(format!("a service has still to be told how {} ended", ended(told.unsettled)));
+    }
     if recovered == 0 && quarantined == 0 {
-        return "nothing to recover".to_owned();
+        return if ends.is_empty() { "nothing to recover".to_owned() } else { ends.join("; ") };
     }
     let parts = [
         (completed, "completed"),
@@ -108,10 +146,20 @@ fn in_words(report: &Report) -> String {
     ];
     let parts: Vec<_> =
         parts.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!("{many} {what}")).collect();
-    format!("recovered {}: {}", count(recovered as u64, "saga", "sagas"), parts.join(", "))
+    ends.insert(0, format!("recovered {}: {}", ended(recovered), parts.join(", ")));
+    ends.join("; ")
 }
 
-async fn stay(tools: &Tools, context: &Context, order: Order) -> Result<(), CliError> {
+/// What a watch did to a slot. Where nothing was unfinished, all that was left to do was to tell the services of ends.
+fn let_go_in_words(report: &Report) -> String {
+    if report.recovered == 0 && report.quarantined == 0 {
+        return "nothing was unfinished, only ends that a service had to be told".to_owned();
+    }
+    in_words(report, &Told::default())
+}
+
+async fn stay(tools: &Tools, order: Order) -> Result<(), CliError> {
+    let context = tools.context()?;
     let (notices, mut told) = mpsc::unbounded_channel();
     let ending = async {
         tokio::select! {
@@ -125,7 +173,7 @@ async fn stay(tools: &Tools, context: &Context, order: Order) -> Result<(), CliE
         let _ = ended.send(ending.await);
     };
     tools.output.note(format!("watching {} for sagas whose runner dies", context.journal.path().display()));
-    let watching = watch::watch(context, order, notices, shutdown);
+    let watching = watch::watch(&context, order, notices, shutdown);
     let telling = async {
         while let Some(notice) = told.recv().await {
             tell(&tools.output, &notice)?;
@@ -177,7 +225,7 @@ fn tell(output: &Output, notice: &Notice) -> Result<(), CliError> {
                 let saga_line = |(saga, end): &(_, Option<End>)| {
                     format!("  {saga} {}", end.map_or("has not ended yet", end_word))
                 };
-                let first = format!("slot {slot} let go: {}", in_words(report));
+                let first = format!("slot {slot} let go: {}", let_go_in_words(report));
                 std::iter::once(first).chain(sagas.iter().map(saga_line)).collect()
             }
             Notice::Skipped { slot, why } => vec![format!("slot {slot} skipped: {why}")],
@@ -190,7 +238,7 @@ fn tell(output: &Output, notice: &Notice) -> Result<(), CliError> {
             Line { event: "taken_over", slot: *slot, unfinished: Some(*unfinished), ..empty }
         }
         Notice::LetGo { slot, report, sagas } => {
-            let saga_line = |(saga, end): &(like_protocol::ids::SagaId, Option<End>)| SagaLine {
+            let saga_line = |(saga, end): &(SagaId, Option<End>)| SagaLine {
                 saga_id: saga.to_string(),
                 end: end.map(end_word),
             };
@@ -206,5 +254,23 @@ fn end_word(end: End) -> &'static str {
     match end {
         End::Completed => "completed",
         End::Compensated => "compensated",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_only_settled_is_not_nothing() {
+        let nothing = Report::default();
+        let words = |report: &Report, settled, unsettled| in_words(report, &Told { settled, unsettled });
+        assert_eq!(words(&nothing, 0, 0), "nothing to recover");
+        assert_eq!(words(&nothing, 1, 0), "told the services how 1 saga had ended");
+        assert_eq!(words(&nothing, 0, 2), "a service has still to be told how 2 sagas ended");
+        let report = Report { recovered: 3, completed: 2, compensated: 1, ..nothing };
+        assert_eq!(words(&report, 0, 0), "recovered 3 sagas: 2 completed, 1 compensated");
+        let both = "recovered 3 sagas: 2 completed, 1 compensated; told the services how 1 saga had ended";
+        assert_eq!(words(&report, 1, 0), both);
     }
 }

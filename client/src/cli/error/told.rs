@@ -8,6 +8,7 @@ use like_protocol::message::RetryReason;
 use serde::Serialize;
 
 use super::CliError;
+use crate::cli::timeline::acts_itself;
 use crate::likes::ActError;
 use crate::likes::AskError;
 use crate::likes::answer::Rule;
@@ -77,6 +78,21 @@ impl CliError {
                 told(Exit::NotFound, "not_found", format!("no saga {saga} stands in the journal"))
                     .hint("`likectl saga list` shows what does; `--journal` names another journal")
             }
+            Self::UnheardOf(saga, None) => told(
+                Exit::NotFound,
+                "not_found",
+                format!("no saga {saga} stands in the journal, and no service holds anything by it"),
+            )
+            .hint(
+                "check the id and --journal; with --even-if-unknown it is ended all the same, so that nothing of it can \
+                 happen any more",
+            ),
+            Self::UnheardOf(saga, Some(why)) => {
+                let why = why.told();
+                let message = format!("no saga {saga} stands in the journal, and {}", why.message);
+                Told { message, ..why }
+                    .hint("start that service, which may hold something by it; or force it with --even-if-unknown")
+            }
             Self::Unfinished(1) => told(Exit::Unfinished, "unfinished", "one saga is still unfinished")
                 .hint("run `likectl recover` again once both services answer; `likectl saga list` shows it"),
             Self::Unfinished(many) => {
@@ -94,6 +110,10 @@ impl CliError {
                 ..told(Exit::NeedsAttention, "needs_attention", what)
             }
             .hint("`likectl saga show ID` says what an operator may safely do next"),
+            Self::UnreadableSlots(what) => told(Exit::NeedsAttention, "needs_attention", what).hint(
+                "the warnings say why: give group `like` back what it may not read, look after the disk, or use the release \
+                 that wrote them",
+            ),
             Self::Drift(articles) => told_drift(*articles),
             Self::Damaged(what) => told_damaged(what),
             Self::NoDaemon(unreachable) => told_no_daemon(unreachable),
@@ -299,6 +319,10 @@ fn told_admin(error: &AdminError) -> Told {
                 (Some(owner), true) => format!(
                     "a stopped process keeps its sagas: let it go on (kill -CONT {0}) or end it (kill -9 {0})",
                     owner.pid
+                ),
+                (Some(owner), _) if acts_itself(owner) => format!(
+                    "that gateway drives the saga and tries again by itself: act on it there, on its page or by `POST \
+                     /sagas/{saga}/retry`, `/compensate` or `/force`; or end it first"
                 ),
                 _ => "it drives the saga itself: wait for it, or end that process first".to_owned(),
             };

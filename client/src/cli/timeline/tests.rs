@@ -135,6 +135,20 @@ fn a_stuck_saga_may_be_retried_and_only_then_forced() {
 }
 
 #[test]
+fn what_a_gateway_drives_is_acted_on_there() {
+    let mut events = turning_back();
+    events.extend((1..=5).map(|in_a_row| Event::CompensationFailed { step: 0, in_a_row, failure: down() }));
+    let saga = view(events);
+    let owner = |command: &str| Owner { pid: 42, command: command.to_owned(), stopped: false };
+    let told = |command: &str| advice(&saga, Some(&owner(command))).join("\n");
+    let by_gateway = told("/usr/local/bin/like-gateway --log-format journald");
+    assert!(by_gateway.contains(&format!("POST /sagas/{}/retry", saga.saga_id)), "{by_gateway}");
+    assert!(!by_gateway.contains("likectl saga"), "it would be refused: {by_gateway}");
+    let by_recovery = told("/usr/local/bin/likectl --json recover --watch");
+    assert!(by_recovery.contains("likectl saga retry"), "it lets go between two tries: {by_recovery}");
+}
+
+#[test]
 fn a_saga_hangs_once_it_has_been_open_for_too_long() {
     let open = view(turning_back());
     assert!(!open.hangs(1000, Duration::from_secs(1)));

@@ -51,7 +51,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Only those after this one
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = saga_id)]
     after: Option<SagaId>,
 }
 
@@ -59,7 +59,7 @@ pub struct ListArgs {
 #[derive(Args, Debug)]
 pub struct IdArgs {
     /// Which saga
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = saga_id)]
     saga: SagaId,
 }
 
@@ -67,7 +67,7 @@ pub struct IdArgs {
 #[derive(Args, Debug)]
 pub struct ForceArgs {
     /// Which saga
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = saga_id)]
     saga: SagaId,
     /// As what it counts from now on
     #[arg(long = "as", value_name = "END")]
@@ -75,6 +75,13 @@ pub struct ForceArgs {
     /// Why; recorded with your uid
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
+    /// Also if it stands in no log and no service holds anything by it, so that nothing of it can ever happen
+    #[arg(long)]
+    even_if_unknown: bool,
+}
+
+fn saga_id(typed: &str) -> Result<SagaId, String> {
+    typed.parse().map_err(|_| "no saga's id: they look like 0198f0c2-5a3e-7b1d-9c44-2f6d1e8a7b90".to_owned())
 }
 
 /// As what a saga counts.
@@ -143,16 +150,27 @@ pub fn find_one(tools: &Tools, saga: SagaId) -> Result<Found, CliError> {
 /// # Errors
 /// The journal can't be read.
 pub fn find_open(tools: &Tools) -> Result<Vec<Found>, CliError> {
-    let Some(journal) = tools.journal_to_read()? else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
+    Ok(look_for_open(tools)?.0)
+}
+
+/// As [`find_open`], and the slots that can't be read, said aloud: whatever stands there nobody sees.
+///
+/// # Errors
+/// The journal can't be read.
+pub fn look_for_open(tools: &Tools) -> Result<(Vec<Found>, Vec<Slot>), CliError> {
+    let (mut found, mut skipped) = (Vec::new(), Vec::new());
+    let Some(journal) = tools.journal_to_read()? else { return Ok((found, skipped)) };
     for slot in journal.slots()? {
         match history::open_in(&slot) {
             Ok(open) => found.extend(open.iter().map(|story| Found::new(tools, slot.clone(), story))),
-            Err(error) => tools.say_skipped(&slot, &error),
+            Err(error) => {
+                tools.say_skipped(&slot, &error);
+                skipped.push(slot);
+            }
         }
     }
     found.sort_by_key(|found| found.saga);
-    Ok(found)
+    Ok((found, skipped))
 }
 
 /// How long a slot's files are: as long as none changes, nothing in it needs to be read. Empty if that can't be seen; why is

@@ -336,6 +336,10 @@ fn remedy(saga: &SagaView, owner: Option<&Owner>, hangs: bool) -> (Option<String
         (Some(owner), _) => {
             (Some(format!("its runner, {owner}, does nothing")), Some(format!("kill -CONT {}", owner.pid)))
         }
+        // What is to be done there stands in the advice.
+        (None, Some(owner)) if saga.needs_attention && timeline::acts_itself(owner) => {
+            (failed, Some(format!("likectl saga show {id}")))
+        }
         _ if saga.needs_attention => (failed, Some(format!("likectl saga retry {id}"))),
         (None, None) if saga.is_unfinished() => {
             (failed.or(Some("no runner is seen to drive it".to_owned())), Some("likectl recover".to_owned()))
