@@ -35,8 +35,6 @@ pub enum CliError {
     Admin(AdminError),
     /// No saga of this id stands in the journal.
     NoSuchSaga(SagaId),
-    /// Nor does any service that answers hold anything by it. Why one could not be asked.
-    UnheardOf(SagaId, Option<Box<CliError>>),
     /// Sagas are left unfinished. How many.
     Unfinished(usize),
     /// One saga that an operator acted on has not ended. The word says which act.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use like_protocol::ids::{SagaId, StoreId};
+use like_protocol::ids::StoreId;
 use like_protocol::likes::ArticleId;
 use like_protocol::likes::article::{
     Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, ListedArticle, TITLE_CHARS_MAX,
@@ -122,14 +122,6 @@ impl ArticleService {
     /// No answer.
     pub async fn status(&self) -> Result<DaemonStatus, ArticleError> {
         self.asker.status().await
-    }
-
-    /// Whether the service holds anything by a saga that is not settled there.
-    ///
-    /// # Errors
-    /// No answer.
-    pub async fn holds(&self, saga: SagaId) -> Result<bool, ArticleError> {
-        self.asker.holds(saga).await
     }
 
     fn one(&self, answer: ArticleAnswer) -> Result<Article, ArticleError> {

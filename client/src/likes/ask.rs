@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::BackoffBuilder;
 use like_protocol::codec;
-use like_protocol::ids::{SagaId, StepId, StoreId};
+use like_protocol::ids::StoreId;
 use like_protocol::message::{DaemonStatus, DamagedRow, Payload, ReplyBody, RequestBody, RetryReason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -82,18 +82,6 @@ impl Asker {
     pub(super) async fn status<R: std::fmt::Debug>(&self) -> Result<DaemonStatus, AskError<R>> {
         match self.exchange(RequestBody::Status, true).await? {
             ReplyBody::Status(status) => Ok(status),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
-    /// Whether the service holds an operation record of this saga that is not settled.
-    pub(super) async fn holds<R: std::fmt::Debug>(&self, saga: SagaId) -> Result<bool, AskError<R>> {
-        // They are listed in the order of their ids: the first one behind all of the id before this.
-        let before = u128::from_be_bytes(*saga.as_bytes()).wrapping_sub(1);
-        let before = SagaId::from_bytes(before.to_be_bytes());
-        let after = Some(StepId { saga: before, step: u8::MAX });
-        match self.exchange(RequestBody::Unsettled { after, limit: 1 }, true).await? {
-            ReplyBody::Unsettled(steps) => Ok(steps.iter().any(|step| step.id.saga == saga)),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use like_protocol::ids::SagaId;
 use like_protocol::likes::user::{
     KEYS_PER_USER_MAX, LikeRecord, LikeTarget, LikerCount, Standing, UserAnswer, UserQuery, UserRejection,
 };
@@ -109,14 +108,6 @@ impl UserService {
     /// No answer.
     pub async fn status(&self) -> Result<DaemonStatus, UserError> {
         self.asker.status().await
-    }
-
-    /// Whether the service holds anything by a saga that is not settled there.
-    ///
-    /// # Errors
-    /// No answer.
-    pub async fn holds(&self, saga: SagaId) -> Result<bool, UserError> {
-        self.asker.holds(saga).await
     }
 
     async fn records(&self, query: UserQuery) -> Result<Vec<LikeRecord>, UserError> {

@@ -78,21 +78,6 @@ impl CliError {
                 told(Exit::NotFound, "not_found", format!("no saga {saga} stands in the journal"))
                     .hint("`likectl saga list` shows what does; `--journal` names another journal")
             }
-            Self::UnheardOf(saga, None) => told(
-                Exit::NotFound,
-                "not_found",
-                format!("no saga {saga} stands in the journal, and no service holds anything by it"),
-            )
-            .hint(
-                "check the id and --journal; with --even-if-unknown it is ended all the same, so that nothing of it can \
-                 happen any more",
-            ),
-            Self::UnheardOf(saga, Some(why)) => {
-                let why = why.told();
-                let message = format!("no saga {saga} stands in the journal, and {}", why.message);
-                Told { message, ..why }
-                    .hint("start that service, which may hold something by it; or force it with --even-if-unknown")
-            }
             Self::Unfinished(1) => told(Exit::Unfinished, "unfinished", "one saga is still unfinished")
                 .hint("run `likectl recover` again once both services answer; `likectl saga list` shows it"),
             Self::Unfinished(many) => {

@@ -29,16 +29,12 @@ pub(super) async fn compensate(tools: &Tools, saga: SagaId) -> Result<(), CliErr
 /// Ends a saga by the operator's word.
 pub(super) async fn force(tools: &Tools, args: &ForceArgs) -> Result<(), CliError> {
     let context = tools.context()?;
-    let is_known = args.even_if_unknown || admin::find(&context, args.saga)?.is_some();
-    if !is_known {
-        refuse_unheard_of(tools, args.saga).await?;
-    }
     let forced =
         admin::force(&context, args.saga, args.end.into(), args.reason.clone(), tools.config.timeout).await?;
     if !forced.known {
         tools.output.note(format!(
-            "{} no saga {} stood in the journal: whatever the services held by it has an end now, which is on record from \
-             now on, and nothing of it can happen any more",
+            "{} no saga {} stood in the journal (is the id mistyped?): whatever the services held by it has an end now, \
+             which is on record from now on, and nothing of it can happen any more",
             paint(WARN, "warning:"),
             args.saga
         ));
@@ -57,18 +53,6 @@ pub(super) async fn force(tools: &Tools, args: &ForceArgs) -> Result<(), CliErro
         ));
     }
     show(tools, args.saga)
-}
-
-/// Refuses an id that stands in no log and by which no service holds anything: most likely it is mistyped. A journal that
-/// was lost, or a store that was restored, leaves sagas of which a service still knows.
-async fn refuse_unheard_of(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
-    let article = tools.articles().holds(saga).await.map_err(CliError::from);
-    let user = tools.users().holds(saga).await.map_err(CliError::from);
-    match (article, user) {
-        (Ok(true), _) | (_, Ok(true)) => Ok(()),
-        (Err(why), _) | (_, Err(why)) => Err(CliError::UnheardOf(saga, Some(Box::new(why)))),
-        _ => Err(CliError::UnheardOf(saga, None)),
-    }
 }
 
 fn told(tools: &Tools, saga: SagaId, state: &SagaState) -> Result<(), CliError> {

@@ -75,9 +75,6 @@ pub struct ForceArgs {
     /// Why; recorded with your uid
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
-    /// Also if it stands in no log and no service holds anything by it, so that nothing of it can ever happen
-    #[arg(long)]
-    even_if_unknown: bool,
 }
 
 fn saga_id(typed: &str) -> Result<SagaId, String> {
