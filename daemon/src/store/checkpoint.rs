@@ -32,7 +32,7 @@ pub struct Work {
 enum Step {
     Carry,
     /// The domain's rows from this key on.
-    Write(RunWriter, Vec<u8>),
+    Feed(RunWriter, Vec<u8>),
     Add(RunWriter),
     Remove,
 }
@@ -105,9 +105,9 @@ impl Checkpointing {
                 self.kept = Arc::new(kept);
                 let from = vec![DOMAIN_TAG_FIRST];
                 let rows_max = changes.range(from.clone()..).count();
-                Step::Write(runs.begin(0, rows_max as u64), from)
+                Step::Feed(runs.begin(0, rows_max as u64), from)
             }
-            Step::Write(mut writer, from) => {
+            Step::Feed(mut writer, from) => {
                 let mut rows = changes.range(from.clone()..);
                 let next = loop {
                     match rows.next() {
@@ -119,7 +119,7 @@ impl Checkpointing {
                         }
                     }
                 };
-                if writer.feed(&**runs.base())? { Step::Add(writer) } else { Step::Write(writer, next) }
+                if writer.feed(&**runs.base())? { Step::Add(writer) } else { Step::Feed(writer, next) }
             }
             Step::Add(writer) => {
                 runs.add(writer.written(), *through)?;
