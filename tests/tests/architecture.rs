@@ -189,7 +189,7 @@ const ABSENCES: &[Absence] = &[
             "daemon/src/store/disk.rs",
             "daemon/src/store/opening.rs",
             // Waits for the thread that it was given.
-            "daemon/src/store/checkpoint.rs",
+            "daemon/src/store/aside.rs",
         ],
     },
     Absence {

@@ -53,13 +53,18 @@ fn a_stores_commit_log_and_what_was_carried_over() {
 }
 
 #[test]
+fn a_stores_sorted_runs_and_their_list() {
+    run("runs", hostile::runs::runs);
+}
+
+#[test]
 fn the_marker_of_a_data_directory() {
     run("marker", hostile::marker::marker);
 }
 
 #[test]
 fn the_corpora_are_small() {
-    let targets = ["frames", "session", "client", "log", "store", "commits", "marker"];
+    let targets = ["frames", "session", "client", "log", "store", "commits", "runs", "marker"];
     let bytes: usize = targets.iter().flat_map(|target| corpus(target)).map(|input| input.len()).sum();
     assert!(bytes < CORPORA_BYTES_MAX, "{bytes} bytes");
 }

@@ -47,6 +47,8 @@ fn a_short_run_keeps_every_promise() {
         Fault::StoreTorn,
         Fault::StoreNameBack,
         Fault::CheckpointCutShort,
+        Fault::MergeCutShort,
+        Fault::RunCutShort,
     ] {
         assert!(fired.of(fault) > 0, "{fault:?} never happened");
     }

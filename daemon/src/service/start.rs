@@ -18,6 +18,7 @@ use crate::participant::Participant;
 use crate::participant::domain::Domain;
 use crate::store::data_dir::DataDir;
 use crate::store::logged_store::OpenError;
+use crate::store::runs::Shape;
 use crate::store::{LoggedStore, StoreError, Tx};
 
 /// How long opening and checking may take. Stores of many gigabytes open in less; a supervisor must wait longer
@@ -72,7 +73,7 @@ pub fn take_up<D: Domain>(
     let path = data.path().to_owned();
     within(START_WAIT_MAX, path.clone(), move || {
         let_sled_sleep();
-        let mut store = LoggedStore::open_with(data, log_bytes_max)?;
+        let mut store = LoggedStore::open_with(data, log_bytes_max, Shape::USUAL)?;
         let checked = Participant::open(domain, &mut store, &now).and_then(|mut participant| {
             participant.look_through(&Tx::new(&store), CHECKED_ROWS_MAX)?;
             Ok(participant)

@@ -1,4 +1,4 @@
-//! The base of the store: what checkpoints have put into a sled database.
+//! The base of the store: values under keys, in a sled database. What they are is not its business ([`super::runs`] knows).
 //!
 //! This is the one file that names sled. Two things about it decide how it is used here. Its `flush` asks the kernel to
 //! write but does not sync, so everything it calls flushed can still be lost when the power fails; and it overwrites and
@@ -12,28 +12,64 @@
 //!
 //! Values stay far below the size at which sled would put a page into a file of its own, which nobody would sync.
 //!
-//! Reads may go on in one thread while another feeds it.
+//! Reads may go on in one thread while others feed it, one at a time.
 
 use std::error::Error;
 use std::fs::File;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::checkpoint::{Base, Change};
 use super::data_dir::DataDir;
 use super::logged_store::OpenError;
-use super::merged::LayerRows;
 use super::opening::{LOG, Opening};
 use super::{KeyRange, StoreError};
+
+/// An ordered map with one row besides that is replaced as a whole. It may be read while it is fed.
+pub trait Base: Send + Sync {
+    /// The value under `key`.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The first `limit` keys of a range, which is not empty.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
+
+    /// Makes changes, from the first one on, as many as may be made without a sync between them: durably, but not
+    /// atomically. Tells the key of the first one that is left.
+    ///
+    /// # Errors
+    /// It can't be written or synced.
+    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// What was concluded last; nothing if the base has lost that.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn concluded(&self) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Replaces the row that stands for all the others, atomically and durably. What was fed before is durable.
+    ///
+    /// # Errors
+    /// It can't be written or synced.
+    fn conclude(&self, row: &[u8]) -> Result<(), StoreError>;
+}
+
+/// A key, and its value unless it is deleted.
+pub type Change<'a> = (&'a Vec<u8>, &'a Option<Vec<u8>>);
 
 /// How much sled may keep of the store in memory.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The longest value. A page of sled's holds up to some 28 rows before it is split, and beyond 128 KiB it would be
 /// written into a file of its own, which nobody would sync.
-pub const VALUE_BYTES_MAX: usize = 4 * 1024;
+pub const VALUE_BYTES_MAX: usize = 4 * 1024 + 400;
 
-/// A row of every base, written when it was made and by every checkpoint: the number of the last record that the
-/// checkpoint stands for. sled opens a log that it can't read from its beginning as an empty store; one without this row
-/// is such a ruin, and must not be served as if nothing had ever been in it.
+/// The row that stands for all the others, written when the base was made and with every conclusion. sled opens a log that
+/// it can't read from its beginning as an empty store; one without this row is such a ruin, and must not be served as if
+/// nothing had ever been in it.
 const CORNERSTONE: &[u8] = &[0];
 
 /// How many writes go to sled at once. Far larger batches make its memory grow tenfold.
@@ -42,7 +78,8 @@ const BATCH_WRITES_MAX: usize = 128;
 /// How much of its own log sled may write between two syncs: half a segment.
 const UNSYNCED_BYTES_MAX: usize = 256 * 1024;
 
-/// About what a write makes sled write: a part of a page for each row, and now and then the page.
+/// About what a change makes sled write: a part of a page, and now and then the page. What is deleted is taken for as long as a
+/// value can be, since its neighbours are written anew: some 12 KB were measured for each value of 4 KB.
 const fn sled_bytes_of(value_bytes: usize) -> usize {
     640 + 4 * value_bytes
 }
@@ -51,17 +88,18 @@ const fn sled_bytes_of(value_bytes: usize) -> usize {
 pub struct SledBase {
     db: sled::Db,
     log: File,
+    /// Held by whoever feeds it: what may be written between two syncs is for all of them.
+    feeding: Mutex<()>,
 }
 
 impl SledBase {
-    /// Opens the base in `data`, and makes it, durably, if the directory is new. Also tells the number of the record that
-    /// its checkpoint stands for.
+    /// Opens the base in `data`. If the directory is new, makes it, durably, with `first` as what was concluded.
     ///
     /// sled can hang on a store that a power loss damaged. Who must not wait for ever opens it in a thread of its own.
     ///
     /// # Errors
-    /// sled or the file system refused, or there is nothing in it.
-    pub fn open(data: &mut DataDir) -> Result<(Self, u64), OpenError> {
+    /// sled or the file system refused.
+    pub fn open(data: &mut DataDir, first: &[u8]) -> Result<Self, OpenError> {
         let path = data.path().to_owned();
         let refused = |source: Box<dyn Error + Send + Sync>| OpenError::refused(&path, source);
         let opening = Opening::begin(&path).map_err(|e| refused(e.into()))?;
@@ -69,15 +107,16 @@ impl SledBase {
         let db = config.open().map_err(|e| refused(e.into()))?;
         opening.done().map_err(|e| refused(e.into()))?;
         let log = File::open(path.join(LOG)).map_err(|e| refused(e.into()))?;
-        let base = Self { db, log };
+        let base = Self { db, log, feeding: Mutex::default() };
         if data.is_new() {
-            base.conclude(0).map_err(|e| refused(e.into()))?;
+            base.conclude(first).map_err(|e| refused(e.into()))?;
             data.complete()?;
         }
-        let cornerstone = base.db.get(CORNERSTONE).map_err(|e| refused(e.into()))?;
-        let checkpoint =
-            cornerstone.and_then(|number| Some(u64::from_be_bytes(number.as_ref().try_into().ok()?)));
-        checkpoint.map(|checkpoint| (base, checkpoint)).ok_or(OpenError::Lost { path })
+        Ok(base)
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.feeding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
@@ -96,24 +135,17 @@ impl Base for SledBase {
         Ok(value.map(|value| value.to_vec()))
     }
 
-    fn rows(&self, range: &KeyRange) -> LayerRows<'_> {
-        let rows = self.db.range::<&[u8], _>(range.from.as_slice()..range.to.as_slice());
-        Box::new(rows.map(|row| match row {
-            Ok((key, value)) => Ok((key.to_vec(), Some(value.to_vec()))),
-            Err(e) => Err(StoreError::failed("read the store", e)),
-        }))
+    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows = self.db.range::<&[u8], _>(range.from.as_slice()..range.to.as_slice()).take(limit);
+        let keys = rows.map(|row| row.map(|(key, _)| key.to_vec()));
+        keys.collect::<Result<_, _>>().map_err(|e| StoreError::failed("read the store", e))
     }
 
-    fn last_key(&self, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
-        let last = self.db.range::<&[u8], _>(range.from.as_slice()..range.to.as_slice()).next_back();
-        let last = last.transpose().map_err(|e| StoreError::failed("read the store", e))?;
-        Ok(last.map(|(key, _)| key.to_vec()))
-    }
-
-    fn feed(&self, rows: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError> {
+    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError> {
+        let _alone = self.alone();
         let (mut batch, mut writes, mut unsynced, mut left) = (sled::Batch::default(), 0, 0, None);
-        for (key, value) in rows {
-            unsynced += sled_bytes_of(value.as_ref().map_or(0, Vec::len));
+        for (key, value) in changes {
+            unsynced += sled_bytes_of(value.as_ref().map_or(VALUE_BYTES_MAX, Vec::len));
             if unsynced > UNSYNCED_BYTES_MAX {
                 left = Some(key.clone());
                 break;
@@ -128,13 +160,20 @@ impl Base for SledBase {
             }
             writes += 1;
         }
-        self.apply(batch)?;
-        self.sync()?;
+        if writes > 0 {
+            self.apply(batch)?;
+            self.sync()?;
+        }
         Ok(left)
     }
 
-    fn conclude(&self, number: u64) -> Result<(), StoreError> {
-        let written = self.db.insert(CORNERSTONE, &number.to_be_bytes());
+    fn concluded(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(CORNERSTONE)
+    }
+
+    fn conclude(&self, row: &[u8]) -> Result<(), StoreError> {
+        let _alone = self.alone();
+        let written = self.db.insert(CORNERSTONE, row);
         written.map_err(|e| StoreError::failed("write to the store", e))?;
         self.sync()
     }

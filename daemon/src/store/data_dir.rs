@@ -28,7 +28,7 @@ use super::mark::MARK;
 use super::opening::OPENING;
 
 /// The format in which this program writes: of the marker, of every row, of the commit log and of sled.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 const MARKER: &str = "like-store";
 const MARKER_NEW: &str = "like-store.new";

@@ -27,7 +27,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn the_marker_is_pinned() {
     let store = StoreId::from_bytes([0x11; 16]);
     let marker = Marker { role: "user".to_owned(), store, ready: true };
-    let text = "like-store 3\nrole user\nstore 11111111-1111-1111-1111-111111111111\nstate ready\nchecksum 307a0b59\n";
+    let text = "like-store 4\nrole user\nstore 11111111-1111-1111-1111-111111111111\nstate ready\nchecksum 4801d43c\n";
     assert_eq!(marker.text(), text);
     assert_eq!(Marker::parse(text), Some(marker));
 }
@@ -100,7 +100,7 @@ fn a_directory_in_use_is_refused() {
 
 #[test]
 fn what_is_refused_is_left_untouched() {
-    let newer = "like-store 4\nsomething else entirely\n";
+    let newer = "like-store 5\nsomething else entirely\n";
     for (name, text) in [("like-store", newer), ("like-store", "garbage"), ("letters.txt", "dear you")] {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join(name), text).unwrap();
@@ -111,7 +111,7 @@ fn what_is_refused_is_left_untouched() {
         match (name, text) {
             (_, "garbage") => assert!(matches!(refused, DataDirError::BadMarker(_)), "{refused}"),
             ("like-store", _) => {
-                assert!(matches!(refused, DataDirError::NewerFormat { found: 4, .. }), "{refused}")
+                assert!(matches!(refused, DataDirError::NewerFormat { found: 5, .. }), "{refused}")
             }
             _ => assert!(matches!(refused, DataDirError::Foreign(_)), "{refused}"),
         }

@@ -1,4 +1,4 @@
-//! What the store takes from its host: the files of its directory, and a thread for its checkpoints.
+//! What the store takes from its host: the files of its directory, and threads for its checkpoints and merges.
 //!
 //! Everything that is done to files of our own goes through [`Disk`], so that they can be kept on another one: on one that
 //! loses power. sled and what is kept for its sake have real files.
@@ -64,12 +64,16 @@ pub trait Disk: Debug + Send + Sync {
     /// How many bytes all its files take. 0 if that can't be told.
     fn bytes(&self) -> u64;
 
-    /// Does work beside whatever the store does: calls it over and over until it says that there is no more. The thread
-    /// that does it, if it has one of its own, so that its end can be waited for.
+    /// Does work that is called `what` beside whatever the store does: calls it over and over until it says that there is no
+    /// more. The thread that does it, if it has one of its own, so that its end can be waited for.
     ///
     /// # Errors
     /// There can be no thread for it.
-    fn in_background(&self, work: Box<dyn FnMut() -> bool + Send>) -> io::Result<Option<JoinHandle<()>>>;
+    fn in_background(
+        &self,
+        what: &'static str,
+        work: Box<dyn FnMut() -> bool + Send>,
+    ) -> io::Result<Option<JoinHandle<()>>>;
 }
 
 /// An open file.
@@ -140,8 +144,12 @@ impl Disk for RealDisk {
         files.map(|file| file.len()).sum()
     }
 
-    fn in_background(&self, mut work: Box<dyn FnMut() -> bool + Send>) -> io::Result<Option<JoinHandle<()>>> {
-        let thread = thread::Builder::new().name("checkpoint".to_owned());
+    fn in_background(
+        &self,
+        what: &'static str,
+        mut work: Box<dyn FnMut() -> bool + Send>,
+    ) -> io::Result<Option<JoinHandle<()>>> {
+        let thread = thread::Builder::new().name(what.to_owned());
         thread.spawn(move || while work() {}).map(Some)
     }
 }

@@ -1,19 +1,20 @@
-//! The store of a daemon: a commit log in front, what it holds in memory, and a base that it is put into at leisure.
+//! The store of a daemon: a commit log in front, what it holds in memory, and sorted runs that it is put into at leisure.
 //!
 //! A change is one record in the log, and durable with it; groups of them share a sync. What the log holds is kept in
-//! memory as well, as a layer over the base. When the log has grown to some size, the layer is frozen, a checkpoint puts it
-//! into the base in the background, and the log goes on in a new segment. The engine's rows never get that far: they
-//! live for seconds, so a checkpoint carries them over in a file of their own, and all of them are in memory.
+//! memory as well, as a layer over the runs. When the log has grown to some size, the layer is frozen, a checkpoint makes a
+//! run of it in the background, and the log goes on in a new segment. The engine's rows never get that far: they
+//! live for seconds, so a checkpoint carries them over in a file of their own, and all of them are in memory. Merges keep the
+//! runs few, in the background as well.
 //!
 //! ```text
-//! read:   changes (active) -> changes of the checkpoint under way (frozen) -> carried rows, or the base
+//! read:   changes (active) -> changes of the checkpoint under way (frozen) -> carried rows, or the runs, the newest first
 //! write:  log, then active
-//! start:  base and carried rows of the last checkpoint, then the log behind it
+//! start:  runs and carried rows of the last checkpoint, then the log behind it
 //! ```
 //!
 //! The idea is that of every log-structured store (O'Neil et al., "The Log-Structured Merge-Tree", 1996). What it is
 //! for here: a sync of one preallocated file for each group, where sled writes, flushes and wakes seven threads; rows that
-//! change often reach sled once for each checkpoint, and those that live for seconds never.
+//! change often reach sled once for each checkpoint, those that live for seconds never, and the others a hundred at a time.
 
 use std::error::Error;
 use std::io;
@@ -22,19 +23,31 @@ use std::sync::Arc;
 
 use like_protocol::ids::StoreId;
 
-use super::base::{SledBase, VALUE_BYTES_MAX};
+use super::aside::Aside;
+use super::base::{Base, SledBase};
 use super::carried::{self, CarriedError};
-use super::checkpoint::{Base, Checkpoint, Work};
+use super::checkpoint::{Checkpoint, Work};
 use super::commit_log::{self, CommitLog, LogError};
 use super::data_dir::{DataDir, DataDirError};
 use super::disk::{Disk, RealDisk};
+use super::gaps::Gaps;
 use super::mark::Mark;
+use super::merge::{self, Merges};
 use super::merged::{Merged, rows_of};
+use super::run_list::RunList;
+use super::runs::{Listed, Runs, Shape};
 use super::{Batch, DOMAIN_TAG_FIRST, KeyRange, Row, Store, StoreError};
 
 /// How large the log grows before a checkpoint, if nobody says otherwise. What it holds is held in memory as well, and is
 /// read at the next start (some hundred milliseconds); a larger one writes rows that change often less often.
 pub const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// The longest value of a row, with its checksum. Alone in a block, with the longest of keys, it is no longer than a value of the
+/// base may be.
+pub const VALUE_BYTES_MAX: usize = 4 * 1024;
+
+/// So many deleted rows in front of the first one of a range are remembered, so as not to be passed again.
+const PASSED_MAX: usize = 8;
 
 /// How many segments a log may have: one for each start since the last checkpoint.
 const SEGMENTS_MAX: usize = 16;
@@ -117,7 +130,8 @@ impl OpenError {
 pub struct LoggedStore<Lock = DataDir> {
     // Declared before the lock, so that everything is closed while that is still held.
     checkpoint: Option<Checkpoint>,
-    base: Arc<dyn Base>,
+    merges: Option<Aside<Merges>>,
+    runs: Arc<Runs>,
     disk: Arc<dyn Disk>,
     log: CommitLog,
     mark: Mark,
@@ -125,6 +139,8 @@ pub struct LoggedStore<Lock = DataDir> {
     active: Batch,
     /// The engine's rows as the last checkpoint that ended left them.
     carried: Arc<Batch>,
+    /// Where there is nothing of the domain's.
+    gaps: Gaps,
     log_bytes_max: u64,
     lock: Lock,
 }
@@ -136,17 +152,17 @@ impl LoggedStore {
     /// # Errors
     /// sled or the file system refused, or something durable is missing or damaged.
     pub fn open(data: DataDir) -> Result<Self, OpenError> {
-        Self::open_with(data, LOG_BYTES_MAX)
+        Self::open_with(data, LOG_BYTES_MAX, Shape::USUAL)
     }
 
-    /// The same, with a checkpoint whenever the log has grown to so many bytes.
+    /// The same, with a checkpoint whenever the log has grown to so many bytes, and with such runs.
     ///
     /// # Errors
     /// As [`LoggedStore::open`].
-    pub fn open_with(mut data: DataDir, log_bytes_max: u64) -> Result<Self, OpenError> {
+    pub fn open_with(mut data: DataDir, log_bytes_max: u64, shape: Shape) -> Result<Self, OpenError> {
         let disk = Arc::new(RealDisk(data.path().to_owned()));
-        let (base, checkpoint) = SledBase::open(&mut data)?;
-        Self::over(disk, Arc::new(base), checkpoint, log_bytes_max, data)
+        let base = SledBase::open(&mut data, &RunList::default().encode())?;
+        Self::over(disk, Arc::new(base), log_bytes_max, shape, data)
     }
 
     /// The store's id.
@@ -156,20 +172,21 @@ impl LoggedStore {
 }
 
 impl<Lock> LoggedStore<Lock> {
-    /// Goes on with the store whose own files are on `disk`, over a base that holds everything up to record `checkpoint`.
-    /// Makes a checkpoint whenever the log has grown to so many bytes. The lock is what keeps others away.
+    /// Goes on with the store whose own files are on `disk`, over a base with its runs. Makes a checkpoint whenever the log
+    /// has grown to so many bytes. The lock is what keeps others away.
     ///
     /// # Errors
     /// The file system refused, or something durable is missing or damaged.
     pub fn over(
         disk: Arc<dyn Disk>,
         base: Arc<dyn Base>,
-        checkpoint: u64,
         log_bytes_max: u64,
+        shape: Shape,
         lock: Lock,
     ) -> Result<Self, OpenError> {
         let path = disk.path();
         let refused = |e: io::Error| OpenError::refused(path, e);
+        let (runs, checkpoint) = Runs::open(path, base, shape)?;
         let (mark, durable) = Mark::open(&*disk).map_err(refused)?;
         let carried = carried::read(&*disk, checkpoint).map_err(|e| OpenError::of_carried(path, e))?;
         carried::remove_others(&*disk, checkpoint).map_err(refused)?;
@@ -178,8 +195,9 @@ impl<Lock> LoggedStore<Lock> {
         let log = CommitLog::go_on(Arc::clone(&disk), &found, log_bytes_max).map_err(refused)?;
         mark.note(found.last);
         let active = std::mem::take(&mut found.rows);
-        let (checkpoint, carried) = (None, Arc::new(carried));
-        Ok(Self { checkpoint, base, disk, log, mark, active, carried, log_bytes_max, lock })
+        let (checkpoint, merges, runs, carried) = (None, None, Arc::new(runs), Arc::new(carried));
+        let gaps = Gaps::default();
+        Ok(Self { checkpoint, merges, runs, disk, log, mark, active, carried, gaps, log_bytes_max, lock })
     }
 
     /// Where it is.
@@ -187,9 +205,38 @@ impl<Lock> LoggedStore<Lock> {
         self.disk.path()
     }
 
-    /// The layers above the base, the newest first.
+    /// The runs that hold what checkpoints have taken out of the log.
+    pub fn runs(&self) -> Arc<Listed> {
+        self.runs.listed()
+    }
+
+    /// The layers above the runs, the newest first.
     fn changes(&self) -> impl Iterator<Item = &Batch> {
         std::iter::once(&self.active).chain(self.checkpoint.as_ref().map(|under_way| &*under_way.changes))
+    }
+
+    /// The rows of a range, which is not empty, out of all layers.
+    fn rows(&self, range: &KeyRange) -> Merged<'_> {
+        let changes = self.changes().map(|layer| rows_of(layer, range));
+        let below = std::iter::once(rows_of(&self.carried, range)).chain(self.runs.rows(range));
+        Merged::of(changes.chain(below))
+    }
+
+    /// Notes that a scan has found nothing from `from` on before its first row, or in all of the range. Then the gap goes on to
+    /// the next row behind it, wherever that is.
+    fn note_gap(&self, from: &[u8], range: &KeyRange, first: Option<&Row>) {
+        let Some((tag, _)) = from.split_first().filter(|_| !is_engines(from)) else { return };
+        if let Some((key, _)) = first {
+            return self.gaps.note(from, key);
+        }
+        let behind = KeyRange { from: range.to.clone(), ..KeyRange::prefix(&[*tag]) };
+        let next = if behind.is_empty() { None } else { self.rows(&behind).next() };
+        match next {
+            None => self.gaps.note(from, &range.to.clone().max(behind.to)),
+            Some(Ok((key, _))) => self.gaps.note(from, &key),
+            // Whoever asks for rows there is told.
+            Some(Err(_)) => self.gaps.note(from, &range.to),
+        }
     }
 
     /// Takes over what a checkpoint has come to, and begins the next one when it is time. Everything in the log must be
@@ -207,16 +254,44 @@ impl<Lock> LoggedStore<Lock> {
         if !is_full {
             return Ok(());
         }
+        self.merge_until_few()?;
         let segments = self.log.roll().map_err(|e| StoreError::failed("begin a segment of the log", e))?;
         let work = Work {
             disk: Arc::clone(&self.disk),
-            base: Arc::clone(&self.base),
+            runs: Arc::clone(&self.runs),
             carried: Arc::clone(&self.carried),
             changes: Arc::new(std::mem::take(&mut self.active)),
             through: self.log.last(),
             segments,
         };
         self.checkpoint = Some(Checkpoint::begin(work)?);
+        Ok(())
+    }
+
+    /// Begins to merge runs when there is something to merge and nobody at it.
+    fn merge(&mut self) -> Result<(), StoreError> {
+        if let Some(under_way) = &self.merges {
+            if under_way.ended()?.is_none() {
+                return Ok(());
+            }
+            self.merges = None;
+        }
+        if merge::is_due(&self.runs) {
+            let merges = Merges::of(Arc::clone(&self.runs));
+            self.merges = Some(Aside::begin(&*self.disk, "merge", merges)?);
+        }
+        Ok(())
+    }
+
+    /// Lets no more runs be made than are merged: takes the steps of merges here if there are too many.
+    fn merge_until_few(&mut self) -> Result<(), StoreError> {
+        while self.runs.are_too_many() {
+            self.merge()?;
+            let Some(under_way) = &self.merges else { break };
+            if under_way.hurry_while(|| self.runs.are_too_many())?.is_some() {
+                self.merges = None;
+            }
+        }
         Ok(())
     }
 }
@@ -231,16 +306,27 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
         if let Some(changed) = self.changes().find_map(|layer| layer.get(key)) {
             return Ok(changed.clone());
         }
-        if is_engines(key) { Ok(self.carried.get(key).cloned().flatten()) } else { self.base.get(key) }
+        if is_engines(key) { Ok(self.carried.get(key).cloned().flatten()) } else { self.runs.get(key) }
     }
 
     fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let changes = self.changes().map(|layer| rows_of(layer, range));
-        let below = [rows_of(&self.carried, range), self.base.rows(range)];
-        Merged::of(changes.chain(below)).take(limit).collect()
+        let mut range = range.clone();
+        let from = range.from.clone();
+        if let Some(end) = self.gaps.end_of(&from) {
+            range.from = end;
+        }
+        if range.is_empty() || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut rows = self.rows(&range);
+        let first = rows.next().transpose()?;
+        if first.is_none() || rows.passed() >= PASSED_MAX {
+            self.note_gap(&from, &range, first.as_ref());
+        }
+        first.into_iter().map(Ok).chain(rows).take(limit).collect()
     }
 
     fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
@@ -251,7 +337,7 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
                 let last = layer.range(range.from.clone()..range.to.clone()).next_back();
                 last.map(|(key, _)| key.clone())
             };
-            let Some(key) = in_memory.filter_map(last_of).chain(self.base.last_key(&range)?).max() else {
+            let Some(key) = in_memory.filter_map(last_of).chain(self.runs.last_key(&range)?).max() else {
                 break;
             };
             if let Some(value) = self.get(&key)? {
@@ -267,6 +353,7 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
             assert!(value.len() <= VALUE_BYTES_MAX, "a value of {} bytes", value.len());
         }
         self.log.append(&batch).map_err(|e| StoreError::failed("write to the log of the store", e))?;
+        batch.iter().filter(|(_, value)| value.is_some()).for_each(|(key, _)| self.gaps.put(key));
         self.active.extend(batch);
         Ok(())
     }
@@ -274,7 +361,8 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
     fn sync(&mut self) -> Result<(), StoreError> {
         self.log.sync().map_err(|e| StoreError::failed("sync the log of the store", e))?;
         self.mark.note(self.log.last());
-        self.checkpoint()
+        self.checkpoint()?;
+        self.merge()
     }
 
     fn bytes(&self) -> u64 {

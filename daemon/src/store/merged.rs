@@ -19,12 +19,18 @@ pub fn rows_of<'a>(layer: &'a Batch, range: &KeyRange) -> LayerRows<'a> {
 /// The rows of all layers, the newest layer first, in the order of their keys.
 pub struct Merged<'a> {
     newest_first: Vec<Peekable<LayerRows<'a>>>,
+    passed: usize,
 }
 
 impl<'a> Merged<'a> {
     /// Merges these layers, given from the newest to the oldest.
     pub fn of(newest_first: impl IntoIterator<Item = LayerRows<'a>>) -> Self {
-        Self { newest_first: newest_first.into_iter().map(Iterator::peekable).collect() }
+        Self { newest_first: newest_first.into_iter().map(Iterator::peekable).collect(), passed: 0 }
+    }
+
+    /// How many keys it has passed that are deleted.
+    pub fn passed(&self) -> usize {
+        self.passed
     }
 
     /// What the layers say of the lowest key that any of them has left.
@@ -55,7 +61,7 @@ impl Iterator for Merged<'_> {
         loop {
             match self.lowest()? {
                 Ok((key, Some(value))) => return Some(Ok((key, value))),
-                Ok((_, None)) => {}
+                Ok((_, None)) => self.passed += 1,
                 Err(failed) => return Some(Err(failed)),
             }
         }

@@ -1,9 +1,12 @@
 //! What a daemon keeps: ordered rows of bytes, changed by atomic batches, durable when [`Store::sync`] has returned.
 //!
 //! * [`Store`]: the trait that the engine writes against; [`memory`] is one for tests and simulations.
-//! * [`logged_store`]: the real one: a [`commit_log`] in front, layers in memory that are read as one ([`merged`]), and a
-//!   [`base`] into which a [`checkpoint`] puts them; what it does not put there is [`carried`] over. [`rows`] says how rows
-//!   stand in files of our own, [`mark`] knows how far the log was durable, [`disk`] is all that they take from their host.
+//! * [`logged_store`]: the real one: a [`commit_log`] in front, layers in memory that are read as one ([`merged`]), and
+//!   [`runs`] to which a [`checkpoint`] adds one with what they hold; what it does not put there is [`carried`] over. [`rows`]
+//!   says how rows stand in files of our own, [`mark`] knows how far the log was durable, [`disk`] is all that they take from
+//!   their host. Checkpoints and merges are steps that are taken [`aside`].
+//! * [`runs`]: sorted runs of rows in a base, and their list ([`run_list`]); [`merge`] keeps them few. [`run`] is one of them, in
+//!   [`block`]s, with a [`filter`]; [`run_writer`] makes it. [`gaps`] are where a scan need not look.
 //! * [`base`]: the one file that names sled; [`opening`] keeps what opening it may destroy.
 //! * [`data_dir`]: guards the directory that all of it lives in.
 //! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
@@ -13,19 +16,28 @@
 //! The first byte of every key says whose row it is: the engine's rows begin with a byte below
 //! [`DOMAIN_TAG_FIRST`], a domain's with one from there on.
 
+pub mod aside;
 pub mod base;
+pub mod block;
 pub mod carried;
 pub mod checkpoint;
 pub mod commit_log;
 pub mod data_dir;
 pub mod disk;
 pub mod fields;
+pub mod filter;
+pub mod gaps;
 pub mod logged_store;
 pub mod mark;
 pub mod memory;
+pub mod merge;
 pub mod merged;
 pub mod opening;
 pub mod rows;
+pub mod run;
+pub mod run_list;
+pub mod run_writer;
+pub mod runs;
 pub mod seal;
 pub mod tx;
 

@@ -135,10 +135,15 @@ impl Search {
         for (seed, failure) in failed.iter() {
             println!("\nseed {seed}: {failure}\n  cargo simulate --seed {seed}");
         }
-        let never: Vec<_> = Fault::ALL.into_iter().filter(|fault| self.fired.of(*fault) == 0).collect();
+        let faults = Fault::ALL.into_iter().filter(|fault| self.fired.of(*fault) == 0);
+        let chores = Chore::ALL.into_iter().filter(|chore| self.fired.done(*chore) == 0);
+        let never: Vec<_> = faults
+            .map(|fault| format!("{fault:?}"))
+            .chain(chores.map(|chore| format!("{chore:?}")))
+            .collect();
         let too_few = self.done.load(Ordering::Relaxed) >= SEEDS_FOR_ALL_FAULTS && !never.is_empty();
         if too_few {
-            println!("\nnever happened: {never:?}");
+            println!("\nnever happened: {}", never.join(", "));
         }
         if failed.is_empty() && !too_few { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

@@ -9,6 +9,7 @@ pub mod frames;
 pub mod log;
 pub mod marker;
 pub mod ram;
+pub mod runs;
 pub mod session;
 pub mod store;
 

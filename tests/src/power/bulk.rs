@@ -1,11 +1,15 @@
 //! Groups far larger than those of daily use, written straight into a store that makes a checkpoint after every one: what
-//! goes into its base at once is then more than sled lets pass before it uses a segment of its log again.
+//! goes into its base at once is then more than sled lets pass before it uses a segment of its log again. Of any two such runs of
+//! its base one is made.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use like_daemon::store::data_dir::DataDir;
+use like_daemon::store::runs::Shape;
 use like_daemon::store::{Batch, KeyRange, LoggedStore, Store};
+
+use crate::process::eventually;
 
 const ROLE: &str = "bulk";
 
@@ -32,7 +36,7 @@ fn batches(group: u32) -> impl Iterator<Item = Batch> {
 
 fn open(data: &Path) -> Result<LoggedStore, String> {
     let data = DataDir::open(data, ROLE, false).map_err(|e| e.to_string())?;
-    LoggedStore::open_with(data, 1).map_err(|e| e.to_string())
+    LoggedStore::open_with(data, 1, Shape { fan_in: 2, ..Shape::USUAL }).map_err(|e| e.to_string())
 }
 
 /// The program: a directory, and how many groups. The number of each group is told once it is durable.
@@ -46,6 +50,10 @@ pub fn main(arguments: &[String]) -> Option<ExitCode> {
         store.sync().expect("synced");
         println!("{group}");
     }
+    eventually("runs that are merged", || {
+        store.sync().expect("synced");
+        (store.runs().runs.len() < 3).then_some(())
+    });
     Some(ExitCode::SUCCESS)
 }
 

@@ -67,11 +67,14 @@ pub async fn live<D: Domain>(host: Host, role: Role, domain: D) {
 async fn work_aside(host: Host, role: Role) {
     loop {
         tokio::time::sleep(Duration::from_millis(1 + host.world.below(host.world.plan.checkpoint_ms))).await;
-        let work = lock(&host.world.background[role as usize]).take();
-        if let Some(mut work) = work
-            && work()
-        {
-            *lock(&host.world.background[role as usize]) = Some(work);
+        let background = &host.world.background[role as usize];
+        let waiting = lock(background).len() as u64;
+        if waiting == 0 {
+            continue;
+        }
+        let (what, mut work) = lock(background).swap_remove(host.world.below(waiting) as usize);
+        if work() {
+            lock(background).push((what, work));
         }
     }
 }

@@ -55,6 +55,10 @@ pub enum Fault {
     StoreNameBack,
     /// A start finds a checkpoint that was cut short.
     CheckpointCutShort,
+    /// A daemon dies between two steps of a merge.
+    MergeCutShort,
+    /// A start finds blocks of a run that a checkpoint or a merge was not done with, or that was not removed to its end.
+    RunCutShort,
     /// A start is cut short while it opens the store.
     StartCutShort,
     /// A power loss takes or tears bytes of the saga log that were not synced.
@@ -69,7 +73,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::ClientKilled,
         Self::DaemonKilled,
         Self::KilledAtOperation,
@@ -95,6 +99,8 @@ impl Fault {
         Self::StoreNameLost,
         Self::StoreNameBack,
         Self::CheckpointCutShort,
+        Self::MergeCutShort,
+        Self::RunCutShort,
         Self::StartCutShort,
         Self::LogTorn,
         Self::NameLost,
@@ -141,11 +147,21 @@ pub enum Chore {
     CheckpointBegun,
     /// All that a checkpoint was for is where it belongs.
     CheckpointConcluded,
+    /// Runs are begun to be merged.
+    MergeBegun,
+    /// Runs have been merged.
+    MergeConcluded,
 }
 
 impl Chore {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::SegmentBegun, Self::CheckpointBegun, Self::CheckpointConcluded];
+    pub const ALL: [Self; 5] = [
+        Self::SegmentBegun,
+        Self::CheckpointBegun,
+        Self::CheckpointConcluded,
+        Self::MergeBegun,
+        Self::MergeConcluded,
+    ];
 }
 
 /// How often each kind of fault had an effect, and how often stores did what faults are to strike.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use like_client::log::Keeping;
+use like_daemon::store::runs::Shape;
 
 use crate::random::Random;
 
@@ -43,7 +44,9 @@ pub struct Plan {
     pub pieces: u64,
     /// How large a store's commit log grows before a checkpoint.
     pub store_log_bytes: u64,
-    /// How long a store rests at most between two steps of a checkpoint.
+    /// How its runs are made and merged.
+    pub store_shape: Shape,
+    /// How long a store rests at most between two steps of a checkpoint or a merge.
     pub checkpoint_ms: u64,
     /// How long a commit takes at most.
     pub commit_ms: u64,
@@ -153,6 +156,11 @@ impl Plan {
             keeping: keeping(random),
             watched: [0, 2, 8][random.below(3) as usize],
             every_ms,
+            store_shape: Shape {
+                block_bytes: [40, 150, 1000][random.below(3) as usize],
+                fan_in: 2 + random.below(3) as usize,
+                runs_max: 6 + random.below(10) as usize,
+            },
         }
     }
 

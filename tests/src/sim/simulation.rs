@@ -60,7 +60,7 @@ impl Simulation {
             world.kill(&process.host.life);
         }
         simulation.processes.clear();
-        world.background.iter().for_each(|work| drop(lock(work).take()));
+        world.background.iter().for_each(|work| lock(work).clear());
         process::forget_panics();
         Report {
             failure: world.failure(),
@@ -131,7 +131,7 @@ impl Simulation {
             drop(process);
             if let Kind::Daemon(role) = kind {
                 world.network.hush(world, role);
-                *lock(&world.background[role as usize]) = None;
+                world.cut_short(role);
                 lock(&world.stores[role as usize]).lose(world, false);
                 self.daemons_due_ms[role as usize] = world.now_ms() + 1 + world.below(300);
             }
@@ -259,6 +259,12 @@ impl Simulation {
         world.advance(PAST_ALL_DEADLINES_MS);
         (0..1500).for_each(|_| self.tick(1));
         self.nothing_is_left("a record that could be forgotten", |_, _| true);
+        for (role, store) in Role::BOTH.iter().zip(&world.stores) {
+            let is_at_rest = lock(&world.background[*role as usize]).is_empty();
+            if let (true, Some(run)) = (is_at_rest, lock(store).base.nobodys()) {
+                world.broken(format!("the {role:?} store keeps run {run}, which is in no list"));
+            }
+        }
     }
 
     fn nothing_is_left(&self, what: &str, is: impl Fn(&[u8], &[u8]) -> bool) {

@@ -1,4 +1,4 @@
-//! The daemons' stores: the real commit log, its checkpoints and its opening, on a disk and over a base that are simulated;
+//! The daemons' stores: the real commit log, its checkpoints, runs, merges and opening, on a disk and over a base that are simulated;
 //! and beside it what the store must hold, kept apart from it.
 
 use std::collections::BTreeMap;
@@ -90,14 +90,17 @@ impl SimStore {
     /// Opens a daemon's store. Nothing if that can't be done just now.
     pub fn open(host: &Host, role: Role) -> Option<Self> {
         let disk = Arc::new(StoreDisk::new(host, role));
-        let checkpoint = lock(&host.world.stores[role as usize]).base.checkpoint;
-        let last = format!("{CARRIED}{checkpoint}");
+        let last = format!("{CARRIED}{}", lock(&host.world.stores[role as usize]).base.list().through);
         let names = disk.list().ok()?;
         if names.iter().any(|name| name.starts_with(CARRIED) && *name != last) {
             host.world.fault(Fault::CheckpointCutShort, host.life.pid);
         }
+        if lock(&host.world.stores[role as usize]).base.nobodys().is_some() {
+            host.world.fault(Fault::RunCutShort, host.life.pid);
+        }
         let base = Arc::new(SimBase { host: host.clone(), role });
-        let opened = LoggedStore::over(disk, base, checkpoint, host.world.plan.store_log_bytes, ());
+        let plan = &host.world.plan;
+        let opened = LoggedStore::over(disk, base, plan.store_log_bytes, plan.store_shape, ());
         let store = match opened {
             Ok(store) => store,
             Err(OpenError::Refused { .. }) => {

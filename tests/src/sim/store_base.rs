@@ -1,19 +1,20 @@
-//! What stands in for sled: rows in memory of which a crash, of the daemon or the host, leaves the batches that were
+//! What stands in for sled: values in memory of which a crash, of the daemon or the host, leaves the batches that were
 //! synced, and of the others the first ones.
 
 use std::collections::BTreeMap;
 use std::io;
 
-use like_daemon::store::checkpoint::{Base, Change};
+use like_daemon::store::base::{Base, Change};
 use like_daemon::store::memory::put;
-use like_daemon::store::merged::LayerRows;
+use like_daemon::store::run::run_of;
+use like_daemon::store::run_list::RunList;
 use like_daemon::store::{Batch, KeyRange, StoreError};
 
 use super::faults::{Chore, Fault};
 use super::store::StoreFailing;
 use super::world::{Host, Role, World, lock};
 
-/// Far fewer than in earnest, so that checkpoints have many steps: rows of a batch, and batches between two syncs.
+/// Far fewer than in earnest, so that checkpoints and merges have many steps: values of a batch, and batches between two syncs.
 const BATCH_ROWS: usize = 3;
 const BATCHES: usize = 2;
 
@@ -21,26 +22,37 @@ const BATCHES: usize = 2;
 #[derive(Default, Debug)]
 pub struct BaseState {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Up to which record it holds everything.
-    pub checkpoint: u64,
+    /// What was concluded last.
+    list: RunList,
     /// What there was before each batch since the last sync.
-    undo: Vec<(Batch, u64)>,
+    undo: Vec<(Batch, RunList)>,
     /// What fails the next time it is done.
     pub fails_next: Option<StoreFailing>,
 }
 
 impl BaseState {
-    fn write(&mut self, batch: Batch, checkpoint: u64) -> (Batch, u64) {
-        (put(&mut self.rows, batch), std::mem::replace(&mut self.checkpoint, checkpoint))
+    fn write(&mut self, batch: Batch, list: RunList) -> (Batch, RunList) {
+        (put(&mut self.rows, batch), std::mem::replace(&mut self.list, list))
+    }
+
+    /// The list of runs.
+    pub fn list(&self) -> &RunList {
+        &self.list
+    }
+
+    /// A run that has something in it and is not in the list.
+    pub fn nobodys(&self) -> Option<u64> {
+        let runs = self.rows.keys().filter_map(|place| run_of(place));
+        runs.into_iter().find(|run| self.list.runs.iter().all(|entry| entry.run != *run))
     }
 
     /// The daemon is gone, with or without the power.
     pub fn lose(&mut self, world: &World) {
         let kept = world.below(self.undo.len() as u64 + 1) as usize;
         while self.undo.len() > kept {
-            let Some((batch, checkpoint)) = self.undo.pop() else { break };
+            let Some((batch, list)) = self.undo.pop() else { break };
             world.fault(Fault::BaseBatchesLost, 0);
-            self.write(batch, checkpoint);
+            self.write(batch, list);
         }
         self.undo.clear();
         self.fails_next = None;
@@ -81,10 +93,10 @@ impl SimBase {
         done.map_err(|e| StoreError::Failed { what, source: Box::new(e) })
     }
 
-    fn apply(&self, batch: Batch, checkpoint: Option<u64>) -> Result<(), StoreError> {
+    fn apply(&self, batch: Batch, list: Option<RunList>) -> Result<(), StoreError> {
         self.operate("feeds base", StoreFailing::Write, |state| {
-            let checkpoint = checkpoint.unwrap_or(state.checkpoint);
-            let before = state.write(batch, checkpoint);
+            let list = list.unwrap_or_else(|| state.list.clone());
+            let before = state.write(batch, list);
             state.undo.push(before);
         })
     }
@@ -99,35 +111,38 @@ impl Base for SimBase {
         Ok(self.state(|state| state.rows.get(key).cloned()))
     }
 
-    fn rows(&self, range: &KeyRange) -> LayerRows<'_> {
-        let rows: Vec<_> = self.state(|state| {
-            let rows = state.rows.range(range.from.clone()..range.to.clone());
-            rows.map(|(key, value)| Ok((key.clone(), Some(value.clone())))).collect()
-        });
-        Box::new(rows.into_iter())
-    }
-
-    fn last_key(&self, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
+    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         Ok(self.state(|state| {
-            let last = state.rows.range(range.from.clone()..range.to.clone()).next_back();
-            last.map(|(key, _)| key.clone())
+            let rows = state.rows.range(range.from.clone()..range.to.clone());
+            rows.take(limit).map(|(key, _)| key.clone()).collect()
         }))
     }
 
-    fn feed(&self, rows: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut rows = rows.peekable();
+    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut changes = changes.peekable();
         for _ in 0..BATCHES {
-            let batch = rows.by_ref().take(BATCH_ROWS);
-            self.apply(batch.map(|(key, value)| (key.clone(), value.clone())).collect(), None)?;
+            let batch: Batch =
+                changes.by_ref().take(BATCH_ROWS).map(|(key, value)| (key.clone(), value.clone())).collect();
+            if !batch.is_empty() {
+                self.apply(batch, None)?;
+            }
         }
         self.sync()?;
-        Ok(rows.peek().map(|(key, _)| (*key).clone()))
+        Ok(changes.peek().map(|(key, _)| (*key).clone()))
     }
 
-    fn conclude(&self, number: u64) -> Result<(), StoreError> {
-        self.apply(Batch::new(), Some(number))?;
+    fn concluded(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(Some(self.state(|state| state.list.encode())))
+    }
+
+    fn conclude(&self, row: &[u8]) -> Result<(), StoreError> {
+        let list =
+            RunList::decode(row).map_err(|e| StoreError::Failed { what: "conclude", source: e.into() })?;
+        let is_checkpoint = self.state(|state| state.list.through != list.through);
+        self.apply(Batch::new(), Some(list))?;
         self.sync()?;
-        self.host.world.fired.chore(Chore::CheckpointConcluded);
+        let done = if is_checkpoint { Chore::CheckpointConcluded } else { Chore::MergeConcluded };
+        self.host.world.fired.chore(done);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use like_daemon::store::disk::{Disk, DiskFile};
 
 use super::faults::{Chore, Fault, Flaw};
 use super::store::StoreFailing;
-use super::world::{Host, Role, SYNCS_DIRECTORY, SYNCS_STORE, World, lock};
+use super::world::{Host, MERGE, Role, SYNCS_DIRECTORY, SYNCS_STORE, World, lock};
 
 /// So many writes of one file wait for a sync at most; then the kernel has written the first half of them by itself.
 const UNSYNCED_MAX: usize = 48;
@@ -286,9 +286,14 @@ impl Disk for StoreDisk {
     }
 
     /// Work in the background is done step by step, when its daemon comes to it.
-    fn in_background(&self, work: Box<dyn FnMut() -> bool + Send>) -> io::Result<Option<JoinHandle<()>>> {
-        self.host.world.fired.chore(Chore::CheckpointBegun);
-        *lock(&self.host.world.background[self.role as usize]) = Some(work);
+    fn in_background(
+        &self,
+        what: &'static str,
+        work: Box<dyn FnMut() -> bool + Send>,
+    ) -> io::Result<Option<JoinHandle<()>>> {
+        let chore = if what == MERGE { Chore::MergeBegun } else { Chore::CheckpointBegun };
+        self.host.world.fired.chore(chore);
+        lock(&self.host.world.background[self.role as usize]).push((what, work));
         Ok(None)
     }
 }

@@ -170,7 +170,7 @@ impl Simulation {
         self.processes.clear();
         world.network.lose_power();
         for role in Role::BOTH {
-            *lock(&world.background[role as usize]) = None;
+            world.cut_short(role);
             lock(&world.stores[role as usize]).lose(&world, true);
         }
         lock(&world.disk).lose_power(&world);

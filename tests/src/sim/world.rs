@@ -53,8 +53,11 @@ impl Role {
     }
 }
 
-/// Work that is done step by step, until it says that there is no more.
-pub type Background = Box<dyn FnMut() -> bool + Send>;
+/// Work that is done step by step, until it says that there is no more, and what it is called.
+pub type Background = (&'static str, Box<dyn FnMut() -> bool + Send>);
+
+/// What a store calls merging its runs.
+pub const MERGE: &str = "merge";
 
 /// One host.
 pub struct World {
@@ -73,7 +76,7 @@ pub struct World {
     /// The daemons' stores.
     pub stores: [Mutex<StoreState>; 2],
     /// What the daemons' stores have to do besides.
-    pub background: [Mutex<Option<Background>>; 2],
+    pub background: [Mutex<Vec<Background>>; 2],
     /// What was promised to whom.
     pub oracle: Mutex<Oracle>,
     random: Mutex<Random>,
@@ -141,6 +144,14 @@ fn killed() -> io::Error {
 }
 
 impl World {
+    /// A daemon is gone, and with it what its store had to do besides.
+    pub fn cut_short(&self, role: Role) {
+        let left = std::mem::take(&mut *lock(&self.background[role as usize]));
+        if left.iter().any(|(what, _)| *what == MERGE) {
+            self.fault(Fault::MergeCutShort, 0);
+        }
+    }
+
     /// The world of a seed at its beginning.
     pub fn new(seed: u64, aloud: bool, flaw: Option<Flaw>) -> Arc<Self> {
         let mut random = Random::of(seed ^ 0x6c69_6b65_2073_6167);

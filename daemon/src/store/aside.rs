@@ -1,0 +1,121 @@
+//! Work beside whatever the store does, in steps.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::StoreError;
+use super::disk::Disk;
+
+/// How long work waits before it looks again whether somebody else still does its steps.
+const STEPS_ASIDE: Duration = Duration::from_millis(1);
+
+/// Work that is done step by step. Whatever a step has done is as good as never begun, or durable.
+pub trait Steps: Send + 'static {
+    /// What it comes to.
+    type Outcome: Send;
+
+    /// Takes the next step. What it has come to, if that was the last one.
+    ///
+    /// # Errors
+    /// The step failed: there will be no other.
+    fn step(&mut self) -> Result<Option<Self::Outcome>, StoreError>;
+}
+
+/// How far it has got.
+enum Progress<S: Steps> {
+    UnderWay(S),
+    /// What it has come to, until that is told.
+    Ended(Option<Result<S::Outcome, StoreError>>),
+}
+
+impl<S: Steps> Progress<S> {
+    /// Takes the next step. Whether there is another one.
+    fn go_on(&mut self) -> bool {
+        let Self::UnderWay(steps) = self else { return false };
+        match steps.step().transpose() {
+            None => true,
+            Some(outcome) => {
+                *self = Self::Ended(Some(outcome));
+                false
+            }
+        }
+    }
+
+    fn outcome(&mut self) -> Result<Option<S::Outcome>, StoreError> {
+        match self {
+            Self::UnderWay(_) => Ok(None),
+            Self::Ended(outcome) => outcome.take().transpose(),
+        }
+    }
+}
+
+/// Work under way. When it is dropped, it ends as early as it can, and has ended.
+pub struct Aside<S: Steps> {
+    what: &'static str,
+    progress: Arc<Mutex<Progress<S>>>,
+    stop: Arc<AtomicBool>,
+    /// Somebody who can't wait takes its steps.
+    taken: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<S: Steps> Aside<S> {
+    /// Begins work that is called so.
+    ///
+    /// # Errors
+    /// There can be no thread for it.
+    pub fn begin(disk: &dyn Disk, what: &'static str, steps: S) -> Result<Self, StoreError> {
+        let progress = Arc::new(Mutex::new(Progress::UnderWay(steps)));
+        let [stop, taken] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (shared, asked, waits) = (Arc::clone(&progress), Arc::clone(&stop), Arc::clone(&taken));
+        let go_on = move || {
+            if waits.load(Ordering::Relaxed) {
+                std::thread::sleep(STEPS_ASIDE);
+            }
+            !asked.load(Ordering::Relaxed) && shared.lock().is_ok_and(|mut progress| progress.go_on())
+        };
+        let thread = disk.in_background(what, Box::new(go_on));
+        let thread = thread.map_err(|e| StoreError::failed("start a thread for the store", e))?;
+        Ok(Self { what, progress, stop, taken, thread })
+    }
+
+    /// What it has come to, if it has ended.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn ended(&self) -> Result<Option<S::Outcome>, StoreError> {
+        match self.progress.try_lock() {
+            Ok(mut progress) => progress.outcome(),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Poisoned(_)) => Err(self.panicked()),
+        }
+    }
+
+    /// Takes its steps here as long as `goes_on` says so, or until it has ended. What it has come to, if it has.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn hurry_while(&self, goes_on: impl Fn() -> bool) -> Result<Option<S::Outcome>, StoreError> {
+        self.taken.store(true, Ordering::Relaxed);
+        let mut progress = self.progress.lock().map_err(|_| self.panicked())?;
+        while goes_on() && progress.go_on() {}
+        self.taken.store(false, Ordering::Relaxed);
+        progress.outcome()
+    }
+
+    fn panicked(&self) -> StoreError {
+        StoreError::failed(self.what, "its thread panicked")
+    }
+}
+
+impl<S: Steps> Drop for Aside<S> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // What it came to was told, or there is nobody left to tell.
+            let _told = thread.join();
+        }
+    }
+}

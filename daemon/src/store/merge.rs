@@ -1,0 +1,150 @@
+//! Merging runs, beside whatever the store does: four of a size become one, so that there are never many.
+//!
+//! Runs are merged by their levels: what a checkpoint writes has level 0, what comes of merging runs of a level has the next one.
+//! Only runs that follow each other in age are merged. A merge of a lower level goes first, even in the middle of one of a higher
+//! level, which may take minutes: so checkpoints never wait for that.
+//!
+//! What a merge has written is nothing before the list names it; if it is cut short, its work is lost and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::error;
+
+use super::StoreError;
+use super::aside::Steps;
+use super::run::{Run, RunRows};
+use super::run_writer::RunWriter;
+use super::runs::{Listed, Runs};
+
+/// All merges under way.
+pub struct Merges {
+    runs: Arc<Runs>,
+    /// At most one for each level.
+    under_way: BTreeMap<u64, Merge>,
+}
+
+/// A merge of some runs that follow each other.
+struct Merge {
+    /// The oldest first.
+    merged: Vec<Arc<Run>>,
+    /// Their rows, the newest first; those that have come to their end are gone.
+    rows: Vec<RunRows>,
+    /// The runs older than all of them.
+    older: Vec<Arc<Run>>,
+    writer: RunWriter,
+    /// The key of the last row that was merged.
+    key: Vec<u8>,
+}
+
+/// Whether there is anything to be done.
+pub fn is_due(runs: &Runs) -> bool {
+    runs.has_gone() || choose(&runs.listed(), runs, &BTreeMap::new()).is_some()
+}
+
+/// The runs to be merged next, which follow each other in the list, by their places in it.
+fn choose(listed: &Listed, runs: &Runs, under_way: &BTreeMap<u64, Merge>) -> Option<Vec<Arc<Run>>> {
+    let fan_in = runs.shape().fan_in;
+    let is_taken = |run: &Arc<Run>| {
+        let mut taken = under_way.values().flat_map(|merge| &merge.merged);
+        run.is_damaged() || taken.any(|taken| Arc::ptr_eq(taken, run))
+    };
+    let groups = listed.runs.chunk_by(|a, b| a.entry.level == b.entry.level && is_taken(a) == is_taken(b));
+    let whole = groups.filter(|group| group.len() >= fan_in && !group.iter().any(is_taken));
+    let lowest = whole.min_by_key(|group| group.iter().map(|run| run.entry.level).max());
+    if let Some(group) = lowest {
+        return Some(group.to_vec());
+    }
+    // Too many, and no four of a level: whatever of the newest can be merged.
+    let is_full = under_way.is_empty() && listed.runs.len() >= runs.shape().runs_max;
+    let mut newest = listed.runs.rsplit(is_taken).filter(|group| group.len() > 1);
+    let newest = if is_full { newest.next()? } else { return None };
+    Some(newest[newest.len().saturating_sub(fan_in)..].to_vec())
+}
+
+impl Merges {
+    /// Nothing is begun yet.
+    pub fn of(runs: Arc<Runs>) -> Self {
+        Self { runs, under_way: BTreeMap::new() }
+    }
+
+    /// Begins the next merge, if one is due that goes before those under way.
+    fn begin(&mut self) {
+        let listed = self.runs.listed();
+        let Some(merged) = choose(&listed, &self.runs, &self.under_way) else { return };
+        let level = merged.iter().map(|run| run.entry.level).max().unwrap_or(0);
+        if self.under_way.first_key_value().is_some_and(|(lowest, _)| *lowest <= level) {
+            return;
+        }
+        let rows_max = merged.iter().map(|run| run.entry.rows).sum();
+        let is_first = |run: &Arc<Run>| merged.first().is_some_and(|first| Arc::ptr_eq(first, run));
+        let older = listed.runs.iter().take_while(|run| !is_first(run)).cloned().collect();
+        let is_even = merged.iter().all(|run| run.entry.level == level);
+        let writer = self.runs.begin(level + u64::from(is_even), rows_max);
+        let rows = merged.iter().rev().map(|run| self.runs.rows_of(run, &[])).collect();
+        self.under_way.insert(level, Merge { merged, rows, older, writer, key: Vec::new() });
+    }
+}
+
+impl Steps for Merges {
+    type Outcome = ();
+
+    fn step(&mut self) -> Result<Option<()>, StoreError> {
+        if self.runs.remove_some()? {
+            return Ok(None);
+        }
+        self.begin();
+        let Some(mut lowest) = self.under_way.first_entry() else { return Ok(Some(())) };
+        match lowest.get_mut().step(&self.runs) {
+            Ok(false) => {}
+            Ok(true) => {
+                let Merge { merged, writer, .. } = lowest.remove();
+                self.runs.replace(merged, writer.written())?;
+            }
+            Err(StoreError::Damaged(damage)) => {
+                error!("{damage}: runs of rows are left unmerged");
+                self.runs.give_up(&lowest.remove().writer);
+            }
+            Err(failed) => return Err(failed),
+        }
+        Ok(None)
+    }
+}
+
+impl Merge {
+    /// Merges some rows. Whether all of them are merged, durably.
+    fn step(&mut self, runs: &Runs) -> Result<bool, StoreError> {
+        while !self.writer.is_full() {
+            if !self.merge_row()? {
+                self.writer.end();
+                break;
+            }
+        }
+        self.writer.feed(&**runs.base())
+    }
+
+    /// Merges the row with the next key. Whether there was one.
+    fn merge_row(&mut self) -> Result<bool, StoreError> {
+        let (key, mut failed) = (&self.key, None);
+        // At the beginning all stand before their first row, with no key.
+        self.rows.retain_mut(|rows| {
+            rows.key() != key
+                || rows.advance().unwrap_or_else(|e| {
+                    failed = Some(e);
+                    false
+                })
+        });
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
+        // Of equal keys the first one is the newest.
+        let Some(lowest) = self.rows.iter().min_by_key(|rows| rows.key()) else { return Ok(false) };
+        self.key.clear();
+        self.key.extend(lowest.key());
+        // That a key is deleted need not be told where nothing older has it.
+        if lowest.value().is_some() || self.older.iter().any(|run| run.may_have(&self.key)) {
+            self.writer.push(&self.key, lowest.value());
+        }
+        Ok(true)
+    }
+}
