@@ -3,13 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::StoreError;
 use super::disk::Disk;
-
-/// How long work waits before it looks again whether somebody else still does its steps.
-const STEPS_ASIDE: Duration = Duration::from_millis(1);
 
 /// Work that is done step by step. Whatever a step has done is as good as never begun, or durable.
 pub trait Steps: Send + 'static {
@@ -56,8 +52,9 @@ pub struct Aside<S: Steps> {
     what: &'static str,
     progress: Arc<Mutex<Progress<S>>>,
     stop: Arc<AtomicBool>,
-    /// Somebody who can't wait takes its steps.
-    taken: Arc<AtomicBool>,
+    /// Whoever wants to take steps holds it until he can: while one step is taken, somebody else can so be the next. (Nothing
+    /// here may wait by the clock: threads that are begun at a start of a daemon inherit a timer slack of an hour.)
+    turn: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -68,17 +65,15 @@ impl<S: Steps> Aside<S> {
     /// There can be no thread for it.
     pub fn begin(disk: &dyn Disk, what: &'static str, steps: S) -> Result<Self, StoreError> {
         let progress = Arc::new(Mutex::new(Progress::UnderWay(steps)));
-        let [stop, taken] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        let (shared, asked, waits) = (Arc::clone(&progress), Arc::clone(&stop), Arc::clone(&taken));
+        let (stop, turn) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(())));
+        let (shared, asked, in_turn) = (Arc::clone(&progress), Arc::clone(&stop), Arc::clone(&turn));
         let go_on = move || {
-            if waits.load(Ordering::Relaxed) {
-                std::thread::sleep(STEPS_ASIDE);
-            }
-            !asked.load(Ordering::Relaxed) && shared.lock().is_ok_and(|mut progress| progress.go_on())
+            let next = in_turn.lock().ok().and_then(|_turn| shared.lock().ok());
+            !asked.load(Ordering::Relaxed) && next.is_some_and(|mut progress| progress.go_on())
         };
         let thread = disk.in_background(what, Box::new(go_on));
         let thread = thread.map_err(|e| StoreError::failed("start a thread for the store", e))?;
-        Ok(Self { what, progress, stop, taken, thread })
+        Ok(Self { what, progress, stop, turn, thread })
     }
 
     /// What it has come to, if it has ended.
@@ -98,10 +93,9 @@ impl<S: Steps> Aside<S> {
     /// # Errors
     /// It failed.
     pub fn hurry_while(&self, goes_on: impl Fn() -> bool) -> Result<Option<S::Outcome>, StoreError> {
-        self.taken.store(true, Ordering::Relaxed);
+        let _turn = self.turn.lock().map_err(|_| self.panicked())?;
         let mut progress = self.progress.lock().map_err(|_| self.panicked())?;
         while goes_on() && progress.go_on() {}
-        self.taken.store(false, Ordering::Relaxed);
         progress.outcome()
     }
 
@@ -117,5 +111,51 @@ impl<S: Steps> Drop for Aside<S> {
             // What it came to was told, or there is nobody left to tell.
             let _told = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::disk::RealDisk;
+    use super::*;
+
+    /// Work of so many steps.
+    struct Count(u32);
+
+    impl Steps for Count {
+        type Outcome = ();
+
+        fn step(&mut self) -> Result<Option<()>, StoreError> {
+            self.0 = self.0.saturating_sub(1);
+            Ok((self.0 == 0).then_some(()))
+        }
+    }
+
+    /// A thread inherits from the one that makes it how late its timed waits may end; the one that opens a store lets them
+    /// end an hour late.
+    #[test]
+    fn work_whose_steps_were_taken_ends_at_once_whoever_began_it() {
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let hour = NonZeroU64::new(3600 * 1_000_000_000);
+            rustix::thread::set_current_timer_slack(hour).unwrap();
+            let disk = RealDisk(std::env::temp_dir());
+            for round in 0..500 {
+                let aside = Aside::begin(&disk, "count", Count(200)).unwrap();
+                let left = std::cell::Cell::new(100);
+                let goes_on = || left.replace(left.get() - 1) > 0;
+                // It ends here, in its thread, or is given up in the middle.
+                let _ended = aside.hurry_while(goes_on).unwrap();
+                if round % 2 == 0 {
+                    drop(aside.ended().unwrap());
+                }
+            }
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 }

@@ -3,12 +3,12 @@ use std::sync::atomic::AtomicUsize;
 
 use proptest::prelude::*;
 
-use super::super::Batch;
 use super::super::aside::Steps;
 use super::super::base::Change;
 use super::super::merge::{self, Merges};
 use super::super::merged::Merged;
 use super::super::run::place;
+use super::super::{Batch, Row};
 use super::*;
 
 /// A base in memory that counts how often it is read.
@@ -103,7 +103,7 @@ fn merge_all(runs: &Arc<Runs>) {
     while merges.step().unwrap().is_none() {}
 }
 
-fn read(runs: &Runs, range: &KeyRange) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+fn read(runs: &Runs, range: &KeyRange) -> Result<Vec<Row>, StoreError> {
     Merged::of(runs.rows(range)).collect()
 }
 

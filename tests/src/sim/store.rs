@@ -180,6 +180,11 @@ impl Store for SimStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.store.sync()?;
+        let (runs, most) = (self.store.runs().runs.len(), self.host.world.plan.store_shape.runs_max);
+        if runs > most {
+            let role = self.role;
+            self.host.world.broken(format!("the {role:?} store has {runs} runs where {most} are the most"));
+        }
         self.state(|state| state.undo.clear());
         self.host.world.note(self.host.life.pid, "durable", 0, 0);
         Ok(())
