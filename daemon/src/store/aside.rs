@@ -151,7 +151,7 @@ mod tests {
                 // It ends here, in its thread, or is given up in the middle.
                 let _ended = aside.hurry_while(goes_on).unwrap();
                 if round % 2 == 0 {
-                    drop(aside.ended().unwrap());
+                    let _ended = aside.ended().unwrap();
                 }
             }
             done.send(()).unwrap();
