@@ -56,6 +56,11 @@ impl Checkpoint {
         Ok(Self { changes, steps: Aside::begin(&*disk, "checkpoint", steps)? })
     }
 
+    /// What changed, when nobody needs the rest of it any more.
+    pub fn into_changes(self) -> Arc<Batch> {
+        self.changes
+    }
+
     /// The engine's rows as it leaves them, if it has ended.
     ///
     /// # Errors
