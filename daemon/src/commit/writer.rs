@@ -1,9 +1,9 @@
 //! The one task that owns the store.
 //!
-//! Over and over: drain the queue, read the clock once, evaluate every request in order against the store and what the
-//! group has written so far, apply and sync, and only then answer. Duplicates and reads are answered after the sync
-//! too, so nothing is ever shown that a crash could take back. A write or sync that fails ends the task: nobody of
-//! its group is answered, and the process ends with it.
+//! Over and over: drain the queue; answer what only reads, from the store, which is durable at that moment; evaluate the
+//! rest in order against the store and what the group has written so far, apply and sync, and only then answer. Duplicates
+//! are answered after the sync too, so nothing is ever shown that a crash could take back. A write or sync that
+//! fails ends the task: nobody of its group is answered, and the process ends with it.
 //!
 //! A group holds up its thread, and with it the sessions, until it is durable. That is meant: there is nothing to answer
 //! meanwhile, what comes meanwhile waits in the sockets and is the next group, and nobody is woken on another core.
@@ -16,6 +16,7 @@ use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::StoreId;
 use like_protocol::message::{DaemonStatus, Direction, Reply, ReplyBody, RequestBody, RetryReason};
 use like_protocol::time::{Clock, Now};
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
 use super::Gauges;
@@ -83,13 +84,23 @@ impl<D: Domain, S: Store> Writer<D, S> {
             let wait = self.idle_wait(&work);
             match self.queue.drain(GROUP_REQUESTS_MAX, wait).await {
                 Drained::Ended => return Ok(()),
-                Drained::Jobs(jobs) => self.group(&mut work, jobs)?,
+                Drained::Jobs(jobs) => self.serve(&mut work, jobs).await?,
             }
             self.beat(&mut work);
         }
     }
 
-    /// What [`Writer::group`] goes on from.
+    async fn serve(&mut self, work: &mut Work, jobs: Vec<Job>) -> Result<(), StoreError> {
+        let asked = jobs.len();
+        let changes = self.answer_reads(work, jobs)?;
+        if changes.len() < asked {
+            // Their sessions send the answers now, and not when the group is durable.
+            tokio::task::yield_now().await;
+        }
+        self.group(work, changes)
+    }
+
+    /// What [`Writer::answer_reads`] and [`Writer::group`] go on from.
     pub fn begin(&self) -> Work {
         Work::begin(self.clock.now())
     }
@@ -114,7 +125,34 @@ impl<D: Domain, S: Store> Writer<D, S> {
         }
     }
 
-    /// One group: evaluated, made durable, answered. One of no requests does what has become due.
+    /// Answers those of the requests that only read, and hands back the others. What is read is what the groups before have
+    /// made durable, so there is nothing to wait for.
+    ///
+    /// # Errors
+    /// The store failed: as for [`Writer::group`].
+    pub fn answer_reads(&mut self, work: &mut Work, jobs: Vec<Job>) -> Result<Vec<Job>, StoreError> {
+        let (reads, changes): (Vec<_>, Vec<_>) = jobs.into_iter().partition(only_reads);
+        if reads.is_empty() {
+            return Ok(changes);
+        }
+        let moment = Moment { now: self.clock.now(), storage_low: work.storage_low };
+        let mut answers = Vec::with_capacity(reads.len());
+        {
+            let mut tx = Tx::new(&self.store);
+            for Job { request, session } in reads {
+                let body = match request.body {
+                    RequestBody::Status => ReplyBody::Status(self.status(work, &moment.now)),
+                    _ if work.unsent.is_too_much() => ReplyBody::Retry(RetryReason::Busy),
+                    body => self.participant.evaluate(&mut tx, &moment, body)?,
+                };
+                answers.push((session, work.answer(request.id, body)));
+            }
+        }
+        tell(answers);
+        Ok(changes)
+    }
+
+    /// One group of changes: evaluated, made durable, answered. One of no requests does what has become due.
     ///
     /// # Errors
     /// The store failed. Nobody of the group is answered, and nothing after it may be.
@@ -125,21 +163,12 @@ impl<D: Domain, S: Store> Writer<D, S> {
         let touches_sagas =
             jobs.iter().any(|job| matches!(job.request.body, RequestBody::Step(_) | RequestBody::Settle(_)));
         let count = jobs.len() as u64;
-        let asks_status = jobs.iter().any(|job| matches!(job.request.body, RequestBody::Status));
-        let status = asks_status.then(|| self.status(work, &now));
 
         let mut tx = Tx::new(&self.store);
         let mut answers = Vec::with_capacity(jobs.len());
         for Job { request, session } in jobs {
-            let body = match (request.body, &status) {
-                (RequestBody::Status, Some(status)) => ReplyBody::Status(status.clone()),
-                (RequestBody::Query(_) | RequestBody::Unsettled { .. }, _) if work.unsent.is_too_much() => {
-                    ReplyBody::Retry(RetryReason::Busy)
-                }
-                (body, _) => self.participant.evaluate(&mut tx, &moment, body)?,
-            };
-            let unsent = work.unsent.count(&body);
-            answers.push((session, Answer { reply: Reply { id: request.id, body }, unsent }));
+            let body = self.participant.evaluate(&mut tx, &moment, request.body)?;
+            answers.push((session, work.answer(request.id, body)));
         }
         let overdue =
             self.participant.next_due_ms().is_some_and(|due| due + COLLECTION_SLACK_MS <= now.at_ms);
@@ -162,10 +191,7 @@ impl<D: Domain, S: Store> Writer<D, S> {
             work.committed += count;
         }
         pass(Failpoint::GroupSynced);
-        for (session, answer) in answers {
-            // A session that is gone asks again, if it matters to it, on a new connection.
-            let _gone = session.send(answer);
-        }
+        tell(answers);
         pass(Failpoint::GroupAnswered);
         Ok(())
     }
@@ -212,6 +238,21 @@ impl<D: Domain, S: Store> Writer<D, S> {
     }
 }
 
+fn tell(answers: Vec<(UnboundedSender<Answer>, Answer)>) {
+    for (session, answer) in answers {
+        // A session that is gone asks again, if it matters to it, on a new connection.
+        let _gone = session.send(answer);
+    }
+}
+
+/// Whether a request changes nothing, whatever it finds.
+fn only_reads(job: &Job) -> bool {
+    match job.request.body {
+        RequestBody::Query(_) | RequestBody::Unsettled { .. } | RequestBody::Status => true,
+        RequestBody::Step(_) | RequestBody::Settle(_) | RequestBody::Command(_) => false,
+    }
+}
+
 /// Whether a request may begin something new.
 fn needs_space(job: &Job) -> bool {
     match &job.request.body {
@@ -235,6 +276,11 @@ impl Work {
     fn begin(now: Now) -> Self {
         let (unsent, beaten) = (UnsentTotal::default(), Instant::now());
         Self { ready_at: now, groups: 0, committed: 0, storage_low: false, unsent, beaten }
+    }
+
+    fn answer(&self, id: u64, body: ReplyBody) -> Answer {
+        let unsent = self.unsent.count(&body);
+        Answer { reply: Reply { id, body }, unsent }
     }
 }
 

@@ -68,7 +68,9 @@ impl<D: Domain> Daemon<D> {
             // Whatever the session makes of it, it touches nothing but itself.
             while futures::poll!(&mut session).is_pending() {
                 let jobs = self.service.queue.drain_now(GROUP_REQUESTS_MAX);
-                self.writer.group(&mut self.work, jobs).expect("a store in memory does not fail");
+                let changes = self.writer.answer_reads(&mut self.work, jobs);
+                let done = changes.and_then(|changes| self.writer.group(&mut self.work, changes));
+                done.expect("a store in memory does not fail");
                 tokio::task::yield_now().await;
             }
         }

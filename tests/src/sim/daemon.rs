@@ -57,7 +57,8 @@ pub async fn live<D: Domain>(host: Host, role: Role, domain: D) {
             continue;
         }
         host.world.note(host.life.pid, "group", jobs.len() as u64, u64::from(due));
-        if let Err(e) = writer.group(&mut work, jobs) {
+        let done = writer.answer_reads(&mut work, jobs).and_then(|changes| writer.group(&mut work, changes));
+        if let Err(e) = done {
             return damage(&host, &e);
         }
     }
