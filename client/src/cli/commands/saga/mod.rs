@@ -1,12 +1,12 @@
 //! `likectl saga`: list, show, watch, and an operator's acts.
 
 mod act;
+pub mod changes;
 mod list;
 mod show;
 mod watch;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -168,13 +168,6 @@ pub fn look_for_open(tools: &Tools) -> Result<(Vec<Found>, Vec<Slot>), CliError>
     }
     found.sort_by_key(|found| found.saga);
     Ok((found, skipped))
-}
-
-/// How long a slot's files are: as long as none changes, nothing in it needs to be read. Empty if that can't be seen; why is
-/// said when the log is read.
-pub fn file_lengths(slot: &Slot) -> HashMap<PathBuf, u64> {
-    let files = std::fs::read_dir(slot.path()).into_iter().flatten().flatten();
-    files.filter_map(|file| Some((file.path(), file.metadata().ok()?.len()))).collect()
 }
 
 /// The live processes that hold the slots of these sagas, by slot number.

@@ -1,13 +1,13 @@
 //! `likectl saga watch`: follows the log.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
 use serde::Serialize;
 
-use super::{Found, file_lengths};
+use super::Found;
+use super::changes::FileStates;
 use crate::cli::error::CliError;
 use crate::cli::output::{BAD, DIM, GOOD, STRONG, paint};
 use crate::cli::signals;
@@ -40,18 +40,19 @@ pub(super) async fn run(tools: &Tools) -> Result<(), CliError> {
 }
 
 async fn follow(tools: &Tools) -> Result<(), CliError> {
+    let mut states = file_states(tools);
     let sagas = tools.history()?.sagas;
     let mut seen: HashMap<SagaId, usize> =
         sagas.iter().map(|(_, story)| (story.saga, story.records.len())).collect();
     drop(sagas);
-    let mut grown = Growth::default();
-    grown.since_last(tools);
     tools.output.note("following the saga log; Ctrl-C ends it");
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
-        if !grown.since_last(tools) {
+        let now = file_states(tools);
+        if states.are_still(&now) {
             continue;
         }
+        states = now;
         for (slot, story) in tools.history()?.sagas {
             let known = seen.insert(story.saga, story.records.len()).unwrap_or_default();
             if known < story.records.len() {
@@ -62,24 +63,12 @@ async fn follow(tools: &Tools) -> Result<(), CliError> {
     }
 }
 
-/// How long the log's files were: as long as none changes, nothing needs to be read.
-#[derive(Default)]
-struct Growth {
-    lengths: HashMap<PathBuf, u64>,
-}
-
-impl Growth {
-    /// Whether anything has changed since the last look.
-    fn since_last(&mut self, tools: &Tools) -> bool {
-        let mut lengths = HashMap::new();
-        let journal = Journal::open_existing(&tools.config.journal);
-        for slot in journal.and_then(|journal| journal.slots()).unwrap_or_default() {
-            lengths.extend(file_lengths(&slot));
-        }
-        let changed = lengths != self.lengths;
-        self.lengths = lengths;
-        changed
-    }
+/// How the log's files are.
+fn file_states(tools: &Tools) -> FileStates {
+    let mut states = FileStates::default();
+    let journal = Journal::open_existing(&tools.config.journal);
+    journal.and_then(|journal| journal.slots()).unwrap_or_default().iter().for_each(|slot| states.add(slot));
+    states
 }
 
 fn tell(tools: &Tools, view: &SagaView, happened: &HistoryLine) -> Result<(), CliError> {

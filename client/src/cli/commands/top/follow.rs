@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use like_protocol::ids::SagaId;
 
-use crate::cli::commands::saga::file_lengths;
+use crate::cli::commands::saga::changes::FileStates;
 use crate::cli::view::{ended_ms, state_word};
 use crate::log::history::{self, Newest};
 use crate::log::{Journal, JournalError, Owner, Slot, Story, owner};
@@ -70,7 +70,7 @@ pub struct Follower {
 /// A slot as it was when it was read last.
 #[derive(Default, Debug)]
 struct Followed {
-    lengths: HashMap<PathBuf, u64>,
+    files: FileStates,
     head: Option<u64>,
     open: Vec<Arc<Story>>,
     problems: Vec<String>,
@@ -121,9 +121,9 @@ impl Follower {
     /// Reads a slot if it has changed. What it was last time stays if it can't be read.
     fn read_on(&mut self, slot: &Slot) {
         // Taken first: what is written while the slot is read makes it be read again.
-        let lengths = file_lengths(slot);
+        let files = FileStates::of(slot);
         let followed = self.slots.entry(slot.number()).or_default();
-        if followed.head.is_some() && lengths == followed.lengths {
+        if followed.head.is_some() && followed.files.are_still(&files) {
             return;
         }
         let read = match history::newest_in(slot, followed.head.unwrap_or(u64::MAX)) {
@@ -134,7 +134,7 @@ impl Follower {
             }
         };
         let Newest { stories, damage, head } = read;
-        followed.lengths = lengths;
+        followed.files = files;
         followed.head = Some(head);
         followed.problems = damage.iter().map(|damage| format!("the journal is damaged: {damage}")).collect();
         let stories = stories.into_values().map(Arc::new).collect::<Vec<_>>();
@@ -168,6 +168,8 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use futures::executor::block_on;
     use like_protocol::ids::{BootId, SagaId, StoreId};
     use like_protocol::message::Payload;
@@ -254,14 +256,38 @@ mod tests {
         let _within = runtime.enter();
         let log = log(journal.path());
         begin(&log, 1);
+        let file = log.slot().path().join("00000001.log");
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        file.set_modified(long_ago).unwrap();
         let mut follower = Follower::new(journal.path());
         assert_eq!(follower.look(wall_ms()).open.len(), 1);
-        // Other bytes of the same length: who reads them finds damage.
-        let file = log.slot().path().join("00000001.log");
-        let damaged = vec![0; std::fs::metadata(&file).unwrap().len() as usize];
-        std::fs::write(&file, damaged).unwrap();
+        // Other bytes, at the same time: who reads them finds nothing.
+        file.write_all_at(&vec![0; file.metadata().unwrap().len() as usize], 0).unwrap();
+        file.set_modified(long_ago).unwrap();
         let seen = follower.look(wall_ms());
         assert_eq!((seen.open.len(), seen.problems), (1, Vec::new()));
         assert_eq!(Follower::new(journal.path()).look(wall_ms()).open.len(), 0);
+    }
+
+    #[test]
+    fn a_slot_that_is_written_right_after_a_look_is_read_again() {
+        let journal = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _within = runtime.enter();
+        let log = log(journal.path());
+        begin(&log, 1);
+        let file = std::fs::File::options().write(true).open(log.slot().path().join("00000001.log")).unwrap();
+        // As a clock that ticks rarely would have it: all of it in one moment, which is not over.
+        let now = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+        let mut follower = Follower::new(journal.path());
+        for attempt in 2..10 {
+            file.set_modified(now).unwrap();
+            follower.look(wall_ms());
+            write(&log, 1, [Event::ActionSent { step: 0, attempt }]);
+            file.set_modified(now).unwrap();
+            let told = follower.look(wall_ms()).open[0].story.records.len();
+            assert_eq!(told, attempt as usize + 1);
+        }
     }
 }
