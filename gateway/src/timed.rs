@@ -56,9 +56,9 @@ struct TimedFile {
 }
 
 impl LogFile for TimedFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         self.written.fetch_add(1, Ordering::Relaxed);
-        self.file.append(bytes)
+        self.file.write_at(bytes, at)
     }
 
     fn sync_data(&self) -> io::Result<()> {

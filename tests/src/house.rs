@@ -1,5 +1,6 @@
 //! A house: both daemons and a journal in a throwaway directory.
 
+use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -342,4 +343,12 @@ impl House {
             options,
         }
     }
+}
+
+/// How much has been written to a journal: its segments without the space behind what stands in them.
+pub fn written_in(journal: &Path) -> u64 {
+    let slots = fs::read_dir(journal).into_iter().flatten().flatten();
+    let segments = slots.flat_map(|slot| fs::read_dir(slot.path()).into_iter().flatten().flatten());
+    let written = |bytes: Vec<u8>| bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    segments.filter_map(|segment| Some(written(fs::read(segment.path()).ok()?) as u64)).sum()
 }

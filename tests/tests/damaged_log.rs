@@ -102,6 +102,16 @@ fn place_of(path: &Path) -> Place {
     Place { slot, segment: number(path).parse().expect("a number") }
 }
 
+/// Where what was written of a segment ends, and what follows is space.
+fn end_of(path: &Path, bytes: &[u8]) -> usize {
+    records(path, bytes).last().map_or(0, |(_, to, _)| *to)
+}
+
+/// Behind which byte there are only zeros.
+fn zeros_from(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
 /// The records of a segment: where each begins and ends, and whose it is.
 fn records(path: &Path, bytes: &[u8]) -> Vec<(usize, usize, Option<SagaId>)> {
     let mut at = HEADER_BYTES;
@@ -111,7 +121,7 @@ fn records(path: &Path, bytes: &[u8]) -> Vec<(usize, usize, Option<SagaId>)> {
         found.push((at, at + record.bytes, saga));
         at += record.bytes;
     }
-    assert_eq!(at, bytes.len(), "{} is whole", path.display());
+    assert!(at >= zeros_from(bytes), "{} is whole", path.display());
     found
 }
 
@@ -182,13 +192,14 @@ fn change_every_byte(changes: impl Fn(usize) -> Vec<u8>) {
     assert!(whole.stories.values().all(|story| !story.is_quarantined()));
     let (mut changed, mut damage, mut tails) = (0, 0, 0);
     for (path, bytes) in &segments {
-        let place = place_of(path);
+        let (place, end) = (place_of(path), end_of(path, bytes));
         for (from, to, saga) in records(path, bytes) {
             for at in from..to {
                 for change in changes(at) {
                     let what = format!("{} byte {at} ^ {change:02x} of {from}..{to}", path.display());
                     let mut flipped = bytes.clone();
                     flipped[at] ^= change;
+                    let torn_to = zeros_from(&flipped) as u64;
                     disk.put(path, flipped);
                     let now = read(&disk);
                     changed += 1;
@@ -204,10 +215,10 @@ fn change_every_byte(changes: impl Fn(usize) -> Vec<u8>) {
                         }
                         None => {
                             // The last record of what nobody has called durable: a torn tail, told by who takes over.
-                            assert!(newest.contains(path) && to == bytes.len(), "{what} is not found");
+                            assert!(newest.contains(path) && to == end, "{what} is not found");
                             assert!(now.damage.is_empty(), "{what}");
                             let (reported, _) = taken(&disk, place.slot);
-                            let cut = (place.segment, from as u64, bytes.len() as u64);
+                            let cut = (place.segment, from as u64, torn_to);
                             assert!(
                                 reported.iter().any(|(s, f, t, _)| (*s, *f, *t) == cut),
                                 "{what}: {reported:?}"
@@ -231,6 +242,15 @@ fn change_every_byte(changes: impl Fn(usize) -> Vec<u8>) {
 
 #[test]
 fn every_truncation_of_a_real_log_is_found() {
+    truncate_everywhere(&|bytes, cut| bytes[..cut].to_vec());
+}
+
+#[test]
+fn zeros_from_any_byte_of_a_real_log_on_are_found_as_if_it_were_cut_off_there() {
+    truncate_everywhere(&|bytes, cut| [&bytes[..cut], &vec![0; bytes.len() - cut]].concat());
+}
+
+fn truncate_everywhere(truncated: &dyn Fn(&[u8], usize) -> Vec<u8>) {
     let disk = real_journal();
     let (segments, newest) = segments(&disk.files());
     let whole = read(&disk);
@@ -239,16 +259,23 @@ fn every_truncation_of_a_real_log_is_found() {
         let (place, is_newest) = (place_of(path), newest.contains(path));
         let (_, closed) = taken(&disk, place.slot);
         let ends: Vec<_> = records(path, bytes).iter().map(|(_, to, _)| *to).collect();
-        for cut in 0..bytes.len() {
-            let what = format!("{} cut to {cut} of {}", path.display(), bytes.len());
-            disk.put(path, bytes[..cut].to_vec());
+        let end = end_of(path, bytes);
+        for cut in 0..end {
+            let what = format!("{} cut to {cut} of {end}", path.display());
+            let left = truncated(bytes, cut);
+            // A record may end in zeros.
+            let lost = bytes.iter().zip(&left).take_while(|(before, now)| before == now).count();
+            if left == *bytes {
+                continue;
+            }
+            let left_to = zeros_from(&left) as u64;
+            disk.put(path, left);
             let now = read(&disk);
             assert!(now.stories.keys().all(|saga| whole.stories.contains_key(saga)), "{what} invents a saga");
             if !is_newest {
-                let named = now
-                    .damage
-                    .iter()
-                    .any(|(p, from, to, _)| *p == place && *from <= cut as u64 && *to == bytes.len() as u64);
+                let named = now.damage.iter().any(|(p, from, to, _)| {
+                    *p == place && *from <= lost.max(HEADER_BYTES) as u64 && *to == end as u64
+                });
                 assert!(named, "{what} is not found: {:?}", now.damage);
                 history += 1;
                 continue;
@@ -256,10 +283,10 @@ fn every_truncation_of_a_real_log_is_found() {
             // What is cut off behind a whole record can't be told from what was never written; that a runner did not get to
             // its last word can.
             let (reported, now_closed) = taken(&disk, place.slot);
-            let torn = reported.iter().any(|(segment, from, to, _)| {
-                *segment == place.segment && (*from..=*to).contains(&(cut as u64))
-            });
-            assert!(torn || ends.contains(&cut) || cut < HEADER_BYTES, "{what} is not found: {reported:?}");
+            let torn = reported
+                .iter()
+                .any(|(segment, from, to, _)| *segment == place.segment && (*from..=*to).contains(&left_to));
+            assert!(torn || ends.contains(&lost) || lost < HEADER_BYTES, "{what} is not found: {reported:?}");
             assert!(!closed || !now_closed, "{what}: said to have been let go in good order");
             for (saga, story) in &now.stories {
                 let before = &whole.stories[saga];
@@ -289,7 +316,7 @@ fn a_segment_of_history_that_is_gone_or_cannot_be_read_costs_its_own_history_alo
         for damaged in [&unreadable, &gone] {
             let now = read(damaged);
             let named = |(p, from, to, _): &(Place, u64, u64, Vec<SagaId>)| {
-                (*p, *from, *to) == (place_of(path), 0, bytes.len() as u64)
+                (*p, *from, *to) == (place_of(path), 0, end_of(path, bytes) as u64)
             };
             assert!(matches!(&now.damage[..], [only] if named(only)), "{:?}", now.damage);
             let told_here: BTreeSet<_> = records(path, bytes).iter().filter_map(|(.., saga)| *saga).collect();

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use like_tests::house::{House, Service};
+use like_tests::house::{House, Service, written_in};
 use like_tests::process::{Ended, Running, eventually};
 use like_tests::promises;
 use rustix::process::Signal;
@@ -51,17 +51,10 @@ fn start(house: &House, path: &Path) -> Running {
     Running::start(&mut house.command(&["--json", "import", path.to_str().expect("a path")]))
 }
 
-/// How much has been written to the journal.
-fn journal_bytes(house: &House) -> u64 {
-    let slots = fs::read_dir(house.journal()).into_iter().flatten().flatten();
-    let segments = slots.flat_map(|slot| fs::read_dir(slot.path()).into_iter().flatten().flatten());
-    segments.filter_map(|segment| Some(segment.metadata().ok()?.len())).sum()
-}
-
 /// Waits until an import has written so much more.
 fn await_progress(house: &House, bytes: u64) {
-    let before = journal_bytes(house);
-    eventually("an import at work", || (journal_bytes(house) > before + bytes).then_some(()));
+    let before = written_in(&house.journal());
+    eventually("an import at work", || (written_in(&house.journal()) > before + bytes).then_some(()));
 }
 
 fn likes(house: &House) -> u64 {

@@ -5,8 +5,8 @@
 
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -64,7 +64,7 @@ pub trait Disk: Debug + Send + Sync {
     /// The file can't be read.
     fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>>;
 
-    /// Makes a file that isn't there yet, for appending, and for its directory's group. Its name is not durable yet.
+    /// Makes a file that isn't there yet, for writing, and for its directory's group. Its name is not durable yet.
     ///
     /// # Errors
     /// It can't be made.
@@ -134,15 +134,16 @@ pub trait Directory: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A segment's file, open for appending.
+/// A segment's file, open for writing.
 pub trait LogFile: Debug + Send + Sync {
-    /// Appends by one write, and says how many of the bytes were written.
+    /// Writes at an offset, by one write, and says how many of the bytes were written. The bytes of one write appear in
+    /// their order: who sees one of them finds those before it.
     ///
     /// # Errors
     /// Nothing was written.
-    fn append(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
 
-    /// Makes everything durable that was appended before.
+    /// Makes everything durable that was written before.
     ///
     /// # Errors
     /// The sync failed. What of it is on disk can't be found out any more, by another sync neither.
@@ -216,7 +217,7 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, file: &Path) -> io::Result<Arc<dyn LogFile>> {
-        let created = OpenOptions::new().append(true).create_new(true).mode(SEGMENT_MODE).open(file)?;
+        let created = OpenOptions::new().write(true).create_new(true).mode(SEGMENT_MODE).open(file)?;
         created.set_permissions(fs::Permissions::from_mode(SEGMENT_MODE))?;
         Ok(Arc::new(created))
     }
@@ -308,10 +309,9 @@ impl Directory for File {
 }
 
 impl LogFile for File {
-    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut file = self;
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         loop {
-            match file.write(bytes) {
+            match FileExt::write_at(self, bytes, at) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 written => return written,
             }

@@ -8,7 +8,7 @@
 //!     00000001.log         segments; the one with the highest number that ends its carry-over is the head
 //! ```
 //!
-//! A segment is a header and records (see [`record`]). A runner owns one slot and appends to its head. Start, takeover
+//! A segment is a header, records (see [`record`]), and zeros: space for more. A runner owns one slot and writes to its head. Start, takeover
 //! and rotation are one procedure ([`takeover`]): read the head, write everything that is unfinished or not known to be
 //! settled into a new segment that ends with a mark, sync it and both directories, and only then send, cut or delete.
 //! So the head alone says what is left to do, and older segments are history, kept for the retention time.

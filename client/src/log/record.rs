@@ -5,6 +5,8 @@
 //! record   body length u32 | crc u32 | tag of the record before u32 | body
 //! ```
 //!
+//! Behind the last record stand zeros, if anything: space that was allotted ahead.
+//!
 //! All integers are little-endian; a body is one encoded [`Entry`]. A record's CRC32C covers its segment, slot, offset
 //! and format too, so a record that turns up anywhere but where it was written is not one. Its *tag* (of saga id and
 //! length) is repeated in the record behind it: if a record is damaged, its successor still says whose it was.

@@ -1,6 +1,10 @@
 //! Reads a segment's bytes: its records, where its valid part ends, and what of it is damaged. Pure.
+//!
+//! Zeros behind the last record are space that was allotted and not used yet. No record is all zeros, though one may end in
+//! some: so what was written reaches at least to the last byte that is none.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use like_protocol::ids::SagaId;
 
@@ -27,9 +31,11 @@ pub struct Scan {
     pub records: Vec<(u64, SagaRecord)>,
     /// Whether the carry-over is complete, so that the segment stands for all older ones.
     pub complete: bool,
-    /// Where the valid part ends: what follows is a torn tail, or nothing.
+    /// Where the valid part ends: what follows is a torn tail, or nothing but space.
     pub end: u64,
-    /// Whether anything follows.
+    /// Where what was written ends, a torn tail included.
+    pub written: u64,
+    /// Whether there is a torn tail.
     pub torn: bool,
     /// What should be there and isn't.
     pub damage: Vec<BadStretch>,
@@ -133,7 +139,8 @@ impl std::fmt::Display for Damage {
 /// Scans a segment.
 ///
 /// A bad record below the highest offset that is known to have been durable is damage, whether the segment states that
-/// offset itself or it is certain otherwise; at or above it begins the torn tail, and nothing behind that counts.
+/// offset itself or it is certain otherwise; at or above it begins the torn tail, and nothing behind that counts. Zeros are
+/// no intact record, so in front of one, or below where a segment is known to end, they are bad like anything else.
 pub fn scan(place: Place, bytes: &[u8], certain: Certain) -> Scan {
     let end_of = |kept: &KeptSegment| usize::try_from(kept.end).unwrap_or(usize::MAX);
     let bytes = match &certain {
@@ -145,8 +152,9 @@ pub fn scan(place: Place, bytes: &[u8], certain: Certain) -> Scan {
     let mut stretches = Vec::new();
     let mut durable_to = 0;
     let mut offset = HEADER_BYTES.min(bytes.len());
-    while offset < bytes.len() {
-        let Some((at, decoded)) = next_intact(place, bytes, offset) else { break };
+    let zeros_from = zeros_from(bytes);
+    while offset < zeros_from {
+        let Some((at, decoded)) = next_intact(place, bytes, offset..zeros_from) else { break };
         if at > offset {
             stretches.push(BadStretch::found(bytes, offset, at, decoded.tag_before));
         }
@@ -174,10 +182,21 @@ pub fn scan(place: Place, bytes: &[u8], certain: Certain) -> Scan {
     let torn = stretches.split_off(torn_from.unwrap_or(stretches.len()));
     let end = torn.first().map_or(offset as u64, |stretch| stretch.from);
     let cut = torn.iter().filter_map(BadStretch::names).collect();
-    let torn = end < bytes.len() as u64;
-    let mut scan = Scan { end, torn, damage: stretches, cut, durable_to, tag: FIRST_TAG, ..Scan::default() };
+    let mut scan = Scan { end, damage: stretches, cut, durable_to, tag: FIRST_TAG, ..Scan::default() };
     scan.keep(found);
+    // Space is first allotted together with the mark, so zeros in its place are none.
+    scan.written = if scan.complete { offset.max(zeros_from) } else { bytes.len() } as u64;
+    scan.torn = end < scan.written;
     scan
+}
+
+/// Behind which byte there is nothing but zeros. Read in blocks, which is fast: there may be a lot of them.
+fn zeros_from(bytes: &[u8]) -> usize {
+    const BLOCK_BYTES: usize = 1024;
+    let is_zero = |block: &[u8]| block.iter().fold(0, |all, byte| all | byte) == 0;
+    let zero = bytes.rchunks(BLOCK_BYTES).take_while(|block| is_zero(block)).map(<[u8]>::len).sum::<usize>();
+    let rest = &bytes[..bytes.len() - zero];
+    rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 impl Scan {
@@ -203,7 +222,7 @@ impl Scan {
     }
 }
 
-/// The first intact record at or behind `from`. Tried at every byte, since a damaged length says nothing.
-fn next_intact(place: Place, bytes: &[u8], from: usize) -> Option<(usize, Decoded)> {
-    (from..bytes.len()).find_map(|at| record::decode(place, bytes, at).map(|decoded| (at, decoded)))
+/// The first intact record that begins in a range. Tried at every byte, since a damaged length says nothing.
+fn next_intact(place: Place, bytes: &[u8], mut range: Range<usize>) -> Option<(usize, Decoded)> {
+    range.find_map(|at| record::decode(place, bytes, at).map(|decoded| (at, decoded)))
 }

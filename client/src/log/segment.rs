@@ -1,4 +1,8 @@
 //! Segment files of a slot: their names, reading them, and writing a new one that stands for all older ones.
+//!
+//! A segment is written from its front, and never changed. Space is allotted ahead of what is written, as zeros: most syncs
+//! then change nothing but bytes that have their place on the disk already. The zeros come with the write that needs
+//! the space, so they stand behind the last record, and first behind the mark that ends a carry-over.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,8 +50,6 @@ fn file_name(segment: u64) -> String {
 pub struct Segment {
     /// Which one.
     pub place: Place,
-    /// Its size in bytes.
-    pub bytes: u64,
     /// Its header, unless that is unreadable.
     pub header: Option<Header>,
     /// What it holds.
@@ -56,6 +58,10 @@ pub struct Segment {
 
 /// Reads a segment. A header that is unreadable costs nothing but itself: the records prove their place by themselves.
 /// `certain` is for [`scan::scan`]; one that was written in the present boot is more certain than that.
+///
+/// Its owner may be writing meanwhile, and what is read first may lack what stands before something that is read later. So
+/// damage counts only if it is there at a second look, at no more than the first one has reached: all of that had been
+/// written by then.
 ///
 /// # Errors
 /// The file can't be read, or a newer program wrote it.
@@ -74,7 +80,13 @@ pub fn read(slot: &Slot, segment: u64, certain: Certain) -> Result<Segment, Jour
         Certain::Stated | Certain::CarryOver if no_power_cut_since => Certain::Written,
         certain => certain,
     };
-    Ok(Segment { place, bytes: bytes.len() as u64, header, scan: scan::scan(place, &bytes, certain) })
+    let mut scan = scan::scan(place, &bytes, certain);
+    if !scan.damage.is_empty() {
+        let seen = usize::try_from(scan.written).unwrap_or(usize::MAX);
+        let bytes = slot.disk().read(&path, Some(seen)).map_err(|e| JournalError::io("read", &path, e))?;
+        scan = scan::scan(place, &bytes, certain);
+    }
+    Ok(Segment { place, header, scan })
 }
 
 /// Refuses a slot whose newest segment a newer program wrote, by its header alone.
@@ -132,15 +144,29 @@ pub(super) fn is_leftover(slot: &Slot, named: &[KeptSegment], number: u64) -> bo
 /// How many older segments one record names.
 const KEPT_PER_RECORD_MAX: usize = 1024;
 
-/// A new segment, open for appending.
+/// How much space a small segment is allotted at least: one page, which a disk writes as a whole anyway. Who likes one
+/// article and exits needs no more.
+const ALLOTTED_BYTES_MIN: u64 = 4 * 1024;
+
+/// How much space is allotted at once at most: some seconds of ordinary load, and nothing that a small disk would miss.
+const ALLOTTED_BYTES_MAX: u64 = 256 * 1024;
+
+/// Up to where space is allotted for what ends at `end`: a segment grows to the double until it is large.
+fn allotted_for(end: u64) -> u64 {
+    end.next_multiple_of(end.next_power_of_two().clamp(ALLOTTED_BYTES_MIN, ALLOTTED_BYTES_MAX))
+}
+
+/// A new segment, open for writing.
 #[derive(Debug)]
 pub struct Fresh {
-    /// The file, at its end.
+    /// The file.
     pub file: Arc<dyn LogFile>,
     /// Where it stands.
     pub place: Place,
-    /// How many bytes it has, with those that are encoded and not yet written.
+    /// How many bytes of it are records and header, with those that are encoded and not yet written.
     pub bytes: u64,
+    /// How many bytes the file has, with the zeros.
+    pub allotted: u64,
     /// The tag of its last record.
     pub tag: u32,
     /// Which older segments it says are kept.
@@ -150,7 +176,7 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// Encodes what is to be appended next; the segment's end and tag are those behind it.
+    /// Encodes what comes next; the segment's end and tag are those behind it.
     ///
     /// # Errors
     /// The entry is too large for a record.
@@ -158,6 +184,25 @@ impl Fresh {
         let before = out.len();
         self.tag = record::encode(self.place, self.bytes, self.tag, entry, out).map_err(io::Error::other)?;
         self.bytes += (out.len() - before) as u64;
+        Ok(())
+    }
+
+    /// Writes what was encoded since the last write, by one write, and with it the zeros of more space if it needs some.
+    ///
+    /// # Errors
+    /// The write failed, or was short: what would follow it could not be told from damage.
+    pub fn write(&mut self, unwritten: &mut Vec<u8>) -> io::Result<()> {
+        let at = self.bytes - unwritten.len() as u64;
+        if self.bytes > self.allotted {
+            self.allotted = allotted_for(self.bytes);
+            unwritten.resize((self.allotted - at) as usize, 0);
+        }
+        let written = self.file.write_at(unwritten, at)?;
+        if written < unwritten.len() {
+            let short = format!("only {written} of {} bytes", unwritten.len());
+            return Err(io::Error::new(io::ErrorKind::WriteZero, short));
+        }
+        unwritten.clear();
         Ok(())
     }
 }
@@ -208,23 +253,26 @@ fn write<'a>(
     let file = lock.slot().disk().create(path).map_err(io_error("create"))?;
     // A header goes with what follows it: a power loss that took it alone would look like damage.
     let carried = if bytes.len() > HEADER_BYTES { bytes.len() } else { 0 };
-    write_all(&*file, &bytes[..carried]).map_err(io_error("write"))?;
+    write_all(&*file, &bytes[..carried], 0).map_err(io_error("write"))?;
     reach(Failpoint::CarryWritten);
     tag = record::encode(place, bytes.len() as u64, tag, &Entry::CarriedOver, &mut bytes)
         .map_err(|e| JournalError::io("write", path, io::Error::other(e)))?;
-    write_all(&*file, &bytes[carried..]).map_err(io_error("write"))?;
+    let end = bytes.len() as u64;
+    let allotted = allotted_for(end);
+    bytes.resize(allotted as usize, 0);
+    write_all(&*file, &bytes[carried..], carried as u64).map_err(io_error("write"))?;
     file.sync_all().map_err(io_error("sync"))?;
     lock.sync_directories()?;
     reach(Failpoint::CarrySynced);
-    Ok(Fresh { file, place, bytes: bytes.len() as u64, tag, kept, since: place.segment })
+    Ok(Fresh { file, place, bytes: end, allotted, tag, kept, since: place.segment })
 }
 
 /// As many writes as it takes.
-fn write_all(file: &dyn LogFile, mut bytes: &[u8]) -> io::Result<()> {
+fn write_all(file: &dyn LogFile, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
-        match file.append(bytes)? {
+        match file.write_at(bytes, at)? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => bytes = &bytes[written..],
+            written => (bytes, at) = (&bytes[written..], at + written as u64),
         }
     }
     Ok(())

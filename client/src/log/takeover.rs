@@ -90,7 +90,7 @@ impl Cut {
         let mut sagas: Vec<_> = told.chain(segment.scan.cut.iter().copied()).collect();
         sagas.sort_unstable();
         sagas.dedup();
-        Self { place: segment.place, from, to: segment.bytes, sagas }
+        Self { place: segment.place, from, to: segment.scan.written, sagas }
     }
 }
 
@@ -115,7 +115,7 @@ pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalE
     }
     let merges = damage.is_empty()
         && torn.is_none()
-        && head.as_ref().is_some_and(|head| head.bytes <= keeping.merge_bytes_max);
+        && head.as_ref().is_some_and(|head| head.scan.written <= keeping.merge_bytes_max);
     let retention_ms = u64::try_from(keeping.retention.as_millis()).unwrap_or(u64::MAX);
     let oldest_ms = disk.wall_ms().saturating_sub(retention_ms);
     stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));

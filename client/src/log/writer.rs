@@ -1,6 +1,6 @@
 //! The open log of a slot: appending, and group commit.
 //!
-//! What is appended gets safer in two steps. It is *written* by a `write(2)` of whoever wants that: no thread is woken
+//! What is appended gets safer in two steps. It is *written* by a `pwrite(2)` of whoever wants that: no thread is woken
 //! for it. Those who append in the same moment share one: who puts it off until what rests on it is done ([`ToWrite`]), or
 //! lets the others that are ready go first, finds that somebody has written for all. It is *durable* by a sync, which is
 //! done beside, one for all who wait: while it runs, others append and wait for the next one. Who waits is woken once,
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use like_protocol::ids::SagaId;
 
 pub use self::syncs::{Released, Syncing, Syncs};
-use super::disk::{Disk, LogFile};
+use super::disk::Disk;
 use super::record::{Entry, SagaRecord};
 use super::segment::Fresh;
 use super::slot::{JournalError, Slot, SlotLock};
@@ -281,11 +281,10 @@ impl Open {
         self.segment.encode(&word(self.durable_bytes), &mut self.unwritten)
     }
 
-    /// One `write(2)` for all that is not written yet.
+    /// One write for all that is not written yet.
     fn write(&mut self) -> io::Result<()> {
         if !self.unwritten.is_empty() {
-            write_whole(&*self.segment.file, &self.unwritten)?;
-            self.unwritten.clear();
+            self.segment.write(&mut self.unwritten)?;
         }
         self.written = self.appended;
         Ok(())
@@ -300,16 +299,6 @@ impl Open {
     fn durable_to(&mut self, position: Position) -> Released {
         self.durable = position;
         Released(self.waiting.extract_if(.., |(wanted, _)| *wanted <= position).collect())
-    }
-}
-
-/// A short write is a failure: what would follow it could not be told from damage.
-fn write_whole(file: &dyn LogFile, bytes: &[u8]) -> io::Result<()> {
-    let written = file.append(bytes)?;
-    if written == bytes.len() {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::WriteZero, format!("only {written} of {} bytes", bytes.len())))
     }
 }
 

@@ -1,7 +1,6 @@
 //! What has no peer to be compared with: a new process, a takeover, a recovery, and doing nothing.
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use like_client::log;
 use like_client::saga::{Begun, Event, ParticipantAt, PlannedStep};
 use like_protocol::ids::SagaId;
 use like_protocol::likes::{ArticleId, UserId};
+use like_tests::house::written_in;
 use like_tests::process::{PATIENCE, Running, eventually};
 
 use crate::Programs;
@@ -67,7 +67,7 @@ fn takeover(house: &House, number: usize) -> f64 {
     let bench = ["bench", "--likes", "1000000", "--concurrency", "8"];
     let runner = Running::start(&mut house.likectl(&journal, &bench));
     let enough = WORK_BYTES + number as u64 % 7 * 1024;
-    eventually("a runner at work", || (bytes_in(&house.journal(&journal)) > enough).then_some(()));
+    eventually("a runner at work", || (written_in(&house.journal(&journal)) > enough).then_some(()));
     let killed = Instant::now();
     runner.kill();
     loop {
@@ -78,13 +78,6 @@ fn takeover(house: &House, number: usize) -> f64 {
             return killed.elapsed().as_secs_f64() * 1000.0;
         }
     }
-}
-
-/// How much has been written to a journal.
-fn bytes_in(journal: &Path) -> u64 {
-    let slots = fs::read_dir(journal).into_iter().flatten().flatten();
-    let segments = slots.flat_map(|slot| fs::read_dir(slot.path()).into_iter().flatten().flatten());
-    segments.filter_map(|segment| Some(segment.metadata().ok()?.len())).sum()
 }
 
 /// How `likectl recover` ends so many sagas, of which only the beginning stands in a dead runner's log.

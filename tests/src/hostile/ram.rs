@@ -226,8 +226,12 @@ impl std::fmt::Debug for RamFile {
 }
 
 impl LogFile for RamFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.lock().files.entry(self.path.clone()).or_default().extend(bytes);
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        let mut disk = self.disk.lock();
+        let file = disk.files.entry(self.path.clone()).or_default();
+        let (at, end) = (at as usize, at as usize + bytes.len());
+        file.resize(file.len().max(end), 0);
+        file[at..end].copy_from_slice(bytes);
         Ok(bytes.len())
     }
 

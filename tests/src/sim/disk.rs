@@ -1,4 +1,4 @@
-//! The disk that saga logs are kept on: what was synced survives a power loss, of the rest anything may be left.
+//! The disk that saga logs are kept on: what was synced survives a power loss, of every other write anything may be left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,6 +14,7 @@ use like_client::log::writer::{Released, Syncs};
 use like_client::log::{JournalError, Owner};
 use like_protocol::ids::BootId;
 
+use super::content::Content;
 use super::faults::{Fault, Flaw};
 use super::found::Crash;
 use super::world::{Host, SYNCS_DIRECTORY, World, lock};
@@ -59,15 +60,6 @@ impl Names {
     fn after(&self, crash: Crash) -> &BTreeMap<String, Node> {
         if crash == Crash::OfTheHost { &self.synced } else { &self.now }
     }
-}
-
-#[derive(Default, Debug)]
-struct Content {
-    bytes: Vec<u8>,
-    synced: usize,
-    /// A sync failed: what was not synced then never will be, whatever later syncs say.
-    spoilt: bool,
-    written_ms: u64,
 }
 
 fn not_found() -> io::Error {
@@ -117,8 +109,7 @@ impl DiskState {
         let Some(Node::File(number)) = names.after(crash).get(&name_of(file)) else {
             return Err(not_found());
         };
-        let Content { bytes, synced, .. } = &self.files[*number];
-        let left = if crash == Crash::OfTheHost { &bytes[..*synced] } else { &bytes[..] };
+        let left = self.files[*number].after(crash);
         Ok(left[..left.len().min(most.unwrap_or(usize::MAX))].to_vec())
     }
 
@@ -152,36 +143,6 @@ impl DiskState {
             self.directories.retain(|below, _| !gone.iter().any(|gone| below.starts_with(gone)));
         }
         self.files.iter_mut().for_each(|content| content.lose_power(world));
-    }
-}
-
-impl Content {
-    /// Of what was not synced, the disk has written what it liked, in whatever order.
-    fn lose_power(&mut self, world: &World) {
-        let unsynced = self.bytes.len() - self.synced;
-        if unsynced > 0 {
-            let kept = self.synced + world.below(unsynced as u64 + 1) as usize;
-            let before = self.bytes.clone();
-            match world.below(6) {
-                0 => {}
-                1 => self.bytes.truncate(self.synced),
-                2 => self.bytes.truncate(kept),
-                3 => self.bytes[kept..].fill(0),
-                4 => self.bytes[kept..].iter_mut().for_each(|byte| *byte = world.below(256) as u8),
-                _ => {
-                    for block in self.bytes[self.synced..].chunks_mut(64) {
-                        if world.percent(40) {
-                            block.fill(0);
-                        }
-                    }
-                }
-            }
-            if self.bytes != before {
-                world.fault(Fault::LogTorn, 0);
-            }
-        }
-        self.synced = self.bytes.len();
-        self.spoilt = false;
     }
 }
 
@@ -295,7 +256,7 @@ impl Disk for SimDisk {
             if self.fails(disk, Failing::Read, Fault::ReadFailed) {
                 return Err(broken());
             }
-            let bytes = &disk.files[number].bytes;
+            let bytes = disk.files[number].after(Crash::OfTheProcess);
             Ok(bytes[..bytes.len().min(most.unwrap_or(usize::MAX))].to_vec())
         })
     }
@@ -312,7 +273,7 @@ impl Disk for SimDisk {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             names.now.insert(name, Node::File(number));
-            disk.files.push(Content { written_ms: self.0.world.now_ms(), ..Content::default() });
+            disk.files.push(Content::new(self.0.world.now_ms()));
             self.note("creates file", number as u64, 0);
             self.0.world.say(self.0.life.pid, {
                 let file = file.display().to_string();
@@ -335,7 +296,7 @@ impl Disk for SimDisk {
     fn age(&self, file: &Path) -> io::Result<Duration> {
         let mut disk = lock(&self.0.world.disk);
         let number = disk.file(file)?;
-        Ok(Duration::from_millis(self.0.world.now_ms() - disk.files[number].written_ms))
+        Ok(Duration::from_millis(self.0.world.now_ms() - disk.files[number].written_ms()))
     }
 
     fn wall_ms(&self) -> u64 {
@@ -436,18 +397,18 @@ struct SimFile {
 }
 
 impl LogFile for SimFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.operate("appends", |disk| {
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        self.disk.operate("writes", |disk| {
             let short = self.disk.fails(disk, Failing::Short, Fault::WriteShort);
-            if self.disk.is_full(disk) && !short {
+            // What has its place on the disk can be written however full that is.
+            let grows = at as usize + bytes.len() > disk.files[self.number].after(Crash::OfTheProcess).len();
+            if grows && !short && self.disk.is_full(disk) {
                 return Err(full());
             }
             let count =
                 if short { self.disk.0.world.below(bytes.len() as u64) as usize } else { bytes.len() };
-            let content = &mut disk.files[self.number];
-            content.bytes.extend_from_slice(&bytes[..count]);
-            content.written_ms = self.disk.0.world.now_ms();
-            self.disk.note("appended", self.number as u64, content.bytes.len() as u64);
+            disk.files[self.number].write(&bytes[..count], at as usize, self.disk.0.world.now_ms());
+            self.disk.note("written", self.number as u64, at + count as u64);
             Ok(count)
         })
     }
@@ -457,13 +418,13 @@ impl LogFile for SimFile {
             let fails = self.disk.fails(disk, Failing::Sync, Fault::SyncFailed);
             let content = &mut disk.files[self.number];
             if fails {
-                content.spoilt = true;
+                content.spoil();
                 return Err(broken());
             }
-            if !content.spoilt && !self.disk.0.world.has(Flaw::LogSyncLies) {
-                content.synced = content.bytes.len();
+            if !self.disk.0.world.has(Flaw::LogSyncLies) {
+                content.sync();
             }
-            self.disk.note("synced", self.number as u64, content.synced as u64);
+            self.disk.note("synced", self.number as u64, 0);
             Ok(())
         })
     }

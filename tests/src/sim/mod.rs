@@ -12,6 +12,7 @@
 //! * [`oracle`]: what was promised to whom, and whether it is so. `watch`: whether what is sent may be sent.
 //! * `found`: the disk as a crash would leave it.
 
+mod content;
 pub mod daemon;
 pub mod disk;
 mod ear;

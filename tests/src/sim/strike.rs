@@ -24,7 +24,7 @@ const STARTS_CUT_PERCENT: u64 = 15;
 const START_OPERATIONS: u64 = 8;
 
 /// Operations that are rare, or after which everything may be different.
-const CLIENT_AIMS: &[&str] = &["creates", "appends", "syncs", SYNCS_DIRECTORY, "removes", "send"];
+const CLIENT_AIMS: &[&str] = &["creates", "writes", "syncs", SYNCS_DIRECTORY, "removes", "send"];
 const DAEMON_AIMS: &[&str] = &[
     "writes file",
     SYNCS_STORE,

@@ -1,6 +1,6 @@
 //! A disk in memory that loses power: what was synced is there afterwards, of the rest anything may be left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,6 +33,8 @@ pub(super) struct State {
     /// How many more operations the host lives to do.
     operations_left: Option<u32>,
     pub(super) syncs: Option<Syncs>,
+    /// What the next readings of a file are given instead of its bytes.
+    pub(super) misread: VecDeque<Vec<u8>>,
 }
 
 /// What is on the disk.
@@ -42,8 +44,16 @@ pub(super) struct Kept {
     slot_synced: bool,
     names: BTreeMap<String, usize>,
     names_synced: BTreeMap<String, usize>,
-    /// Bytes, and how many of them are synced.
-    files: Vec<(Vec<u8>, usize)>,
+    files: Vec<Content>,
+}
+
+/// A file.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Content {
+    bytes: Vec<u8>,
+    /// What is certainly on the disk, and what was written since that was said of it.
+    synced: Vec<u8>,
+    unsynced: Vec<(usize, Vec<u8>)>,
 }
 
 impl CutDisk {
@@ -90,36 +100,67 @@ impl CutDisk {
             all.into_iter().filter(|(name, file)| survives(name, *file, &mut fate)).collect();
         kept.names = names.clone();
         kept.names_synced = names;
-        for (bytes, synced) in &mut kept.files {
-            tear(bytes, *synced, &mut fate);
-            *synced = bytes.len();
+        kept.files.iter_mut().for_each(|content| content.tear(&mut fate));
+    }
+}
+
+impl Content {
+    fn write(&mut self, bytes: &[u8], at: usize) {
+        overwrite(&mut self.bytes, bytes, at);
+        self.unsynced.push((at, bytes.to_vec()));
+    }
+
+    fn sync(&mut self) {
+        self.synced.clone_from(&self.bytes);
+        self.unsynced.clear();
+    }
+
+    /// Of what was written and not synced, some is left: all, none, up to a moment, or of each write some of its sectors,
+    /// and others changed. A lost sector is what it was before, or zeros where nothing was.
+    fn tear(&mut self, fate: &mut impl FnMut() -> u8) {
+        let writes = std::mem::take(&mut self.unsynced);
+        if writes.is_empty() {
+            return;
+        }
+        let how = fate() % 8;
+        let last = if how == 2 { usize::from(fate()) % writes.len() } else { writes.len() };
+        if how != 0 {
+            self.bytes.clone_from(&self.synced);
+        }
+        for (number, (at, mut bytes)) in writes.into_iter().enumerate() {
+            match how {
+                0 | 1 => {}
+                2 if number > last => {}
+                2 => {
+                    let kept = usize::from(fate()) * 7 % (bytes.len() + 1);
+                    bytes.truncate(if number == last { kept } else { bytes.len() });
+                    overwrite(&mut self.bytes, &bytes, at);
+                }
+                _ => self.keep_some(&bytes, at, fate),
+            }
+        }
+        self.sync();
+    }
+
+    fn keep_some(&mut self, bytes: &[u8], at: usize, fate: &mut impl FnMut() -> u8) {
+        let end = at + bytes.len();
+        self.bytes.resize(self.bytes.len().max(end), 0);
+        for sector in at / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
+            let from = (sector * SECTOR_BYTES).max(at);
+            let to = ((sector + 1) * SECTOR_BYTES).min(end);
+            match fate() % 4 {
+                0 => {}
+                1 => self.bytes[from..to].iter_mut().for_each(|byte| *byte ^= 0x5a),
+                _ => self.bytes[from..to].copy_from_slice(&bytes[from - at..to - at]),
+            }
         }
     }
 }
 
-/// Leaves some of what stands behind `synced`: cut anywhere, in pieces of which some are lost, or changed.
-fn tear(bytes: &mut Vec<u8>, synced: usize, fate: &mut impl FnMut() -> u8) {
-    let unsynced = bytes.len() - synced;
-    if unsynced == 0 {
-        return;
-    }
-    match fate() % 8 {
-        0 => {}
-        1 => bytes.truncate(synced),
-        2 => bytes.truncate(synced + usize::from(fate()) * 7 % (unsynced + 1)),
-        _ => {
-            let first = synced / SECTOR_BYTES * SECTOR_BYTES;
-            for sector in (first..bytes.len()).step_by(SECTOR_BYTES) {
-                let end = (sector + SECTOR_BYTES).min(bytes.len());
-                let lost = &mut bytes[sector.max(synced)..end];
-                match fate() % 4 {
-                    0 => lost.fill(0),
-                    1 => lost.iter_mut().for_each(|byte| *byte ^= 0x5a),
-                    _ => {}
-                }
-            }
-        }
-    }
+fn overwrite(file: &mut Vec<u8>, bytes: &[u8], at: usize) {
+    let end = at + bytes.len();
+    file.resize(file.len().max(end), 0);
+    file[at..end].copy_from_slice(bytes);
 }
 
 impl State {
@@ -184,9 +225,10 @@ impl Disk for CutDisk {
 
     fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>> {
         let mut state = self.lock();
+        let misread = state.misread.pop_front();
         let kept = state.operate()?;
         let number = *kept.names.get(&name_of(file)?).ok_or_else(missing)?;
-        let bytes = &kept.files[number].0;
+        let bytes = misread.as_ref().unwrap_or(&kept.files[number].bytes);
         Ok(bytes[..most.unwrap_or(usize::MAX).min(bytes.len())].to_vec())
     }
 
@@ -197,7 +239,7 @@ impl Disk for CutDisk {
         if kept.names.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        kept.files.push((Vec::new(), 0));
+        kept.files.push(Content::default());
         kept.names.insert(name, number);
         Ok(Arc::new(CutFile(self.clone(), number)))
     }
@@ -267,16 +309,13 @@ impl Directory for CutDirectory {
 struct CutFile(CutDisk, usize);
 
 impl LogFile for CutFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.lock();
-        state.operate()?.files[self.1].0.extend(bytes);
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        self.0.lock().operate()?.files[self.1].write(bytes, at as usize);
         Ok(bytes.len())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.0.lock();
-        let (bytes, synced) = &mut state.operate()?.files[self.1];
-        *synced = bytes.len();
+        self.0.lock().operate()?.files[self.1].sync();
         Ok(())
     }
 

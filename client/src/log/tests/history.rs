@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use super::*;
-use crate::log::{JournalError, history, segment};
+use crate::log::{JournalError, history};
 use crate::saga::tests::failed;
 
 /// A slot with one segment of history and a head: `settled` settled in the history, `late` open there and settled in
@@ -97,7 +97,7 @@ fn damage_in_a_segment_of_history_makes_no_settled_saga_look_unfinished() {
     let path = slots.dir.path();
     let whole = read(path);
     let file = segment::path(&path.join("0"), 1);
-    let bytes = fs::read(&file).unwrap();
+    let bytes = written(path, 1);
     let mut reported = 0;
     for at in (0..bytes.len()).step_by(bytes.len() / 500) {
         let mut changed = bytes.clone();
@@ -147,7 +147,7 @@ fn a_live_end_is_not_damage() {
     tell(&log, saga(9), open_events());
     let head = *segment::list(&RealDisk, &path.join("0")).unwrap().last().unwrap();
     let file = segment::path(&path.join("0"), head);
-    let bytes = fs::read(&file).unwrap();
+    let bytes = written(path, head);
     for cut in 1..200 {
         fs::write(&file, &bytes[..bytes.len() - cut]).unwrap();
         let told = read(path);
@@ -207,7 +207,7 @@ fn a_saga_of_which_a_power_loss_took_only_the_word_that_it_was_settled_is_still_
     let settled = events.pop().unwrap();
     wait_for(log.durable(tell(&log, saga(1), events))).unwrap();
     let older = segment::path(&path.join("0"), 1);
-    let synced = fs::metadata(&older).unwrap().len();
+    let synced = written(path, 1).len() as u64;
     tell(&log, saga(1), [settled]);
     log.let_go();
     let lock = Journal::open(path).unwrap().claim_free().unwrap();

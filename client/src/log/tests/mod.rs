@@ -7,6 +7,7 @@ mod power;
 mod record;
 mod scan;
 mod slot;
+mod space;
 mod story;
 mod takeover;
 mod writer;
@@ -22,7 +23,8 @@ use like_protocol::message::Payload;
 
 use super::disk::RealDisk;
 use super::record::{Entry, FIRST_TAG, Header, Place, SagaRecord, encode};
-use super::{Damage, Journal, Keeping, LogEnded, Position, SagaLog, Story, TakenOver, take_over};
+use super::scan::{Certain, scan};
+use super::{Damage, Journal, Keeping, LogEnded, Position, SagaLog, Story, TakenOver, segment, take_over};
 use crate::saga::tests::{begun, done, live, sent};
 use crate::saga::{Begun, End, Event};
 use futures::executor::block_on;
@@ -152,6 +154,14 @@ fn tell(log: &SagaLog, saga: SagaId, events: impl IntoIterator<Item = Event>) ->
 /// A beginning so large that a few of them fill a segment.
 fn large(bytes: usize) -> Event {
     Event::Begun(Begun { params: Payload(vec![0xa5; bytes]), ..begun() }.into())
+}
+
+/// What stands in a segment of the first slot, without the space behind it.
+fn written(path: &Path, segment: u64) -> Vec<u8> {
+    let mut bytes = std::fs::read(segment::path(&path.join("0"), segment)).unwrap();
+    let end = scan(Place { slot: 0, segment }, &bytes, Certain::Stated).written;
+    bytes.truncate(end as usize);
+    bytes
 }
 
 /// Copies a directory of directories of files.

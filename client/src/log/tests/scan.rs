@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::log::record::HEADER_BYTES;
-use crate::log::scan::{Certain, Scan, scan};
+use crate::log::scan::Scan;
 use crate::log::segment::Segment;
 use crate::log::story::Stories;
 use crate::log::takeover::stories_of;
@@ -40,7 +40,7 @@ fn busy() -> Written {
 fn read(bytes: &[u8], carried: bool) -> (Scan, Stories, Vec<Damage>) {
     let scan = scan(PLACE, bytes, if carried { Certain::CarryOver } else { Certain::Stated });
     let header = Some(Header { place: PLACE, lowest_live: 1, boot: None });
-    let segment = Segment { place: PLACE, bytes: bytes.len() as u64, header, scan };
+    let segment = Segment { place: PLACE, header, scan };
     let (stories, damage) = stories_of(&segment);
     (segment.scan, stories, damage)
 }

@@ -4,9 +4,8 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
+use crate::log::history;
 use crate::log::record::{HEADER_BYTES, RECORD_HEAD_BYTES, decode};
-use crate::log::scan::{Certain, scan};
-use crate::log::{history, segment};
 use crate::saga::tests::{failed, forced};
 
 /// Some three hundred of these fill a segment.
@@ -74,7 +73,7 @@ fn a_write_that_is_put_off_writes_for_all_who_appended_and_keeps_no_slot() {
     assert!(all_sagas(dir.path()).is_empty());
     first.write().unwrap();
     assert_eq!(all_sagas(dir.path()).len(), 2);
-    let size = || fs::metadata(segment::path(&dir.path().join("0"), 1)).unwrap().len();
+    let size = || written(dir.path(), 1).len();
     let before = size();
     second.write().unwrap();
     assert_eq!(size(), before, "it has been done");
@@ -90,15 +89,15 @@ fn a_log_that_was_let_go_takes_nothing_more_and_says_why() {
     let log = take(dir.path()).log;
     let durable = tell(&log, saga(1), open_events());
     wait_for(log.durable(durable)).unwrap();
-    let written = tell(&log, saga(1), [sent(1, 2)]);
+    let last = tell(&log, saga(1), [sent(1, 2)]);
     assert_eq!(log.ended(), None);
     log.let_go();
     assert!(log.ended().unwrap().to_string().contains("let go"));
-    let size = || fs::metadata(segment::path(&dir.path().join("0"), 1)).unwrap().len();
+    let size = || written(dir.path(), 1).len();
     let before = size();
     assert!(write(&log, saga(1), [sent(1, 3)]).is_err());
     assert_eq!(size(), before);
-    assert!(wait_for(log.durable(written)).is_err());
+    assert!(wait_for(log.durable(last)).is_err());
     // What had become durable stays so.
     assert!(wait_for(log.durable(durable)).is_ok());
     log.let_go();
@@ -135,7 +134,7 @@ fn stated(bytes: &[u8]) -> u64 {
 fn an_offset_is_called_durable_only_once_it_has_been_synced() {
     let dir = tempfile::tempdir().unwrap();
     let log = take(dir.path()).log;
-    let bytes = || fs::read(segment::path(&dir.path().join("0"), 1)).unwrap();
+    let bytes = || written(dir.path(), 1);
     // A flip below what the segment states to be durable is damage, one above it a torn tail.
     let is_damage = |at: usize| {
         let mut bytes = bytes();

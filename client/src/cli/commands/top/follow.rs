@@ -278,6 +278,7 @@ mod tests {
         let log = log(journal.path());
         begin(&log, 1);
         let file = std::fs::File::options().write(true).open(log.slot().path().join("00000001.log")).unwrap();
+        let before = file.metadata().unwrap().len();
         // As a clock that ticks rarely would have it: all of it in one moment, which is not over.
         let now = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
         let mut follower = Follower::new(journal.path());
@@ -289,5 +290,6 @@ mod tests {
             let told = follower.look(wall_ms()).open[0].story.records.len();
             assert_eq!(told, attempt as usize + 1);
         }
+        assert_eq!(file.metadata().unwrap().len(), before);
     }
 }
