@@ -36,9 +36,6 @@ fn options(bytes_max: usize) -> WireOptions {
     bincode::DefaultOptions::new().with_limit(bytes_max as u64)
 }
 
-/// Room for what most values and messages take: a step's operation, a request, a reply.
-const VALUE_BYTES: usize = 96;
-
 /// A value that could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {source}")]
@@ -52,9 +49,10 @@ pub struct CodecError {
 /// # Errors
 /// Its encoding is longer than [`REPLY_FRAME_BYTES_MAX`], or its type can't be encoded.
 pub fn encode<T: Serialize>(value: &T) -> Result<Payload, CodecError> {
-    let mut bytes = Vec::with_capacity(VALUE_BYTES);
-    encode_onto(value, &mut bytes)?;
-    Ok(Payload(bytes))
+    let mut payload = Payload::default();
+    let encoded = bincode::DefaultOptions::new().serialize_into(&mut payload.0, value);
+    encoded.and_then(|()| within_limit(payload.0.len())).map_err(cant_encode)?;
+    Ok(payload)
 }
 
 /// As [`encode`], behind what `out` has already.
@@ -64,14 +62,19 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Payload, CodecError> {
 pub fn encode_onto<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let before = out.len();
     // With a limit, bincode goes through the value twice: once only to count.
-    let mut encoded = bincode::DefaultOptions::new().serialize_into(&mut *out, value);
-    if out.len() - before > REPLY_FRAME_BYTES_MAX {
-        encoded = Err(bincode::ErrorKind::SizeLimit.into());
-    }
-    encoded.map_err(|source| {
+    let encoded = bincode::DefaultOptions::new().serialize_into(&mut *out, value);
+    encoded.and_then(|()| within_limit(out.len() - before)).map_err(|source| {
         out.truncate(before);
-        CodecError { what: "can't encode", source }
+        cant_encode(source)
     })
+}
+
+fn within_limit(bytes: usize) -> bincode::Result<()> {
+    if bytes > REPLY_FRAME_BYTES_MAX { Err(bincode::ErrorKind::SizeLimit.into()) } else { Ok(()) }
+}
+
+fn cant_encode(source: bincode::Error) -> CodecError {
+    CodecError { what: "can't encode", source }
 }
 
 /// Decodes a domain value.
@@ -109,17 +112,24 @@ impl<R: AsyncRead + Unpin, In: DeserializeOwned + Unpin> Stream for Reader<R, In
     }
 }
 
+/// What an encoder keeps to encode the next message in, at most: more than nearly all messages take.
+const KEPT_BYTES_MAX: usize = 4096;
+
 /// Encodes messages; with `tokio-serde`'s own way each is gone through twice. What is too long for a frame the frames refuse.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Encoder;
+#[derive(Default, Debug)]
+pub struct Encoder {
+    /// Where messages are encoded, one after the other: the memory that each takes is as large as it is.
+    message: Vec<u8>,
+}
 
 impl<Out: Serialize> Serializer<Out> for Encoder {
     type Error = io::Error;
 
-    fn serialize(self: Pin<&mut Self>, item: &Out) -> io::Result<Bytes> {
-        let mut bytes = Vec::with_capacity(VALUE_BYTES);
-        let encoded = bincode::DefaultOptions::new().serialize_into(&mut bytes, item);
-        encoded.map(|()| bytes.into()).map_err(io::Error::other)
+    fn serialize(mut self: Pin<&mut Self>, item: &Out) -> io::Result<Bytes> {
+        self.message.clear();
+        self.message.shrink_to(KEPT_BYTES_MAX);
+        let encoded = bincode::DefaultOptions::new().serialize_into(&mut self.message, item);
+        encoded.map(|()| Bytes::copy_from_slice(&self.message)).map_err(io::Error::other)
     }
 }
 
@@ -153,7 +163,7 @@ fn reader<R: AsyncRead, In>(read: R, frame_bytes_max: usize) -> Reader<R, In> {
 
 fn writer<W: AsyncWrite, Out>(write: W, frame_bytes_max: usize) -> Writer<W, Out> {
     let frames = LengthDelimitedCodec::builder().max_frame_length(frame_bytes_max).new_write(write);
-    tokio_serde::Framed::new(frames, Encoder)
+    tokio_serde::Framed::new(frames, Encoder::default())
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ fn deadline() -> impl Strategy<Value = Deadline> {
 }
 
 fn payload() -> impl Strategy<Value = Payload> {
-    vec(any::<u8>(), 0..300).prop_map(Payload)
+    vec(any::<u8>(), 0..300).prop_map(Payload::from)
 }
 
 fn settlement() -> impl Strategy<Value = Settlement> {

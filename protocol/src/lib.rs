@@ -13,4 +13,5 @@ pub mod failpoint;
 pub mod ids;
 pub mod likes;
 pub mod message;
+mod payload;
 pub mod time;

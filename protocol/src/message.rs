@@ -10,6 +10,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::payload::Payload;
+
 use crate::ids::{SagaId, StepId, StoreId};
 use crate::time::{Deadline, Now};
 
@@ -30,16 +32,6 @@ pub const DAMAGED_SHOWN_MAX: usize = 16;
 
 /// How many bytes of a domain's data one message may carry in one place.
 pub const PAYLOAD_BYTES_MAX: usize = 4096;
-
-/// A domain's data, opaque to the engine.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Payload(#[serde(with = "serde_bytes")] pub Vec<u8>);
-
-impl fmt::Debug for Payload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({} bytes)", self.0.len())
-    }
-}
 
 /// A message to a daemon: one hello, then requests.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

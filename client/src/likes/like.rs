@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn stored_parameters_are_pinned() {
-        assert_eq!(params(None).encode().unwrap().0, [7, 251, 44, 1, 0]);
+        assert_eq!(params(None).encode().unwrap().0[..], [7, 251, 44, 1, 0]);
         let with_key = params(some_key()).encode().unwrap().0;
-        assert_eq!(with_key, [&[7, 251, 44, 1, 1][..], &[0x44; 16]].concat());
+        assert_eq!(with_key[..], [&[7, 251, 44, 1, 1][..], &[0x44; 16]].concat());
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn parameters_of_something_else_are_an_error() {
-        let garbage = Payload(vec![1, 2, 3, 4, 5, 6, 7]);
+        let garbage = Payload::from(vec![1, 2, 3, 4, 5, 6, 7]);
         assert!(Like.operation(&garbage, ADD_LIKE, &[]).is_err());
         assert!(Like.subject(&garbage).is_err());
     }
@@ -178,6 +178,6 @@ mod tests {
         let record = SagaId::from_bytes([1; 16]);
         let liked = codec::encode(&UserRejection::AlreadyLiked { record }).unwrap();
         assert!(Like.explain_rejection(CREATE_RECORD, &liked).contains("likes the article already"));
-        assert!(Like.explain_rejection(ADD_LIKE, &Payload(vec![99])).contains("can't be read"));
+        assert!(Like.explain_rejection(ADD_LIKE, &Payload::from(vec![99])).contains("can't be read"));
     }
 }

@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn stored_parameters_are_pinned() {
-        assert_eq!(params(None).encode().unwrap().0, [7, 251, 44, 1, 0]);
+        assert_eq!(params(None).encode().unwrap().0[..], [7, 251, 44, 1, 0]);
         let with_key = params(some_key()).encode().unwrap().0;
-        assert_eq!(with_key, [&[7, 251, 44, 1, 1][..], &[0x44; 16]].concat());
+        assert_eq!(with_key[..], [&[7, 251, 44, 1, 1][..], &[0x44; 16]].concat());
     }
 
     #[test]

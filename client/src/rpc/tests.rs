@@ -125,7 +125,7 @@ async fn connected() -> (Connection, Daemon) {
 }
 
 fn query(byte: u8) -> RequestBody {
-    RequestBody::Query(Payload(vec![byte]))
+    RequestBody::Query(Payload::from(vec![byte]))
 }
 
 async fn turned_away_by(hello: ServerHello) -> Unreachable {
@@ -179,7 +179,7 @@ async fn replies_in_any_order_find_their_requests() {
     let calls = join_all((0..100).map(|n| connection.call(query(n), SOON)));
     let (replies, ()) = tokio::join!(calls, serve);
     for (n, reply) in (0..).zip(replies) {
-        assert_eq!(reply.unwrap(), ReplyBody::Answer(Payload(vec![n])));
+        assert_eq!(reply.unwrap(), ReplyBody::Answer(Payload::from(vec![n])));
     }
 }
 
@@ -252,12 +252,12 @@ async fn a_timeout_leaves_nothing_behind_and_the_connection_whole() {
     let serve = async {
         let request = daemon.request().await;
         assert_ne!(request.id, first.id);
-        daemon.reply(request.id, ReplyBody::Answer(Payload(vec![2]))).await;
+        daemon.reply(request.id, ReplyBody::Answer(Payload::from(vec![2]))).await;
     };
     let (reply, ()) = tokio::join!(connection.call(query(2), SOON), serve);
     assert_eq!(
         reply.unwrap(),
-        ReplyBody::Answer(Payload(vec![2])),
+        ReplyBody::Answer(Payload::from(vec![2])),
         "the late reply must not be taken for this one"
     );
 }
@@ -277,7 +277,7 @@ async fn a_dropped_call_leaves_nothing_behind() {
 #[tokio::test(start_paused = true)]
 async fn calls_to_a_peer_that_does_not_read_end_at_their_own_limits() {
     let (connection, _daemon) = connected().await;
-    let big = RequestBody::Query(Payload(vec![0; 4096]));
+    let big = RequestBody::Query(Payload::from(vec![0; 4096]));
     for _ in 0..5 {
         let calls = join_all((0..1000).map(|_| connection.call(big.clone(), BRIEFLY)));
         assert!(calls.await.iter().all(Result::is_err));

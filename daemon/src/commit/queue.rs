@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     fn job(id: u64, bytes: usize) -> Job {
-        let body = RequestBody::Query(Payload(vec![0; bytes]));
+        let body = RequestBody::Query(Payload::from(vec![0; bytes]));
         Job { request: Request { id, body }, session: mpsc::unbounded_channel().0 }
     }
 

@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn answers_count_until_they_are_dropped() {
         let total = UnsentTotal::default();
-        let page = ReplyBody::Answer(Payload(vec![0; UNSENT_BYTES_MAX / 2 + 1]));
+        let page = ReplyBody::Answer(Payload::from(vec![0; UNSENT_BYTES_MAX / 2 + 1]));
         let first = total.count(&page);
         assert!(!total.is_too_much());
         let second = total.count(&page);

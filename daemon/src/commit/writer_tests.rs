@@ -331,7 +331,7 @@ async fn a_supervisor_hears_from_an_idle_writer_and_from_a_busy_one() {
 #[test]
 fn pages_that_nobody_takes_put_off_further_reads() {
     let mut rig = Rig::new();
-    let page = ReplyBody::Answer(like_protocol::message::Payload(vec![0; UNSENT_BYTES_MAX + 1]));
+    let page = ReplyBody::Answer(like_protocol::message::Payload::from(vec![0; UNSENT_BYTES_MAX + 1]));
     let unsent = rig.work.unsent.count(&page);
     let unsettled = RequestBody::Unsettled { after: None, limit: 1 };
     rig.group(vec![show(), unsettled, rig.add(1, Direction::Action)]).unwrap();

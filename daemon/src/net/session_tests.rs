@@ -237,7 +237,7 @@ async fn a_peer_that_takes_no_replies_is_cut_off() {
     let mut rig = Rig::open(9).await;
     rig.send(request(1)).await;
     let jobs = rig.jobs().await;
-    let body = ReplyBody::Answer(like_protocol::message::Payload(vec![0; 512 * 1024]));
+    let body = ReplyBody::Answer(like_protocol::message::Payload::from(vec![0; 512 * 1024]));
     let total = UnsentTotal::default();
     let unsent = total.count(&body);
     jobs[0].session.send(Answer { reply: Reply { id: 1, body }, unsent }).unwrap();

@@ -237,12 +237,14 @@ fn deadlines_more_than_an_hour_ahead_are_invalid_everywhere() {
 fn payloads_are_bounded() {
     let mut articles = articles();
     let long = vec![0u8; PAYLOAD_BYTES_MAX + 1];
-    for body in [RequestBody::Query(Payload(long.clone())), RequestBody::Command(Payload(long.clone()))] {
+    for body in
+        [RequestBody::Query(Payload::from(long.clone())), RequestBody::Command(Payload::from(long.clone()))]
+    {
         assert!(matches!(articles.ask(body), ReplyBody::Invalid(_)));
     }
     assert!(matches!(articles.act(1, &long), ReplyBody::Invalid(_)));
-    assert!(matches!(articles.ask(RequestBody::Query(Payload(vec![77]))), ReplyBody::Invalid(_)));
-    assert!(matches!(articles.ask(RequestBody::Command(Payload(vec![77]))), ReplyBody::Invalid(_)));
+    assert!(matches!(articles.ask(RequestBody::Query(Payload::from(vec![77]))), ReplyBody::Invalid(_)));
+    assert!(matches!(articles.ask(RequestBody::Command(Payload::from(vec![77]))), ReplyBody::Invalid(_)));
 }
 
 // Semantic locks.
@@ -347,7 +349,7 @@ fn one_settlement_that_makes_no_sense_spoils_its_request() {
     let mut users = Harness::new(Users);
     users.act(1, &like(7, 1));
     let good = users.settlement(1, Natural);
-    let bad = Settlement { note: Some(Payload(vec![9])), ..users.settlement(2, Natural) };
+    let bad = Settlement { note: Some(Payload::from(vec![9])), ..users.settlement(2, Natural) };
     assert!(matches!(users.ask(RequestBody::Settle(vec![good.clone(), bad])), ReplyBody::Invalid(_)));
     assert_eq!(users.unsettled().len(), 1);
     let too_many = vec![good; SETTLEMENTS_MAX + 1];

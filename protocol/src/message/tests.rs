@@ -62,21 +62,21 @@ fn requests_are_pinned() {
         id: step_id(),
         direction: Direction::Compensation,
         deadline: deadline(),
-        operation: Payload(vec![9, 8]),
+        operation: Payload::from(vec![9, 8]),
     };
     pinned(&request(RequestBody::Step(step)), &format!("01_05_00_{saga}01_01_{boot}fb2c01_020908"));
     let settlement = Settlement {
         id: step_id(),
         deadline: deadline(),
         ending: Ending::Forced,
-        note: Some(Payload(vec![7])),
+        note: Some(Payload::from(vec![7])),
     };
     pinned(
         &request(RequestBody::Settle(vec![settlement])),
         &format!("01_05_01_01_{saga}01_{boot}fb2c01_01_010107"),
     );
-    pinned(&request(RequestBody::Query(Payload(vec![1]))), "01_05_02_0101");
-    pinned(&request(RequestBody::Command(Payload(vec![1]))), "01_05_03_0101");
+    pinned(&request(RequestBody::Query(Payload::from(vec![1]))), "01_05_02_0101");
+    pinned(&request(RequestBody::Command(Payload::from(vec![1]))), "01_05_03_0101");
     pinned(
         &request(RequestBody::Unsettled { after: Some(step_id()), limit: 3 }),
         &format!("01_05_04_01{saga}01_03"),
@@ -88,16 +88,16 @@ fn requests_are_pinned() {
 fn replies_are_pinned() {
     let reply = |body| FromDaemon::Reply(Reply { id: 6, body });
     let saga = "11".repeat(16);
-    pinned(&reply(ReplyBody::Step(StepReply::Done(Payload(vec![1])))), "01_06_00_00_0101");
+    pinned(&reply(ReplyBody::Step(StepReply::Done(Payload::from(vec![1])))), "01_06_00_00_0101");
     pinned(&reply(ReplyBody::Step(StepReply::Undone)), "01_06_00_01");
-    pinned(&reply(ReplyBody::Step(StepReply::Rejected(Payload(vec![])))), "01_06_00_02_00");
+    pinned(&reply(ReplyBody::Step(StepReply::Rejected(Payload::from(vec![])))), "01_06_00_02_00");
     pinned(&reply(ReplyBody::Step(StepReply::Refused(Refusal::Compensated))), "01_06_00_03_00");
     pinned(&reply(ReplyBody::Step(StepReply::Refused(Refusal::Expired))), "01_06_00_03_01");
     pinned(&reply(ReplyBody::Step(StepReply::Refused(Refusal::Final))), "01_06_00_03_02");
     pinned(&reply(ReplyBody::Step(StepReply::Locked { by: step_id().saga })), &format!("01_06_00_04_{saga}"));
     pinned(&reply(ReplyBody::Settled), "01_06_01");
-    pinned(&reply(ReplyBody::Answer(Payload(vec![2]))), "01_06_02_0102");
-    pinned(&reply(ReplyBody::Rejected(Payload(vec![2]))), "01_06_03_0102");
+    pinned(&reply(ReplyBody::Answer(Payload::from(vec![2]))), "01_06_02_0102");
+    pinned(&reply(ReplyBody::Rejected(Payload::from(vec![2]))), "01_06_03_0102");
     let cancelled =
         UnsettledStep { id: step_id(), deadline: Some(deadline()), state: UnsettledState::Cancelled };
     let damaged = UnsettledStep { id: step_id(), deadline: None, state: UnsettledState::Damaged };

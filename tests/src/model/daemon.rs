@@ -160,7 +160,7 @@ impl Service {
         }
         let (after, reply) = self.group(standing, now.1, Some(request.1.clone()));
         let reply = reply.expect("a request has a reply");
-        let bytes = codec::encode(&reply).expect("a reply can be encoded").0;
+        let bytes = codec::encode(&reply).expect("a reply can be encoded").0.into_vec();
         let known = (after, replies.number(bytes, || reply));
         self.arrivals.insert(asked, known);
         known

@@ -212,7 +212,7 @@ impl Model {
 
     /// A request's number.
     pub fn request(&mut self, role: usize, step: Option<(usize, Direction)>, body: RequestBody) -> u16 {
-        let bytes = codec::encode(&body).expect("a request can be encoded").0;
+        let bytes = codec::encode(&body).expect("a request can be encoded").0.into_vec();
         let number = self.requests.number((role as u8, bytes), || Request { role, step, body });
         u16::try_from(number).expect("a world has few different requests")
     }

@@ -68,7 +68,7 @@ fn every_event() -> Vec<(Event, &'static str)> {
     let begun = crate::saga::Begun {
         kind: "kind".into(),
         version: 2,
-        params: Payload(vec![1, 2, 3]),
+        params: Payload::from(vec![1, 2, 3]),
         participants: vec![
             ParticipantAt { role: "role".into(), store: Some(StoreId::from_bytes([0x5d; 16])) },
             ParticipantAt { role: "lost".into(), store: None },
@@ -89,8 +89,8 @@ fn every_event() -> Vec<(Event, &'static str)> {
             "00046b696e6402030102030204726f6c65015d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d046c6f7374000104737465700104b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0fc70110100fbe803",
         ),
         (Event::ActionSent { step: 1, attempt: 2 }, "010102"),
-        (Event::ActionDone { step: 1, reply: Payload(vec![7, 8]) }, "0201020708"),
-        (Event::ActionRejected { step: 1, rejection: Payload(vec![7, 8]) }, "0301020708"),
+        (Event::ActionDone { step: 1, reply: Payload::from(vec![7, 8]) }, "0201020708"),
+        (Event::ActionRejected { step: 1, rejection: Payload::from(vec![7, 8]) }, "0301020708"),
         (refused(Refusal::Compensated), "040100"),
         (refused(Refusal::Expired), "040101"),
         (refused(Refusal::Final), "040102"),

@@ -153,7 +153,7 @@ fn tell(log: &SagaLog, saga: SagaId, events: impl IntoIterator<Item = Event>) ->
 
 /// A beginning so large that a few of them fill a segment.
 fn large(bytes: usize) -> Event {
-    Event::Begun(Begun { params: Payload(vec![0xa5; bytes]), ..begun() }.into())
+    Event::Begun(Begun { params: Payload::from(vec![0xa5; bytes]), ..begun() }.into())
 }
 
 /// What stands in a segment of the first slot, without the space behind it.

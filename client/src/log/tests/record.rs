@@ -39,7 +39,7 @@ fn a_record_is_believed_only_where_it_was_written() {
 
 #[test]
 fn an_entry_that_is_too_large_is_refused_and_nothing_is_written() {
-    let large = |bytes| Event::ActionDone { step: 0, reply: Payload(vec![0; bytes]) };
+    let large = |bytes| Event::ActionDone { step: 0, reply: Payload::from(vec![0; bytes]) };
     let entry = |event| Entry::Saga(SagaRecord { saga: saga(1), seq: 0, at_ms: 0, event });
     let mut out = vec![1, 2, 3];
     let error = encode(PLACE, 3, 0, &entry(large(BODY_BYTES_MAX)), &mut out).unwrap_err();

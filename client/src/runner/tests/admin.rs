@@ -34,7 +34,7 @@ async fn an_end_that_is_told_again_is_told_with_its_notes() {
     let again =
         admin::force(&bench.context(), saga, End::Completed, "it hung".to_owned(), LONG).await.unwrap();
     assert!(again.settled && bench.states()[&saga].settled);
-    assert_eq!(*bench.right.noted.lock().unwrap(), [Some(Payload(vec![1]))]);
+    assert_eq!(*bench.right.noted.lock().unwrap(), [Some(Payload::from(vec![1]))]);
 }
 
 #[tokio::test]

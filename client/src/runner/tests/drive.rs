@@ -18,7 +18,10 @@ async fn a_saga_runs_its_steps_in_order_and_is_settled() {
 #[tokio::test]
 async fn a_rejected_step_is_compensated_too_and_compensations_start_in_reverse_order() {
     let bench = Bench::new();
-    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Rejected(Payload(vec![9]))))]);
+    say(
+        &bench.right.actions,
+        vec![Script::Say(ReplyBody::Step(StepReply::Rejected(Payload::from(vec![9]))))],
+    );
     let runner = Runner::start(bench.context()).unwrap();
     let outcome = runner.run("pair", Payload::default(), LONG).await.unwrap();
     assert_eq!(outcome.state.ended(), Some(End::Compensated));
@@ -114,7 +117,7 @@ async fn a_compensation_that_keeps_failing_needs_attention_and_does_not_hold_up_
 #[tokio::test]
 async fn what_would_not_fit_the_log_never_gets_there() {
     let bench = Bench::new();
-    let long = Payload(vec![0; like_protocol::message::PAYLOAD_BYTES_MAX + 1]);
+    let long = Payload::from(vec![0; like_protocol::message::PAYLOAD_BYTES_MAX + 1]);
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Done(long.clone()))), done()]);
     let runner = Runner::start(bench.context()).unwrap();
     assert!(matches!(runner.run("pair", long, LONG).await, Err(RunError::Unknown(_))));

@@ -46,7 +46,7 @@ impl Definition for Pair {
 
     fn operation(&self, _: &Payload, step: usize, replies: &[Payload]) -> Result<Payload, DefinitionError> {
         assert_eq!(replies.len(), step, "a step sees the replies before it");
-        Ok(Payload(vec![step as u8]))
+        Ok(Payload::from(vec![step as u8]))
     }
 
     fn note(
@@ -55,7 +55,7 @@ impl Definition for Pair {
         step: usize,
         _: &[Option<Payload>],
     ) -> Result<Option<Payload>, DefinitionError> {
-        Ok(Some(Payload(vec![step as u8])))
+        Ok(Some(Payload::from(vec![step as u8])))
     }
 
     fn subject(&self, _: &Payload) -> Result<Vec<(&'static str, u64)>, DefinitionError> {
@@ -75,7 +75,7 @@ enum Script {
 }
 
 fn done() -> Script {
-    Script::Say(ReplyBody::Step(StepReply::Done(Payload(vec![1]))))
+    Script::Say(ReplyBody::Step(StepReply::Done(Payload::from(vec![1]))))
 }
 
 fn undone() -> Script {

@@ -30,7 +30,7 @@ pub(crate) fn begun() -> Begun {
     Begun {
         kind: "transfer".into(),
         version: 1,
-        params: Payload(vec![1, 2, 3]),
+        params: Payload::from(vec![1, 2, 3]),
         participants: vec![
             participant("debit", StoreId::from_bytes([0xd; 16])),
             participant("credit", StoreId::from_bytes([0xc; 16])),
@@ -46,11 +46,11 @@ pub(crate) fn sent(step: u8, attempt: u32) -> Event {
 }
 
 pub(crate) fn done(step: u8) -> Event {
-    Event::ActionDone { step, reply: Payload(vec![step; 4]) }
+    Event::ActionDone { step, reply: Payload::from(vec![step; 4]) }
 }
 
 pub(crate) fn rejected(step: u8) -> Event {
-    Event::ActionRejected { step, rejection: Payload(vec![9]) }
+    Event::ActionRejected { step, rejection: Payload::from(vec![9]) }
 }
 
 fn refused(step: u8) -> Event {

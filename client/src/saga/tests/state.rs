@@ -290,8 +290,8 @@ fn an_action_goes_from_not_sent_to_in_doubt_to_its_outcome() {
     assert_eq!(after([failed(0)]).steps[0].action, Action::NotSent);
     assert_eq!(after([sent(0, 1)]).steps[0].action, Action::InDoubt);
     assert_eq!(after([sent(0, 1), failed(0)]).steps[0].action, Action::InDoubt);
-    assert_eq!(after([sent(0, 1), done(0)]).steps[0].action, Action::Done(Payload(vec![0; 4])));
-    assert_eq!(after([sent(0, 1), rejected(0)]).steps[0].action, Action::Rejected(Payload(vec![9])));
+    assert_eq!(after([sent(0, 1), done(0)]).steps[0].action, Action::Done(Payload::from(vec![0; 4])));
+    assert_eq!(after([sent(0, 1), rejected(0)]).steps[0].action, Action::Rejected(Payload::from(vec![9])));
     assert_eq!(
         after([sent(0, 1), refused(0)]).steps[0].action,
         Action::Refused(crate::saga::Refusal::Expired)
@@ -309,8 +309,8 @@ fn a_failure_is_remembered_until_something_better_is_known() {
 #[test]
 fn replies_are_kept_in_the_order_of_steps() {
     let state = after([sent(0, 1), done(0), sent(1, 1)]);
-    assert_eq!(state.replies(), [Some(Payload(vec![0; 4])), None]);
-    assert_eq!(state.replies_before(1), Some(vec![Payload(vec![0; 4])]));
+    assert_eq!(state.replies(), [Some(Payload::from(vec![0; 4])), None]);
+    assert_eq!(state.replies_before(1), Some(vec![Payload::from(vec![0; 4])]));
     assert_eq!(state.replies_before(2), None);
     assert_eq!(state.replies_before(3), None);
 }

@@ -198,7 +198,7 @@ mod tests {
             kind: "like".into(),
             version: 1,
             // A few of them are more than a takeover tells again.
-            params: Payload(vec![0; 40_000]),
+            params: Payload::from(vec![0; 40_000]),
             participants: vec![ParticipantAt {
                 role: "user".into(),
                 store: Some(StoreId::from_bytes([1; 16])),
