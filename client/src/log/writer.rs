@@ -3,15 +3,16 @@
 //! What is appended gets safer in two steps. It is *written* by a `pwrite(2)` of whoever wants that: no thread is woken
 //! for it. Those who append in the same moment share one: who puts it off until what rests on it is done ([`ToWrite`]), or
 //! lets the others that are ready go first, finds that somebody has written for all. It is *durable* by a sync, which is
-//! done beside, one for all who wait: while it runs, others append and wait for the next one. Who waits is woken once,
-//! when what it waits for is durable.
+//! done beside, one for all who wait: while it runs, others append and wait for the next one. Those who want a sync in the
+//! same moment ask for one together, and what it is to make durable is written by then: whoever syncs holds nobody up by
+//! writing. Who waits is woken once, when what it waits for is durable.
 //!
 //! A write or sync that fails or is short ends the log, and with it its runner: after a failed fsync nothing is known
 //! of what is on disk, so nothing more may be written, answered or sent.
 
 mod syncs;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -94,11 +95,14 @@ struct Open {
     unwritten: Vec<u8>,
     appended: Position,
     written: Position,
+    /// What has been asked to be durable; it was written before.
     wanted: Position,
+    /// Whether somebody is about to ask for a sync, for all who want one in the same moment.
+    asking: bool,
     durable: Position,
     waiting: Vec<Waiting>,
     /// The records of sagas that are not settled: what a rotation carries over.
-    live: BTreeMap<SagaId, Vec<SagaRecord>>,
+    live: HashMap<SagaId, Vec<SagaRecord>>,
 }
 
 impl SagaLog {
@@ -125,6 +129,7 @@ impl SagaLog {
             appended: start,
             written: start,
             wanted: start,
+            asking: false,
             durable: start,
             waiting: Vec::new(),
             live: live.iter().map(|story| (story.saga, story.records.clone())).collect(),
@@ -196,17 +201,19 @@ impl SagaLog {
     /// The log has ended.
     pub async fn durable(&self, position: Position) -> Result<(), LogEnded> {
         let (hand_over, reached) = oneshot::channel();
-        {
+        let ask = {
             let mut open = self.shared.lock();
             if open.durable >= position {
                 return Ok(());
             }
             open.refuse_ended()?;
             open.waiting.push((position, hand_over));
-            if open.wanted < position {
-                open.wanted = position;
-                self.shared.sync_wanted.notify_one();
-            }
+            let is_first = !std::mem::replace(&mut open.asking, true);
+            is_first.then(|| Ask(&self.shared))
+        };
+        if let Some(ask) = ask {
+            tokio::task::yield_now().await;
+            drop(ask);
         }
         reached.await.map_err(|_| LogEnded { why: self.shared.lock().why_ended.clone() })
     }
@@ -219,6 +226,27 @@ impl SagaLog {
     /// Whether the log has ended, and why.
     pub fn ended(&self) -> Option<LogEnded> {
         self.shared.lock().refuse_ended().err()
+    }
+}
+
+/// Asks for a sync of all that is appended by the moment that it is dropped: whoever is about to ask does so even if its
+/// future is given up.
+struct Ask<'a>(&'a Shared);
+
+impl Drop for Ask<'_> {
+    fn drop(&mut self) {
+        let mut open = self.0.lock();
+        open.asking = false;
+        if open.lock.is_none() {
+            return;
+        }
+        if let Err(e) = open.write() {
+            self.0.fail(&mut open, &e);
+            return;
+        }
+        open.wanted = open.written;
+        drop(open);
+        self.0.sync_wanted.notify_one();
     }
 }
 
@@ -362,7 +390,8 @@ impl Shared {
     /// rest in the old one.
     fn rotate(&self, open: &mut Open, tell: impl Fn(Released)) {
         let stories = open.live.values().filter_map(|records| Story::of(records.clone()));
-        let stories: Vec<_> = stories.map(Story::condensed).collect();
+        let mut stories: Vec<_> = stories.map(Story::condensed).collect();
+        stories.sort_unstable_by_key(|story| story.saga);
         let synced = open.write().and_then(|()| open.segment.file.sync_data());
         let rotated = synced.map_err(|e| e.to_string()).and_then(|()| {
             let Some(lock) = &open.lock else { return Err("no lock".to_owned()) };

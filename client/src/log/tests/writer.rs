@@ -84,6 +84,23 @@ fn a_write_that_is_put_off_writes_for_all_who_appended_and_keeps_no_slot() {
 }
 
 #[test]
+fn those_who_want_a_sync_in_the_same_moment_ask_for_it_together_even_if_the_first_gives_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let _undisturbed = undisturbed();
+    let log = take(dir.path()).log;
+    let append = |number| log.append(saga(number), open_events()).unwrap();
+    let (first, second) = (append(1), append(2));
+    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    let mut asks = Box::pin(log.durable(first));
+    let mut waits = Box::pin(log.durable(second));
+    assert!(asks.as_mut().poll(context).is_pending() && waits.as_mut().poll(context).is_pending());
+    assert!(all_sagas(dir.path()).is_empty(), "nothing is asked for before all have had their turn");
+    drop(asks);
+    assert_eq!(all_sagas(dir.path()).len(), 2, "what is to be synced is written by who asks");
+    wait_for(waits).unwrap();
+}
+
+#[test]
 fn a_log_that_was_let_go_takes_nothing_more_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let log = take(dir.path()).log;

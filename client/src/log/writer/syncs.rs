@@ -80,15 +80,12 @@ impl Syncs {
         }
     }
 
-    /// Writes what is not written yet, and begins a sync of everything; `None` if the log has ended.
+    /// Begins a sync of everything that is written; `None` if the log has ended.
     pub fn begin(&self) -> Option<Syncing> {
-        let mut open = self.0.lock();
+        let open = self.0.lock();
         open.lock.as_ref()?;
-        if let Err(e) = open.write() {
-            self.0.fail(&mut open, &e);
-            return None;
-        }
-        Some(Syncing { file: Arc::clone(&open.segment.file), to: open.written, bytes: open.segment.bytes })
+        let bytes = open.segment.bytes - open.unwritten.len() as u64;
+        Some(Syncing { file: Arc::clone(&open.segment.file), to: open.written, bytes })
     }
 
     /// Has those told who waited for a sync that is done, and goes on in a new segment if this one has grown large. A sync
