@@ -1,13 +1,13 @@
 //! One connection: requests and replies, pipelined, matched by id.
 //!
-//! One task owns the stream. It writes what callers hand over, everything that waits in one flush, and reads replies
-//! and hands them to the callers that wait. When the stream ends, either way, every waiting call fails at once.
+//! One task owns the stream. It writes what callers hand over, everything that waits in one flush, reads replies and
+//! hands them to the callers that wait, and gives up those that have waited for too long. When the stream ends, either way,
+//! every waiting call fails at once.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
@@ -17,9 +17,11 @@ use like_protocol::message::{
     Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
+use super::calls::{Calls, Came, EndsCalls};
 use super::error::Lost;
 
 /// How many requests may wait for a peer that does not read. Past it callers wait, each for as long as its own limit.
@@ -52,15 +54,7 @@ struct Shared {
     welcome: Welcome,
     outbox: mpsc::Sender<Leaving>,
     next_id: AtomicU64,
-    calls: Arc<Mutex<Calls>>,
-}
-
-/// The calls that wait for a reply, for as long as the stream stands.
-#[derive(Default)]
-struct Calls {
-    waiting: BTreeMap<u64, oneshot::Sender<ReplyBody>>,
-    /// Why the stream has ended, once it has.
-    ended: Option<String>,
+    calls: Arc<Calls>,
 }
 
 impl Connection {
@@ -76,7 +70,7 @@ impl Connection {
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let (outbox, requests) = mpsc::channel(OUTBOX_REQUESTS_MAX);
-        let calls = Arc::new(Mutex::new(Calls::default()));
+        let calls = Arc::new(Calls::default());
         tokio::spawn(drive(reader, writer, requests, EndsCalls(calls.clone())));
         Self { shared: Arc::new(Shared { role, welcome, outbox, next_id: AtomicU64::new(0), calls }) }
     }
@@ -88,7 +82,7 @@ impl Connection {
 
     /// Whether the stream still stands, as far as is known.
     pub fn is_open(&self) -> bool {
-        lock(&self.shared.calls).ended.is_none()
+        !self.shared.calls.have_ended()
     }
 
     /// Sends one request and awaits its reply. Dropping the future gives up waiting and harms nothing: the request may
@@ -120,82 +114,37 @@ impl Connection {
         within: Duration,
     ) -> impl Future<Output = Result<ReplyBody, Lost>> {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let waiting = self.wait(id);
+        let until = Instant::now() + within;
+        let waiting = self.shared.calls.wait(id, until);
         // The request does not live in the future, which would be as large, unless the outbox is full.
         let late = match self.shared.outbox.try_send(Leaving { request: Request { id, body }, grounds }) {
             Err(TrySendError::Full(leaving)) => Some(Box::pin(self.shared.outbox.send(leaving))),
             Ok(()) | Err(TrySendError::Closed(_)) => None,
         };
         async move {
-            let exchange = async move {
-                let (_waiting, reply) = waiting?;
-                if let Some(late) = late {
-                    late.await.ok()?;
+            let Some(waiting) = waiting else { return Err(self.ended()) };
+            if let Some(late) = late {
+                match timeout_at(until, late).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Err(self.ended()),
+                    Err(_) => return Err(Lost::timeout(self.shared.role, within)),
                 }
-                reply.await.ok()
-            };
-            match tokio::time::timeout(within, exchange).await {
-                Ok(Some(reply)) => Ok(reply),
-                Ok(None) => Err(self.ended()),
-                Err(_) => Err(Lost::timeout(self.shared.role, within)),
+            }
+            match waiting.reply().await {
+                Came::Reply(reply) => Ok(reply),
+                Came::TooLate => Err(Lost::timeout(self.shared.role, within)),
+                Came::Nothing => Err(self.ended()),
             }
         }
     }
 
-    /// A place among those that wait for a reply; `None` if the stream has ended.
-    fn wait(&self, id: u64) -> Option<(Waiting<'_>, oneshot::Receiver<ReplyBody>)> {
-        let (hand_over, reply) = oneshot::channel();
-        let mut calls = lock(&self.shared.calls);
-        if calls.ended.is_some() {
-            return None;
-        }
-        calls.waiting.insert(id, hand_over);
-        Some((Waiting { id, calls: &self.shared.calls }, reply))
-    }
-
     fn ended(&self) -> Lost {
-        let calls = lock(&self.shared.calls);
-        Lost::closed(self.shared.role, calls.ended.as_deref().unwrap_or("it was given up"))
+        Lost::closed(self.shared.role, &self.shared.calls.why_ended())
     }
 
     #[cfg(test)]
     pub(super) fn calls_waiting(&self) -> usize {
-        lock(&self.shared.calls).waiting.len()
-    }
-}
-
-/// A poisoned lock means that another thread panicked while it held it; the map is whole between any two statements
-/// that change it, so it is used all the same.
-fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
-    calls.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A call's place among those that wait; leaves nothing behind however the call ends.
-struct Waiting<'a> {
-    id: u64,
-    calls: &'a Mutex<Calls>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        lock(self.calls).waiting.remove(&self.id);
-    }
-}
-
-/// Fails every waiting call, and every later one, when the connection's task is gone for whatever reason.
-struct EndsCalls(Arc<Mutex<Calls>>);
-
-impl EndsCalls {
-    fn end(&self, reason: &str) {
-        let mut calls = lock(&self.0);
-        calls.ended.get_or_insert_with(|| reason.to_owned());
-        calls.waiting.clear();
-    }
-}
-
-impl Drop for EndsCalls {
-    fn drop(&mut self) {
-        self.end("its task has ended");
+        self.shared.calls.waiting()
     }
 }
 
@@ -208,28 +157,19 @@ async fn drive<R, W>(
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let ended = first_of(read_replies(reader, &calls.0), write_requests(writer, requests, &calls.0)).await;
+    let ended = tokio::select! {
+        biased;
+        ended = read_replies(reader, &calls.0) => ended,
+        ended = write_requests(writer, requests, &calls.0) => ended,
+        never = calls.0.give_up_late() => match never {},
+    };
     match ended {
         Ok(()) => calls.end("the peer closed it"),
         Err(error) => calls.end(&error.to_string()),
     }
 }
 
-async fn first_of(
-    a: impl Future<Output = io::Result<()>>,
-    b: impl Future<Output = io::Result<()>>,
-) -> io::Result<()> {
-    tokio::select! {
-        biased;
-        ended = a => ended,
-        ended = b => ended,
-    }
-}
-
-async fn read_replies<R: AsyncRead + Unpin>(
-    mut reader: ReplyReader<R>,
-    calls: &Mutex<Calls>,
-) -> io::Result<()> {
+async fn read_replies<R: AsyncRead + Unpin>(mut reader: ReplyReader<R>, calls: &Calls) -> io::Result<()> {
     let mut replies = 0_usize;
     while let Some(message) = reader.next().await {
         replies += 1;
@@ -239,11 +179,7 @@ async fn read_replies<R: AsyncRead + Unpin>(
         let FromDaemon::Reply(Reply { id, body }) = message? else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a second hello came"));
         };
-        let waiting = lock(calls).waiting.remove(&id);
-        if let Some(waiting) = waiting {
-            // Its caller may just have given up: then nobody wants the reply.
-            let _ = waiting.send(body);
-        }
+        calls.hand_over(id, body);
     }
     Ok(())
 }
@@ -251,7 +187,7 @@ async fn read_replies<R: AsyncRead + Unpin>(
 async fn write_requests<W: AsyncWrite + Unpin>(
     mut writer: RequestWriter<W>,
     mut requests: mpsc::Receiver<Leaving>,
-    calls: &Mutex<Calls>,
+    calls: &Calls,
 ) -> io::Result<()> {
     let software = format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     let hello = ClientHello { magic: MAGIC, protocol: PROTOCOL_VERSION, software };
@@ -259,14 +195,14 @@ async fn write_requests<W: AsyncWrite + Unpin>(
     let mut gathered = Vec::with_capacity(FLUSH_REQUESTS_MAX);
     while requests.recv_many(&mut gathered, FLUSH_REQUESTS_MAX).await > 0 {
         for Leaving { request, grounds } in gathered.drain(..) {
-            if !lock(calls).waiting.contains_key(&request.id) {
+            if !calls.is_waiting(request.id) {
                 // Nobody waits for it any more: it would only be repeated work for the daemon.
                 continue;
             }
             if grounds.is_none_or(|are_so| are_so()) {
                 writer.feed(ToDaemon::Request(request)).await?;
             } else {
-                lock(calls).waiting.remove(&request.id);
+                calls.drop_call(request.id);
             }
         }
         writer.flush().await?;

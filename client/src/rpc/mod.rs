@@ -7,6 +7,7 @@
 //! Two kinds of failure never mix. [`Unreachable`]: the peer's hello was not read, so the request was *certainly*
 //! never sent, since nothing leaves before it. [`Lost`]: the request may have been sent, and *nothing* is known.
 
+mod calls;
 mod connection;
 mod dial;
 mod error;

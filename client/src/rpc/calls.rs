@@ -1,0 +1,222 @@
+//! The calls of one connection that wait for their replies.
+//!
+//! How long each may wait is looked after by the connection's task, once for all of them: nearly every call is answered long
+//! before, and a timer of its own would cost each as much as the rest of its waiting.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use like_protocol::message::ReplyBody;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+/// The calls that wait for a reply, for as long as the stream stands.
+#[derive(Default)]
+pub(super) struct Calls {
+    state: Mutex<State>,
+    /// Wakes whoever gives up late calls: one is due sooner than all before it.
+    sooner: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: BTreeMap<u64, Call>,
+    /// When it is next looked for calls that are late: no later than the first of them is due.
+    next_look: Option<Instant>,
+    /// Why the stream has ended, once it has.
+    ended: Option<String>,
+}
+
+struct Call {
+    until: Instant,
+    hand_over: oneshot::Sender<Option<ReplyBody>>,
+}
+
+/// What came of waiting.
+pub(super) enum Came {
+    /// The reply.
+    Reply(ReplyBody),
+    /// None in time.
+    TooLate,
+    /// None, and none will: the stream has ended, or the request was not sent.
+    Nothing,
+}
+
+impl Calls {
+    /// A place among those that wait; none if the stream has ended.
+    pub fn wait(&self, id: u64, until: Instant) -> Option<Waiting<'_>> {
+        let (hand_over, reply) = oneshot::channel();
+        let mut state = self.state();
+        if state.ended.is_some() {
+            return None;
+        }
+        state.waiting.insert(id, Call { until, hand_over });
+        if state.next_look.is_none_or(|look| until < look) {
+            state.next_look = Some(until);
+            self.sooner.notify_one();
+        }
+        Some(Waiting { id, calls: self, reply })
+    }
+
+    /// Whether somebody waits for this reply.
+    pub fn is_waiting(&self, id: u64) -> bool {
+        self.state().waiting.contains_key(&id)
+    }
+
+    /// Hands a reply to whoever waits for it, if anybody still does.
+    pub fn hand_over(&self, id: u64, reply: ReplyBody) {
+        let call = self.state().waiting.remove(&id);
+        if let Some(call) = call {
+            // Its caller may just have given up: then nobody wants the reply.
+            let _ = call.hand_over.send(Some(reply));
+        }
+    }
+
+    /// Nothing will come of a call.
+    pub fn drop_call(&self, id: u64) {
+        self.state().waiting.remove(&id);
+    }
+
+    /// Gives up calls when they are late, for as long as it is polled.
+    pub async fn give_up_late(&self) -> Infallible {
+        loop {
+            let next_look = self.state().next_look;
+            let look = async {
+                match next_look {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = look => self.look_for_late(Instant::now()),
+                () = self.sooner.notified() => {}
+            }
+        }
+    }
+
+    fn look_for_late(&self, now: Instant) {
+        let mut state = self.state();
+        let late: Vec<_> = state.waiting.extract_if(.., |_, call| call.until <= now).collect();
+        state.next_look = state.waiting.values().map(|call| call.until).min();
+        drop(state);
+        for (_, call) in late {
+            let _ = call.hand_over.send(None);
+        }
+    }
+
+    pub fn have_ended(&self) -> bool {
+        self.state().ended.is_some()
+    }
+
+    /// Why nothing comes any more.
+    pub fn why_ended(&self) -> String {
+        self.state().ended.as_deref().unwrap_or("it was given up").to_owned()
+    }
+
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.state().waiting.len()
+    }
+
+    /// A poisoned lock means that another thread panicked while it held it; the map is whole between any two statements
+    /// that change it, so it is used all the same.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call's place among those that wait; leaves nothing behind however the call ends.
+pub(super) struct Waiting<'a> {
+    id: u64,
+    calls: &'a Calls,
+    reply: oneshot::Receiver<Option<ReplyBody>>,
+}
+
+impl Waiting<'_> {
+    /// Waits for the reply.
+    pub async fn reply(mut self) -> Came {
+        match (&mut self.reply).await {
+            Ok(Some(reply)) => Came::Reply(reply),
+            Ok(None) => Came::TooLate,
+            Err(_) => Came::Nothing,
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.calls.drop_call(self.id);
+    }
+}
+
+/// Fails every waiting call, and every later one, when the connection's task is gone for whatever reason.
+pub(super) struct EndsCalls(pub Arc<Calls>);
+
+impl EndsCalls {
+    pub fn end(&self, reason: &str) {
+        let mut state = self.0.state();
+        state.ended.get_or_insert_with(|| reason.to_owned());
+        state.waiting.clear();
+    }
+}
+
+impl Drop for EndsCalls {
+    fn drop(&mut self) {
+        self.end("its task has ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn in_ms(ms: u64) -> Instant {
+        Instant::now() + Duration::from_millis(ms)
+    }
+
+    async fn late_after(waiting: Waiting<'_>, began: Instant) -> Duration {
+        assert!(matches!(waiting.reply().await, Came::TooLate));
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_call_is_given_up_at_its_own_limit_whoever_came_first() {
+        let (calls, began) = (Calls::default(), Instant::now());
+        let waited = async {
+            let long = calls.wait(1, in_ms(500)).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let (short, between) = (calls.wait(2, in_ms(50)).unwrap(), calls.wait(3, in_ms(200)).unwrap());
+            futures::join!(late_after(long, began), late_after(short, began), late_after(between, began))
+        };
+        let (long, short, between) = tokio::select! {
+            waited = waited => waited,
+            never = calls.give_up_late() => match never {},
+        };
+        let whole_ms = [long, short, between].map(|waited| waited.as_millis());
+        // A timer of tokio's goes off within the millisecond after its time.
+        assert!(
+            whole_ms.iter().zip([500, 150, 300]).all(|(ms, due)| (due..=due + 1).contains(ms)),
+            "{whole_ms:?}"
+        );
+        assert_eq!(calls.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_was_answered_or_dropped_leaves_nothing_to_look_for() {
+        let calls = Calls::default();
+        let (first, second) = (calls.wait(1, in_ms(10)).unwrap(), calls.wait(2, in_ms(20)).unwrap());
+        calls.hand_over(1, ReplyBody::Settled);
+        assert!(matches!(first.reply().await, Came::Reply(ReplyBody::Settled)));
+        drop(second);
+        let never = tokio::time::timeout(Duration::from_secs(9), calls.give_up_late()).await;
+        assert!(never.is_err());
+        assert_eq!(
+            calls.state().next_look,
+            None,
+            "it was looked once, and there is nothing more to look for"
+        );
+    }
+}
