@@ -56,8 +56,8 @@ fn decisions(model: &Model, state: &SagaState) -> String {
         }
     }
     let definition = model.definition(&state.begun);
-    let (saga, now) = (model.saga_id(0), model.clock(0, 0));
-    decided += &format!("{:?} ", settlements(saga, state, Some(definition), &now));
+    let saga = model.saga_id(0);
+    decided += &format!("{:?} ", settlements(saga, state, Some(definition)));
     for step in 0..state.steps.len() {
         for direction in [Direction::Action, Direction::Compensation] {
             decided += &format!("{:?} ", state.request(saga, definition, step, direction).ok());

@@ -305,7 +305,7 @@ async fn tell_again(
 fn told_again(context: &Context, saga: SagaId, state: &SagaState) -> Vec<(ParticipantAt, Settlement)> {
     let definition = context.definitions.find(&state.begun.kind, state.begun.version).map(AsRef::as_ref);
     let now = context.clock.now();
-    let mut noted = settlements(saga, state, definition, &now);
+    let mut noted = settlements(saga, state, definition);
     let told = state.begun.steps.iter().map(|planned| {
         let role = state.begun.participants[usize::from(planned.participant)].role.clone();
         let id = StepId { saga, step: planned.number };

@@ -7,12 +7,12 @@ use futures::future::try_join_all;
 use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::SagaId;
 use like_protocol::message::Direction;
-use tokio::sync::oneshot;
 
 use super::attempt::{Attempt, Tried};
 use super::hunt;
 use super::pace::{Pace, SLOW};
 use super::run::{Inner, Order, Outcome, lock};
+use super::tell::{Caller, Telling};
 use crate::log::{LogEnded, Position};
 use crate::saga::attempt::{Answer, Unaskable};
 use crate::saga::event::{Failure, FailureKind};
@@ -29,7 +29,7 @@ pub(super) struct Driver {
     saga: SagaId,
     definition: Arc<dyn Definition>,
     state: Arc<Mutex<SagaState>>,
-    told: Option<oneshot::Sender<Result<Outcome, LogEnded>>>,
+    told: Option<Caller>,
     /// Since when this step's action has been failing.
     pace: Option<(FailureKind, Pace)>,
     /// The last milestone that this runner wrote, where it ends in the log, until it is known to be durable.
@@ -53,7 +53,7 @@ impl Driver {
         saga: SagaId,
         definition: Arc<dyn Definition>,
         state: Arc<Mutex<SagaState>>,
-        told: Option<oneshot::Sender<Result<Outcome, LogEnded>>>,
+        told: Option<Caller>,
     ) -> Self {
         Self {
             runner: Arc::clone(runner),
@@ -66,20 +66,20 @@ impl Driver {
         }
     }
 
-    /// Puts the beginning into the log, then drives the saga.
-    pub async fn begin(mut self, begun: Arc<Begun>) {
+    /// Puts the beginning into the log; what is returned then drives the saga.
+    pub fn begin(self, begun: Arc<Begun>) -> impl Future<Output = ()> {
         let begun = self.append(Event::Begun(begun));
         reach(Failpoint::BeginAppended);
-        self.conclude(begun.map(drop)).await;
+        self.conclude(begun.map(drop))
     }
 
     /// Drives an open saga on.
-    pub async fn go_on(mut self, order: Order) {
+    pub async fn go_on(self, order: Order) {
         let ordered = self.carry_out(order).await;
         self.conclude(ordered).await;
     }
 
-    async fn conclude(&mut self, start: Result<(), Stop>) {
+    async fn conclude(mut self, start: Result<(), Stop>) {
         let driven = match start {
             Ok(()) => self.drive().await,
             Err(stop) => Err(stop),
@@ -235,15 +235,17 @@ impl Driver {
         Ok(in_a_row >= needed)
     }
 
-    /// Writes the end, then tells whoever waits for it.
+    /// Notes the end, and has it told to whoever waits for it once it is written.
     async fn end(&mut self, end: End) -> Result<(), Stop> {
-        self.record(Event::Ended(end))?.await?;
-        reach(Failpoint::EndWritten);
+        let position = self.note(Event::Ended(end))?;
         tracing::debug!(saga_id = %self.saga, ?end, "ended");
-        if let Some(told) = self.told.take() {
+        let outcome = self.told.take().map(|told| {
             let state = lock(&self.state).clone();
-            // Whoever waited may have given up: the end stands in the log.
-            let _ = told.send(Ok(Outcome { saga: self.saga, state }));
+            (told, Outcome { saga: self.saga, state })
+        });
+        if let Some(tells) = self.runner.teller.tell(Telling { position, outcome }) {
+            tokio::task::yield_now().await;
+            drop(tells);
         }
         Ok(())
     }

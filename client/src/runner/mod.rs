@@ -2,8 +2,9 @@
 //!
 //! * [`context`]: what a runner works with: journal, kinds of saga, participants, options.
 //! * [`run`]: the runner itself: one slot, its log, and the sagas it drives.
+//! * `active`: those sagas, each in a task of its own.
 //! * `drive`: one saga from wherever it stands to its end. `attempt`: one request of it and what came of that.
-//! * `settle`: tells participants of ends, in batches, and repeats it until they have confirmed.
+//! * `tell`: tells callers of ends, together. `settle`: tells participants of ends, in batches, and repeats it until they have confirmed.
 //! * `hunt`: finishes what a dead runner holds, when somebody waits for it.
 //! * [`recover`], [`watch`]: finish what dead runners left, once or the moment they die.
 //! * [`admin`]: what an operator may do to one saga.
@@ -13,6 +14,7 @@
 //! announces: `Sent` before the request leaves, the end before anyone is told. So a like costs its caller one
 //! group-committed sync.
 
+mod active;
 pub mod admin;
 mod attempt;
 pub mod context;
@@ -22,6 +24,7 @@ mod pace;
 pub mod recover;
 pub mod run;
 mod settle;
+mod tell;
 pub mod watch;
 
 pub use context::{Context, Options, Origin, Participants};

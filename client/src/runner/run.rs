@@ -1,19 +1,20 @@
 //! The runner: one slot, its log, and the sagas it drives.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
 use like_protocol::message::{PAYLOAD_BYTES_MAX, Payload};
 use like_protocol::time::DEADLINE_AHEAD_MAX;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
+use super::active::Active;
 use super::context::Context;
 use super::drive::Driver;
 use super::hunt::Hunt;
 use super::settle::Settler;
+use super::tell::Teller;
 use crate::log::{self, JournalError, LogEnded, SagaLog, SlotLock, Story, TakenOver};
 use crate::rpc::Unreachable;
 use crate::saga::{Begun, Definition, Event, ParticipantAt, PlannedStep, SagaState, StepPlan};
@@ -34,9 +35,8 @@ pub(super) struct Inner {
     pub context: Context,
     pub log: SagaLog,
     pub settler: Settler,
-    /// The sagas that are being driven, and where they stand.
-    active: watch::Sender<BTreeMap<SagaId, Arc<Mutex<SagaState>>>>,
-    tasks: Mutex<JoinSet<()>>,
+    pub teller: Teller,
+    active: Active,
     pub hunt: Hunt,
 }
 
@@ -130,14 +130,8 @@ impl Runner {
             );
         }
         let settler = Settler::start(context.clone(), log.clone());
-        let inner = Inner {
-            context,
-            log,
-            settler,
-            active: watch::Sender::default(),
-            tasks: Mutex::default(),
-            hunt: Hunt::default(),
-        };
+        let teller = Teller::new(log.clone());
+        let inner = Inner { context, log, settler, teller, active: Active::default(), hunt: Hunt::default() };
         Ok((Self { inner: Arc::new(inner) }, open))
     }
 
@@ -189,9 +183,7 @@ impl Runner {
         let state = Arc::new(Mutex::new(SagaState::begin(Arc::clone(&begun))));
         let (told, ended) = oneshot::channel();
         let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), Some(told));
-        self.spawn(saga, Arc::clone(&state), async move {
-            driver.begin(begun).await;
-        });
+        self.spawn(saga, Arc::clone(&state), driver.begin(begun));
         (state, ended)
     }
 
@@ -227,8 +219,7 @@ impl Runner {
 
     /// Waits until no saga is driven any more: each has ended and been handed to settlement, or can't be driven here.
     pub async fn idle(&self) {
-        // The sender lives as long as this runner.
-        let _ = self.inner.active.subscribe().wait_for(BTreeMap::is_empty).await;
+        self.inner.active.idle().await;
     }
 
     /// Waits until everything that has ended is settled.
@@ -238,13 +229,13 @@ impl Runner {
 
     /// The sagas that are being driven right now, and where they stand.
     pub fn active(&self) -> Vec<(SagaId, SagaState)> {
-        self.inner.active.borrow().iter().map(|(saga, state)| (*saga, lock(state).clone())).collect()
+        self.inner.active.sagas().iter().map(|(saga, state)| (*saga, lock(state).clone())).collect()
     }
 
     /// Whether every saga that is still driven needs an operator: waiting for them is in vain.
     pub fn stuck(&self) -> bool {
         let after = self.inner.context.options.attention_after;
-        self.inner.active.borrow().values().all(|state| lock(state).needs_attention(after))
+        self.inner.active.sagas().iter().all(|(_, state)| lock(state).needs_attention(after))
     }
 
     /// Waits until no saga is driven any more, and is true then; or until each that is needs an operator.
@@ -267,7 +258,7 @@ impl Runner {
 
     /// Lets go of the slot at once. What is left stands in the log.
     pub(super) fn let_go(&self) {
-        lock(&self.inner.tasks).abort_all();
+        self.inner.active.stop();
         self.inner.settler.stop();
         self.inner.log.let_go();
     }
@@ -278,16 +269,13 @@ impl Runner {
         state: Arc<Mutex<SagaState>>,
         driving: impl Future<Output = ()> + Send + 'static,
     ) {
-        self.inner.active.send_modify(|active| drop(active.insert(saga, state)));
-        let mut tasks = lock(&self.inner.tasks);
-        while tasks.try_join_next().is_some() {}
         let inner = Arc::downgrade(&self.inner);
         // A saga's future has some kilobytes, and spawning one moves it several times.
         let driving = Box::pin(driving);
-        tasks.spawn(async move {
+        self.inner.active.drive(saga, state, async move {
             driving.await;
             if let Some(inner) = inner.upgrade() {
-                inner.active.send_modify(|active| drop(active.remove(&saga)));
+                inner.active.ended(saga);
             }
         });
     }
@@ -337,7 +325,7 @@ impl Inner {
         steps: &[StepPlan],
         timeout: Duration,
     ) -> Result<Vec<ParticipantAt>, RunError> {
-        let mut roles: Vec<_> = steps.iter().map(|step| step.role).collect();
+        let mut roles: SmallVec<[_; 4]> = steps.iter().map(|step| step.role).collect();
         roles.sort_unstable();
         roles.dedup();
         let at = |role: &'static str, store| ParticipantAt { role: role.into(), store: Some(store) };

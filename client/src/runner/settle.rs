@@ -38,17 +38,15 @@ pub(super) struct Settler {
     /// How many wait until everything is settled: while somebody does, nothing is gathered.
     awaited: Arc<watch::Sender<usize>>,
     tasks: Mutex<JoinSet<()>>,
-    now: Arc<dyn like_protocol::time::Clock>,
 }
 
 impl Settler {
     pub fn start(context: Context, log: SagaLog) -> Self {
         let (ended, inbox) = mpsc::unbounded_channel();
         let (unsettled, awaited) = (Arc::new(watch::Sender::new(0)), Arc::new(watch::Sender::new(0)));
-        let now = Arc::clone(&context.clock);
         let mut tasks = JoinSet::new();
         tasks.spawn(gather(context, log, inbox, Arc::clone(&unsettled), awaited.subscribe()));
-        Self { ended, unsettled, awaited, tasks: Mutex::new(tasks), now }
+        Self { ended, unsettled, awaited, tasks: Mutex::new(tasks) }
     }
 
     /// Settles a saga whose end was written at or before `position`.
@@ -59,7 +57,7 @@ impl Settler {
         definition: Option<&dyn Definition>,
         position: Position,
     ) {
-        let parts = settlements(saga, state, definition, &self.now.now());
+        let parts = settlements(saga, state, definition);
         self.unsettled.send_modify(|unsettled| *unsettled += 1);
         // The task that receives lives as long as this, or was stopped: then the log says what is unsettled.
         let _ = self.ended.send(Ended { saga, position, parts });

@@ -2,11 +2,9 @@
 
 use like_protocol::ids::{SagaId, StepId};
 use like_protocol::message::{Ending, Settlement};
-use like_protocol::time::Now;
 
 use super::definition::Definition;
 use super::event::{End, ParticipantAt};
-use super::next::Next;
 use super::state::SagaState;
 
 /// What each participant is told of a saga's end. Without the definition of its kind it goes without notes.
@@ -14,13 +12,9 @@ pub fn settlements(
     saga: SagaId,
     state: &SagaState,
     definition: Option<&dyn Definition>,
-    now: &Now,
 ) -> Vec<(ParticipantAt, Settlement)> {
-    let steps = match state.next(now) {
-        Next::Settle(steps) => steps,
-        // A forced end that is told again.
-        _ => (0..state.steps.len()).collect(),
-    };
+    // A forced end is told again to all of them.
+    let owed = |step: &usize| state.settled || state.owes_settlement(*step);
     let completed = state.ended() == Some(End::Completed);
     let replies = state.replies();
     let part = |step: usize| {
@@ -43,5 +37,5 @@ pub fn settlements(
         let ending = if state.forced() { Ending::Forced } else { Ending::Natural };
         Some((participant, Settlement { id, deadline: state.deadline, ending, note }))
     };
-    steps.into_iter().filter_map(part).collect()
+    (0..state.steps.len()).filter(owed).filter_map(part).collect()
 }

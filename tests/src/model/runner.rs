@@ -110,7 +110,7 @@ impl Model {
                 vec![self.writing(what, at, Event::TurnedBack(why))]
             }
             Next::End(end) => vec![self.end(ask, at, end)],
-            Next::Settle(_) => self.settle(ask, at, &state, now.1),
+            Next::Settle(_) => self.settle(ask, at, &state),
             Next::Nothing => Vec::new(),
         };
         let moves = Rc::new(moves);
@@ -175,8 +175,8 @@ impl Model {
     }
 
     /// Both participants are told of a durable end; when all have confirmed, that is written.
-    fn settle(&mut self, ask: usize, log: Log, state: &SagaState, now: &Now) -> Vec<Move> {
-        let parts = settlements(self.saga_id(ask), state, Some(self.definition(&state.begun)), now);
+    fn settle(&mut self, ask: usize, log: Log, state: &SagaState) -> Vec<Move> {
+        let parts = settlements(self.saga_id(ask), state, Some(self.definition(&state.begun)));
         let mut owed = 0;
         let mut sends = Vec::new();
         for (participant, mut settlement) in parts {
