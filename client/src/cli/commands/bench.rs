@@ -1,11 +1,11 @@
 //! `likectl bench`: durable likes per second, as callers see them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use futures::stream::{self, StreamExt};
+use futures::future::join_all;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use like_protocol::likes::{ArticleId, UserId};
@@ -138,11 +138,19 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// The likes of these numbers, so many in flight.
     async fn likes(&self, numbers: std::ops::Range<u64>, what: &'static str) -> Result<Measured, CliError> {
-        let progress = progress_bar(self.tools, numbers.end - numbers.start, what);
+        let likes = numbers.end - numbers.start;
+        let progress = progress_bar(self.tools, likes, what);
         let measured = RefCell::new(Measured::new()?);
-        let acts = numbers.map(|number| {
-            let (measured, progress) = (&measured, &progress);
-            async move {
+        let left = Cell::new(numbers);
+        let next = || {
+            let mut numbers = left.take();
+            let number = numbers.next();
+            left.set(numbers);
+            number
+        };
+        // Each has one like after the other in flight.
+        let caller = || async {
+            while let Some(number) = next() {
                 let article = self.articles[(number % self.args.articles) as usize];
                 let user = UserId(self.first_user.wrapping_add(number / self.args.articles));
                 let sent = Instant::now();
@@ -150,8 +158,8 @@ impl Bench<'_> {
                 measured.borrow_mut().note(came.err(), sent.elapsed());
                 progress.inc(1);
             }
-        });
-        stream::iter(acts).buffer_unordered(self.args.concurrency as usize).for_each(|()| async {}).await;
+        };
+        join_all((0..likes.min(self.args.concurrency.into())).map(|_| caller())).await;
         progress.finish_and_clear();
         Ok(measured.into_inner())
     }
