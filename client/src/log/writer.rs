@@ -30,7 +30,7 @@ use super::takeover::{self, Keeping};
 use crate::saga::Event;
 
 /// How far a log has been written, over all its segments. Positions of one log increase.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Position(u64);
 
 /// The log has ended: nothing more can be written, answered or sent by its runner.
@@ -117,7 +117,7 @@ impl SagaLog {
         keeping: Keeping,
     ) -> Result<Self, JournalError> {
         let slot = lock.slot().clone();
-        let start = Position(0);
+        let start = Position::default();
         let open = Open {
             lock: Some(lock),
             why_ended: String::new(),

@@ -99,22 +99,33 @@ async fn gather(
     mut awaited: watch::Receiver<usize>,
 ) {
     let mut batches = JoinSet::new();
-    let mut batch = Vec::new();
-    while inbox.recv_many(&mut batch, SETTLEMENTS_MAX).await > 0 {
-        let _over = tokio::time::timeout(GATHER, awaited.wait_for(|awaited| *awaited > 0)).await;
-        while batch.len() < SETTLEMENTS_MAX {
-            let Ok(ended) = inbox.try_recv() else { break };
-            batch.push(ended);
-        }
+    while let Some(ended) = next_batch(&mut inbox, &mut awaited).await {
         while batches.try_join_next().is_some() {}
         let (context, log, unsettled) = (context.clone(), log.clone(), Arc::clone(&unsettled));
-        let ended = std::mem::take(&mut batch);
         batches.spawn(async move {
             if let Err(e) = settle_batch(&context, &log, ended, &unsettled).await {
                 tracing::debug!("settlement ends with its log: {e}");
             }
         });
     }
+}
+
+/// The next ends that are settled together; none once there will be no more. As many as there can be do not wait for others: who
+/// settled fewer than end would be ever further behind.
+async fn next_batch(
+    inbox: &mut mpsc::UnboundedReceiver<Ended>,
+    awaited: &mut watch::Receiver<usize>,
+) -> Option<Vec<Ended>> {
+    let mut batch = Vec::new();
+    inbox.recv_many(&mut batch, SETTLEMENTS_MAX).await;
+    if batch.len() < SETTLEMENTS_MAX {
+        let _over = tokio::time::timeout(GATHER, awaited.wait_for(|awaited| *awaited > 0)).await;
+    }
+    while batch.len() < SETTLEMENTS_MAX {
+        let Ok(ended) = inbox.try_recv() else { break };
+        batch.push(ended);
+    }
+    (!batch.is_empty()).then_some(batch)
 }
 
 async fn settle_batch(
@@ -206,5 +217,39 @@ pub(super) async fn tell_once(
         Ok(ReplyBody::SettledBut(left)) => Ok(left),
         Ok(other) => Err(format!("answered {other:?}")),
         Err(lost) => Err(lost.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_batch_that_has_room_waits_for_more_and_not_while_somebody_waits_for_it() {
+        let (ended, mut inbox) = mpsc::unbounded_channel();
+        let (waits, mut awaited) = watch::channel(0);
+        let log = crate::log::Position::default();
+        let end = |number| {
+            let saga = SagaId::from_bytes([number; 16]);
+            ended.send(Ended { saga, position: log, parts: Vec::new() }).unwrap();
+        };
+        let began = Instant::now();
+        (0..=u8::MAX).chain(0..=u8::MAX).chain(0..9).for_each(&end);
+        let mut next = async || {
+            let batch = next_batch(&mut inbox, &mut awaited).await.map(|batch| batch.len());
+            (batch, began.elapsed().as_millis())
+        };
+        assert_eq!(next().await, (Some(SETTLEMENTS_MAX), 0));
+        assert_eq!(next().await, (Some(SETTLEMENTS_MAX), 0));
+        let (batch, at_ms) = next().await;
+        assert_eq!(batch, Some(9));
+        assert!(at_ms >= GATHER.as_millis(), "it did not wait for more: {at_ms} ms");
+        waits.send_modify(|waiting| *waiting += 1);
+        end(1);
+        assert_eq!(next().await, (Some(1), at_ms));
+        drop(ended);
+        assert_eq!(next().await.0, None);
     }
 }

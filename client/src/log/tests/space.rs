@@ -54,7 +54,7 @@ fn zeros_behind_the_last_record_change_nothing_whatever_is_certain() {
 #[test]
 fn a_last_record_that_ends_in_zeros_is_read_as_a_whole() {
     let mut segment = two_groups();
-    let reply = Payload(vec![0; 40]);
+    let reply = Payload::from(vec![0; 40]);
     segment.put_all(records(saga(4), [Event::Begun(begun().into()), Event::ActionDone { step: 0, reply }]));
     assert!(segment.bytes.ends_with(&[0; 40]));
     for space in [0, 100, 5000] {
