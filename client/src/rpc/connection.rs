@@ -34,6 +34,9 @@ const FLUSH_REQUESTS_MAX: usize = 256;
 /// work with still in the processor's cache.
 const BURST_REPLIES_MAX: usize = 64;
 
+/// Nobody waits longer for a reply, whatever limit is given: a moment that far ahead can still be told.
+const WITHIN_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// A connection whose hello has been read and checked. Clones share it; the last one that goes closes it.
 #[derive(Clone)]
 pub struct Connection {
@@ -114,7 +117,7 @@ impl Connection {
         within: Duration,
     ) -> impl Future<Output = Result<ReplyBody, Lost>> {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let until = Instant::now() + within;
+        let until = Instant::now() + within.min(WITHIN_MAX);
         let waiting = self.shared.calls.wait(id, until);
         // The request does not live in the future, which would be as large, unless the outbox is full.
         let late = match self.shared.outbox.try_send(Leaving { request: Request { id, body }, grounds }) {

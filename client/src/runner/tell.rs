@@ -67,7 +67,7 @@ mod tests {
     use like_protocol::ids::SagaId;
 
     use super::*;
-    use crate::log::{Journal, Keeping, take_over};
+    use crate::log::{Journal, Keeping, history, take_over};
     use crate::saga::tests::begun;
     use crate::saga::{Event, SagaState};
 
@@ -85,16 +85,19 @@ mod tests {
     #[tokio::test]
     async fn the_first_tells_for_all_once_all_is_written() {
         let dir = tempfile::tempdir().unwrap();
-        let slot = Journal::open(dir.path()).unwrap().claim_free().unwrap();
-        let log = take_over(slot, Keeping::default()).unwrap().log;
+        let journal = Journal::open(dir.path()).unwrap();
+        let log = take_over(journal.claim_free().unwrap(), Keeping::default()).unwrap().log;
+        let written = || history::read(&journal).unwrap().sagas.len();
         let teller = Teller::new(log.clone());
         let ((first, mut told), (second, mut told_too)) = (ending(&log, 1), ending(&log, 2));
         let tells = teller.tell(first).unwrap();
         assert!(teller.tell(second).is_none(), "one tells for both");
-        assert!(told.try_recv().is_err() && told_too.try_recv().is_err(), "nothing is written yet");
+        assert!(told.try_recv().is_err() && told_too.try_recv().is_err());
+        assert_eq!(written(), 0);
         // As when the future that was to tell is given up.
         drop(tells);
         assert!(told.try_recv().unwrap().is_ok() && told_too.try_recv().unwrap().is_ok());
+        assert_eq!(written(), 2, "told before it was written");
 
         let (third, mut told) = ending(&log, 3);
         log.let_go();
