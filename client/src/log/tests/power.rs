@@ -24,6 +24,8 @@ enum Happens {
     /// The next event of this saga is written.
     Told(usize),
     SyncBegins,
+    /// The same, and behind what is to be synced the next event of this saga has been appended meanwhile, and not written.
+    SyncBeginsBehind(usize),
     SyncEnds,
     /// The runner lets go, or is killed; another one takes over.
     LetGo,
@@ -37,7 +39,8 @@ enum Happens {
 fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
         24 => (0..SAGAS).prop_map(Happens::Told),
-        3 => Just(Happens::SyncBegins),
+        2 => Just(Happens::SyncBegins),
+        2 => (0..SAGAS).prop_map(Happens::SyncBeginsBehind),
         4 => Just(Happens::SyncEnds),
         1 => Just(Happens::LetGo),
         1 => Just(Happens::Killed),
@@ -51,7 +54,7 @@ struct World {
     disk: CutDisk,
     log: Option<SagaLog>,
     lives: Vec<Vec<Event>>,
-    /// The sagas whose events were written, in their order, and how many of these are certainly durable.
+    /// The sagas whose events were appended, in their order, and how many of these are certainly durable.
     written: Vec<usize>,
     durable: usize,
     syncing: Option<(Syncing, usize)>,
@@ -119,12 +122,19 @@ impl World {
         read.sagas.into_iter().map(|(_, story)| state(story)).collect()
     }
 
-    fn begin_sync(&mut self) {
-        let Some(log) = &self.log else { return };
+    fn begin_sync(&mut self, appended_meanwhile: Option<usize>) {
+        let Some(log) = self.log.clone() else { return };
         assert!(log.durable(log.appended()).now_or_never().is_none_or(|durable| durable.is_ok()));
+        let written = self.written.len();
+        // That a saga is settled waits for a sync itself.
+        let number = appended_meanwhile.filter(|number| self.due(*number) != Some(&Event::Settled));
+        if let Some((number, event)) = number.and_then(|number| Some((number, self.next_event(number)?))) {
+            log.append(id(number), [event]).unwrap();
+            self.written.push(number);
+        }
         if self.syncing.is_none() {
             let begun = self.disk.lock().syncs.as_ref().and_then(|syncs| syncs.begin());
-            self.syncing = begun.map(|sync| (sync, self.written.len()));
+            self.syncing = begun.map(|sync| (sync, written));
         }
     }
 
@@ -138,19 +148,27 @@ impl World {
         assert_eq!(self.log.as_ref().and_then(SagaLog::ended), None);
     }
 
-    fn tell(&mut self, number: usize) {
-        let told = self.told(number, self.written.len());
-        let Some(event) = self.lives[number].get(told).cloned() else { return };
+    /// What its life has next for a saga.
+    fn due(&self, number: usize) -> Option<&Event> {
+        self.lives[number].get(self.told(number, self.written.len()))
+    }
+
+    /// What happens next to a saga, if that fits it: it may not if the saga was taken over.
+    fn next_event(&mut self, number: usize) -> Option<Event> {
+        let event = self.due(number).cloned()?;
         if let Event::Begun(begun) = &event {
             self.open.insert(id(number), SagaState::begin(begun.clone()));
-        } else if self.open.get_mut(&id(number)).is_none_or(|state| state.apply(&event).is_err()) {
-            // It does not fit a saga that was taken over.
-            return;
+            return Some(event);
         }
+        self.open.get_mut(&id(number))?.apply(&event).ok().map(|()| event)
+    }
+
+    fn tell(&mut self, number: usize) {
+        let Some(event) = self.next_event(number) else { return };
         if event == Event::Settled {
             // Nobody is told that a saga has ended before that is durable.
             self.end_sync();
-            self.begin_sync();
+            self.begin_sync(None);
             self.end_sync();
         }
         write(self.log.as_ref().unwrap(), id(number), [event]).unwrap();
@@ -170,7 +188,8 @@ impl World {
     fn happens(&mut self, what: &Happens) {
         match what {
             Happens::Told(number) => self.tell(*number),
-            Happens::SyncBegins => self.begin_sync(),
+            Happens::SyncBegins => self.begin_sync(None),
+            Happens::SyncBeginsBehind(number) => self.begin_sync(Some(*number)),
             Happens::SyncEnds => self.end_sync(),
             Happens::LetGo => {
                 self.syncing = None;
