@@ -13,8 +13,12 @@ use super::ram::{Files, RamDisk};
 
 const BOOT: BootId = BootId::from_bytes([2; 16]);
 
+/// How much space stands behind some segments that are made of entries.
+const SPACE_BYTES: usize = 200;
+
 /// Each piece of input is a segment. Its first byte says how it is made of the rest: as it is; or of pieces that are
-/// entries, written as a log writes them; or so with one byte changed. No saga is told that no record names.
+/// entries, written as a log writes them; or so with one byte changed; and whether space follows. No saga is told that no
+/// record names.
 pub fn log(data: &[u8]) {
     let mut files = Files::new();
     let mut named = BTreeSet::new();
@@ -75,6 +79,9 @@ fn segment_of(place: Place, piece: &[u8]) -> Vec<u8> {
         if let Some(byte) = bytes.get_mut(at) {
             *byte ^= 0x11;
         }
+    }
+    if how & 0x40 != 0 {
+        bytes.resize(bytes.len() + SPACE_BYTES, 0);
     }
     bytes
 }
