@@ -58,11 +58,16 @@ impl Active {
     }
 
     /// Those that are driven right now, in their order, and where they stand.
-    pub fn sagas(&self) -> Vec<(SagaId, Arc<Mutex<SagaState>>)> {
+    pub fn sagas(&self) -> Vec<(SagaId, SagaState)> {
         let driven = lock(&self.driven);
-        let mut sagas: Vec<_> = driven.iter().map(|(saga, it)| (*saga, Arc::clone(&it.state))).collect();
+        let mut sagas: Vec<_> = driven.iter().map(|(saga, it)| (*saga, lock(&it.state).clone())).collect();
         sagas.sort_unstable_by_key(|(saga, _)| *saga);
         sagas
+    }
+
+    /// Whether all that are driven stand so. It looks no further than the first that does not: there may be very many.
+    pub fn all(&self, stands_so: impl Fn(&SagaState) -> bool) -> bool {
+        lock(&self.driven).values().all(|driven| stands_so(&lock(&driven.state)))
     }
 
     /// Stops driving all of them, wherever they stand.

@@ -229,13 +229,13 @@ impl Runner {
 
     /// The sagas that are being driven right now, and where they stand.
     pub fn active(&self) -> Vec<(SagaId, SagaState)> {
-        self.inner.active.sagas().iter().map(|(saga, state)| (*saga, lock(state).clone())).collect()
+        self.inner.active.sagas()
     }
 
     /// Whether every saga that is still driven needs an operator: waiting for them is in vain.
     pub fn stuck(&self) -> bool {
         let after = self.inner.context.options.attention_after;
-        self.inner.active.sagas().iter().all(|(_, state)| lock(state).needs_attention(after))
+        self.inner.active.all(|state| state.needs_attention(after))
     }
 
     /// Waits until no saga is driven any more, and is true then; or until each that is needs an operator.
