@@ -114,22 +114,15 @@ impl Asker {
         again_if_lost: bool,
     ) -> Result<ReplyBody, AskError<R>> {
         let until = Instant::now() + self.within;
-        let mut left = self.within;
+        let left = || until.saturating_duration_since(Instant::now());
         let mut pauses = backon::ExponentialBuilder::default()
             .with_min_delay(FIRST_PAUSE)
             .with_max_delay(LONGEST_PAUSE)
             .without_max_times()
             .build();
         loop {
-            let connection = match self.remote.open() {
-                Some(open) => open,
-                None => {
-                    let connected = self.remote.connect(left).await?;
-                    left = until.saturating_duration_since(Instant::now());
-                    connected
-                }
-            };
-            let failure = match connection.call(body.clone(), left).await {
+            let connection = self.remote.connect(left()).await?;
+            let failure = match connection.call(body.clone(), left()).await {
                 Ok(ReplyBody::Retry(kind)) => {
                     AskError::Retry { role: self.remote.role(), reason: in_words(kind), kind }
                 }
@@ -138,8 +131,7 @@ impl Asker {
                 Err(lost) => return Err(AskError::Lost(lost)),
             };
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-            left = until.saturating_duration_since(Instant::now()).saturating_sub(pause);
-            if left.is_zero() {
+            if left() <= pause {
                 return Err(failure);
             }
             tokio::time::sleep(pause).await;
