@@ -117,7 +117,9 @@ async fn next_batch(
     awaited: &mut watch::Receiver<usize>,
 ) -> Option<Vec<Ended>> {
     let mut batch = Vec::new();
-    inbox.recv_many(&mut batch, SETTLEMENTS_MAX).await;
+    if inbox.recv_many(&mut batch, SETTLEMENTS_MAX).await == 0 {
+        return None;
+    }
     if batch.len() < SETTLEMENTS_MAX {
         let _over = tokio::time::timeout(GATHER, awaited.wait_for(|awaited| *awaited > 0)).await;
     }
@@ -125,7 +127,7 @@ async fn next_batch(
         let Ok(ended) = inbox.try_recv() else { break };
         batch.push(ended);
     }
-    (!batch.is_empty()).then_some(batch)
+    Some(batch)
 }
 
 async fn settle_batch(
