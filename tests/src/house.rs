@@ -349,6 +349,10 @@ impl House {
 pub fn written_in(journal: &Path) -> u64 {
     let slots = fs::read_dir(journal).into_iter().flatten().flatten();
     let segments = slots.flat_map(|slot| fs::read_dir(slot.path()).into_iter().flatten().flatten());
-    let written = |bytes: Vec<u8>| bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    segments.filter_map(|segment| Some(written(fs::read(segment.path()).ok()?) as u64)).sum()
+    segments.filter_map(|segment| Some(zeros_from(&fs::read(segment.path()).ok()?) as u64)).sum()
+}
+
+/// Behind which byte there are only zeros.
+pub fn zeros_from(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }

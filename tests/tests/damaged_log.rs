@@ -19,7 +19,7 @@ use like_protocol::ids::SagaId;
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use like_protocol::time::{BootClock, Clock};
 use like_tests::hostile::ram::{Files, RamDisk};
-use like_tests::house::{House, Service};
+use like_tests::house::{House, Service, zeros_from};
 use like_tests::process::{Armed, Fault, Running, eventually};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
@@ -105,11 +105,6 @@ fn place_of(path: &Path) -> Place {
 /// Where what was written of a segment ends, and what follows is space.
 fn end_of(path: &Path, bytes: &[u8]) -> usize {
     records(path, bytes).last().map_or(0, |(_, to, _)| *to)
-}
-
-/// Behind which byte there are only zeros.
-fn zeros_from(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// The records of a segment: where each begins and ends, and whose it is.

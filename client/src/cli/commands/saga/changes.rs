@@ -1,4 +1,4 @@
-//! Whether anything was written in slots since somebody looked, as far as their files' names tell.
+//! Whether anything was written in slots since somebody looked, as far as their files' lengths and times tell.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
