@@ -3,6 +3,7 @@
 //! * [`ids`], [`time`]: names of things, and the only notion of time that takes part in safety.
 //! * [`message`]: the engine's vocabulary: hello, saga steps, settlements, queries. It knows nothing about likes.
 //! * [`codec`]: how a message becomes bytes and frames; the one file that names the encoding.
+//! * [`socket`]: a Unix socket that wakes its owner for what comes only.
 //! * [`likes`]: the first domain: operations of the article service and of the user service.
 //! * [`failpoint`]: the named points between two durable actions at which crash tests kill a process.
 //!
@@ -14,4 +15,5 @@ pub mod ids;
 pub mod likes;
 pub mod message;
 mod payload;
+pub mod socket;
 pub mod time;

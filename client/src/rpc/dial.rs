@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use like_protocol::socket::Socket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
@@ -49,8 +50,8 @@ impl Dial for UnixDial {
     fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
         let path = self.path.clone();
         async move {
-            let stream = UnixStream::connect(path).await?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            let socket = Socket::new(UnixStream::connect(path).await?)?;
+            Ok(Box::new(socket) as Box<dyn Stream>)
         }
         .boxed()
     }

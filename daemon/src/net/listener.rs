@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use like_protocol::message::TurnedAway;
+use like_protocol::socket::Socket;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -64,10 +65,7 @@ impl Server {
 
     async fn connection(self: Arc<Self>, stream: UnixStream, closing: watch::Receiver<bool>) {
         let ended = match self.admit(&stream) {
-            Ok(Ok(_open)) => {
-                let (read, write) = stream.into_split();
-                session::serve(read, write, self.service.clone(), closing).await
-            }
+            Ok(Ok(_open)) => self.session(stream, closing).await,
             Ok(Err(away)) => session::turn_away(stream, away).await,
             Err(e) => Err(e.into()),
         };
@@ -76,6 +74,11 @@ impl Server {
             Err(SessionError::Broken(e)) if is_ordinary(&e) => debug!("a session ended: {e}"),
             Err(e) => warn!("a session was ended: {e}"),
         }
+    }
+
+    async fn session(&self, stream: UnixStream, closing: watch::Receiver<bool>) -> Result<(), SessionError> {
+        let (read, write) = tokio::io::split(Socket::new(stream)?);
+        session::serve(read, write, self.service.clone(), closing).await
     }
 
     /// Counts a connection in, if its peer is allowed and there is room.
