@@ -249,7 +249,7 @@ impl House {
         let mut store = LoggedStore::open(data).expect("it opens");
         let mut value = store.get(key).expect("it can be read").expect("there is such a row");
         *value.last_mut().expect("no value is empty") ^= 0x20;
-        store.apply([(key.to_vec(), Some(value))].into()).expect("it can be written");
+        store.apply([(key.into(), Some(value))].into()).expect("it can be written");
         store.sync().expect("it can be synced");
         drop(store);
         self.start(service);

@@ -21,7 +21,7 @@ use tracing::error;
 use crate::participant::domain::{Context, Domain, Stop};
 use crate::participant::holds::{Hold, Mode, Resource};
 use crate::store::fields::{Fields, Malformed, Stored, put_number, put_text};
-use crate::store::{Found, KeyRange, StoreError};
+use crate::store::{Found, Key, KeyRange, StoreError};
 
 const TITLE: u8 = 0x10;
 const COUNT: u8 = 0x11;
@@ -248,12 +248,12 @@ fn article_of(operation: &ArticleOperation) -> ArticleId {
 
 /// The resource by which unsettled steps of an article are counted.
 fn touched(article: ArticleId) -> Resource {
-    article.0.to_be_bytes().to_vec()
+    Resource::from_slice(&article.0.to_be_bytes())
 }
 
-fn key(tag: u8, article: ArticleId) -> Vec<u8> {
-    let mut key = vec![tag];
-    key.extend(article.0.to_be_bytes());
+fn key(tag: u8, article: ArticleId) -> Key {
+    let mut key = Key::from_slice(&[tag]);
+    key.extend_from_slice(&article.0.to_be_bytes());
     key
 }
 

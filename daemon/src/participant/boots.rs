@@ -10,7 +10,7 @@
 use like_protocol::ids::BootId;
 
 use crate::store::fields::{Fields, Malformed, Stored};
-use crate::store::{Damage, KeyRange, StoreError, Tx};
+use crate::store::{Damage, Key, KeyRange, StoreError, Tx};
 
 pub(super) const TAG: u8 = 0x02;
 const PAGE_ROWS: usize = 256;
@@ -86,10 +86,10 @@ impl Stored for Boot {
     }
 }
 
-fn key_of(number: usize) -> Vec<u8> {
+fn key_of(number: usize) -> Key {
     // A store that saw four thousand million boots has other worries.
-    let mut key = vec![TAG];
-    key.extend((number as u32).to_be_bytes());
+    let mut key = Key::from_slice(&[TAG]);
+    key.extend_from_slice(&(number as u32).to_be_bytes());
     key
 }
 

@@ -19,7 +19,7 @@ use tracing::error;
 use super::domain::Domain;
 use super::{Participant, Record, boots, record, running};
 use crate::store::fields::Malformed;
-use crate::store::{Damage, KeyRange, StoreError, Tx};
+use crate::store::{Damage, Key, KeyRange, StoreError, Tx};
 
 /// How many damaged rows are remembered and named in the log. Of more, a store is a ruin, and their number says enough.
 const REMEMBERED_MAX: usize = 1000;
@@ -30,7 +30,7 @@ const PAGE_ROWS: usize = 1024;
 /// The rows that were found damaged.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Damaged {
-    rows: BTreeMap<Vec<u8>, Malformed>,
+    rows: BTreeMap<Key, Malformed>,
     /// Those that are operation records.
     pub steps: BTreeSet<StepId>,
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::holds::{Hold, Holds};
 use crate::store::fields::{Malformed, Stored};
-use crate::store::{DOMAIN_TAG_FIRST, Damage, Found, KeyRange, StoreError, Tx};
+use crate::store::{DOMAIN_TAG_FIRST, Damage, Found, Key, KeyRange, StoreError, Tx};
 
 /// One service's data and the rules for it.
 ///
@@ -164,19 +164,21 @@ impl<'t, 's> Context<'t, 's> {
     ///
     /// # Errors
     /// The store can't be read.
-    pub fn last_key(&self, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn last_key(&self, range: &KeyRange) -> Result<Option<Key>, StoreError> {
         own(&range.from);
         self.tx.last_key(range)
     }
 
     /// Puts a value.
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+    pub fn put(&mut self, key: impl Into<Key>, value: Vec<u8>) {
+        let key = key.into();
         own(&key);
         self.tx.put(key, value);
     }
 
     /// Deletes a key, whether or not it is there.
-    pub fn delete(&mut self, key: Vec<u8>) {
+    pub fn delete(&mut self, key: impl Into<Key>) {
+        let key = key.into();
         own(&key);
         self.tx.delete(key);
     }

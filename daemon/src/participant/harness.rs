@@ -8,7 +8,7 @@ use like_protocol::message::{Direction, Ending, Payload, Settlement, StepReply, 
 use serde::Serialize;
 
 use super::*;
-use crate::store::{KeyRange, MemoryStore};
+use crate::store::{Key, KeyRange, MemoryStore};
 
 /// The saga with this number.
 pub(crate) fn saga(number: u8) -> SagaId {
@@ -179,17 +179,17 @@ impl<D: Domain + Copy> Harness<D> {
     pub(crate) fn domain_rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let all = KeyRange { from: vec![crate::store::DOMAIN_TAG_FIRST], to: vec![u8::MAX] };
         let rows = Tx::new(&self.store).scan(&all, usize::MAX).unwrap();
-        rows.into_iter().map(|row| (row.key, row.value.unwrap())).collect()
+        rows.into_iter().map(|row| (row.key.to_vec(), row.value.unwrap())).collect()
     }
 
     /// Puts a row behind the participant's back, as a whole one.
-    pub(crate) fn put_row(&mut self, key: Vec<u8>, value: Vec<u8>) {
+    pub(crate) fn put_row(&mut self, key: Key, value: Vec<u8>) {
         let sealed = crate::store::seal::seal(&key, &value);
         self.store_row(key, sealed);
     }
 
     /// Puts a row behind the participant's back, as these very bytes.
-    pub(crate) fn store_row(&mut self, key: Vec<u8>, bytes: Vec<u8>) {
+    pub(crate) fn store_row(&mut self, key: Key, bytes: Vec<u8>) {
         self.store.apply([(key, Some(bytes))].into()).unwrap();
         self.store.sync().unwrap();
     }

@@ -8,8 +8,10 @@ use std::collections::HashMap;
 
 use like_protocol::ids::SagaId;
 
-/// What a lock is about, in bytes that the domain makes up.
-pub type Resource = Vec<u8>;
+use crate::store::Key;
+
+/// What a lock is about, in bytes that the domain makes up. It is as long as a key of the domain's, and no key.
+pub type Resource = Key;
 
 /// What an operation holds from the moment it has run until its saga is settled.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,7 +105,7 @@ mod tests {
     const TWO: SagaId = SagaId::from_bytes([2; 16]);
 
     fn hold(name: u8, mode: Mode) -> Hold {
-        Hold { resource: vec![name], mode }
+        Hold { resource: vec![name].into(), mode }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use like_protocol::time::Deadline;
 use super::barrier::{Standing, State};
 use super::boots::Boots;
 use crate::store::fields::{Fields, Malformed, Stored, put_number};
-use crate::store::{Found, KeyRange, StoreError, Tx};
+use crate::store::{Found, Key, KeyRange, StoreError, Tx};
 
 pub(super) const TAG: u8 = 0x01;
 const SETTLED: u8 = 0x80;
@@ -145,10 +145,10 @@ pub fn all() -> KeyRange {
 }
 
 /// Where a step's record is.
-pub fn key_of(id: &StepId) -> Vec<u8> {
-    let mut key = Vec::with_capacity(18);
+pub fn key_of(id: &StepId) -> Key {
+    let mut key = Key::new();
     key.push(TAG);
-    key.extend(id.saga.as_bytes());
+    key.extend_from_slice(id.saga.as_bytes());
     key.push(id.step);
     key
 }
@@ -224,7 +224,7 @@ mod tests {
         let mut golden = vec![1];
         golden.extend([0x11; 16]);
         golden.push(3);
-        assert_eq!(key_of(&id), golden);
+        assert_eq!(key_of(&id)[..], golden);
         assert_eq!(id_of(&golden).unwrap(), id);
         assert!(id_of(&golden[..17]).is_err());
     }

@@ -49,7 +49,7 @@ impl RunningTime {
     pub fn save(&mut self, now: &Now, tx: &mut Tx<'_>) {
         self.saved_ms = self.at_ms(now);
         for tag in [TAG, COPY_TAG] {
-            tx.put(vec![tag], Saved(self.saved_ms).stored());
+            tx.put([tag].as_slice(), Saved(self.saved_ms).stored());
         }
     }
 
@@ -77,7 +77,7 @@ mod tests {
     use like_protocol::ids::BootId;
 
     use super::*;
-    use crate::store::{MemoryStore, Store};
+    use crate::store::{Key, MemoryStore, Store};
 
     fn at(boot: u8, at_ms: u64) -> Now {
         Now { boot: BootId::from_bytes([boot; 16]), at_ms }
@@ -115,7 +115,7 @@ mod tests {
         let whole = served();
         let mut worst = whole.clone();
         for tag in [TAG, COPY_TAG] {
-            let (mut store, key) = (whole.clone(), vec![tag]);
+            let (mut store, key) = (whole.clone(), Key::from_slice(&[tag]));
             let mut value = store.get(&key).unwrap().unwrap();
             value[4] ^= 0x10;
             store.apply([(key.clone(), Some(value.clone()))].into()).unwrap();

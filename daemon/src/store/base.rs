@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::data_dir::DataDir;
 use super::logged_store::OpenError;
 use super::opening::{LOG, Opening};
-use super::{KeyRange, StoreError};
+use super::{Key, KeyRange, StoreError};
 
 /// An ordered map with one row besides that is replaced as a whole. It may be read while it is fed.
 pub trait Base: Send + Sync {
@@ -35,14 +35,14 @@ pub trait Base: Send + Sync {
     ///
     /// # Errors
     /// It can't be read.
-    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
+    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError>;
 
     /// Makes changes, from the first one on, as many as may be made without a sync between them: durably, but not
     /// atomically. Tells the key of the first one that is left.
     ///
     /// # Errors
     /// It can't be written or synced.
-    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError>;
+    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError>;
 
     /// What was concluded last; nothing if the base has lost that.
     ///
@@ -58,7 +58,7 @@ pub trait Base: Send + Sync {
 }
 
 /// A key, and its value unless it is deleted.
-pub type Change<'a> = (&'a Vec<u8>, &'a Option<Vec<u8>>);
+pub type Change<'a> = (&'a Key, &'a Option<Vec<u8>>);
 
 /// How much sled may keep of the store in memory.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -135,13 +135,13 @@ impl Base for SledBase {
         Ok(value.map(|value| value.to_vec()))
     }
 
-    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError> {
         let rows = self.db.range::<&[u8], _>(range.from.as_slice()..range.to.as_slice()).take(limit);
-        let keys = rows.map(|row| row.map(|(key, _)| key.to_vec()));
+        let keys = rows.map(|row| row.map(|(key, _)| Key::from_slice(&key)));
         keys.collect::<Result<_, _>>().map_err(|e| StoreError::failed("read the store", e))
     }
 
-    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError> {
+    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
         let _alone = self.alone();
         let (mut batch, mut writes, mut unsynced, mut left) = (sled::Batch::default(), 0, 0, None);
         for (key, value) in changes {

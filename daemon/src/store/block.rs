@@ -203,7 +203,7 @@ mod tests {
     fn read(run: u64, number: u32, bytes: &[u8]) -> Result<Batch, Malformed> {
         let (mut rows, mut found) = (BlockRows::of(run, number, bytes.to_vec())?, Batch::new());
         while rows.advance()? {
-            found.insert(rows.key().to_vec(), rows.value().map(<[u8]>::to_vec));
+            found.insert(rows.key().into(), rows.value().map(<[u8]>::to_vec));
         }
         Ok(found)
     }
@@ -211,9 +211,9 @@ mod tests {
     #[test]
     fn a_block_is_pinned() {
         let rows = Batch::from([
-            (vec![0x10, 1, 2], Some(vec![7])),
-            (vec![0x10, 1, 3], None),
-            (vec![0x11], Some(vec![])),
+            (vec![0x10, 1, 2].into(), Some(vec![7])),
+            (vec![0x10, 1, 3].into(), None),
+            (vec![0x11].into(), Some(vec![])),
         ]);
         let golden =
             [&[145, 88, 131, 163][..], &[0, 3, 2, 0x10, 1, 2, 7, 2, 1, 0, 3, 0, 1, 1, 0x11]].concat();
@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_block_is_read_in_its_own_place_only_and_every_changed_byte_is_noticed() {
-        let bytes = written(7, 1, &Batch::from([(vec![0x10], Some(vec![1, 2])), (vec![0x12], None)]));
+        let bytes =
+            written(7, 1, &Batch::from([(vec![0x10].into(), Some(vec![1, 2])), (vec![0x12].into(), None)]));
         assert!(read(7, 2, &bytes).is_err() && read(8, 1, &bytes).is_err());
         for at in 0..bytes.len() {
             assert!(read(7, 1, &bytes[..at]).is_err());
@@ -245,6 +246,7 @@ mod tests {
             ),
             run: u64, number: u32,
         ) {
+            let rows: Batch = rows.into_iter().map(|(key, value)| (key.into(), value)).collect();
             let bytes = written(run, number, &rows);
             prop_assert_eq!(read(run, number, &bytes), Ok(rows));
         }

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     fn rows(names: &[u8]) -> Batch {
-        names.iter().map(|name| (vec![1, *name], Some(vec![*name; 3]))).collect()
+        names.iter().map(|name| (vec![1, *name].into(), Some(vec![*name; 3]))).collect()
     }
 
     #[test]

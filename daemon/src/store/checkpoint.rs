@@ -11,7 +11,7 @@ use super::aside::{Aside, Steps};
 use super::disk::Disk;
 use super::run_writer::RunWriter;
 use super::runs::Runs;
-use super::{Batch, DOMAIN_TAG_FIRST, StoreError, carried, commit_log};
+use super::{Batch, DOMAIN_TAG_FIRST, Key, StoreError, carried, commit_log};
 
 /// What is to be put where it belongs.
 pub struct Work {
@@ -32,7 +32,7 @@ pub struct Work {
 enum Step {
     Carry,
     /// The domain's rows from this key on.
-    Feed(RunWriter, Vec<u8>),
+    Feed(RunWriter, Key),
     Add(RunWriter),
     Remove,
 }
@@ -108,7 +108,7 @@ impl Checkpointing {
                 let kept = self.work.carried_on();
                 carried::write(&**disk, *through, &kept).map_err(failed)?;
                 self.kept = Arc::new(kept);
-                let from = vec![DOMAIN_TAG_FIRST];
+                let from = Key::from_slice(&[DOMAIN_TAG_FIRST]);
                 let rows_max = changes.range(from.clone()..).count();
                 Step::Feed(runs.begin(0, rows_max as u64), from)
             }
@@ -120,7 +120,7 @@ impl Checkpointing {
                         Some((key, value)) => writer.push(key, value.as_deref()),
                         None => {
                             writer.end();
-                            break vec![u8::MAX];
+                            break Key::from_slice(&[u8::MAX]);
                         }
                     }
                 };
@@ -143,7 +143,7 @@ impl Work {
     /// The engine's rows that are left.
     fn carried_on(&self) -> Batch {
         let mut kept = Batch::clone(&self.carried);
-        for (key, value) in self.changes.range(..vec![DOMAIN_TAG_FIRST]) {
+        for (key, value) in self.changes.range(..Key::from_slice(&[DOMAIN_TAG_FIRST])) {
             match value {
                 Some(_) => drop(kept.insert(key.clone(), value.clone())),
                 None => drop(kept.remove(key)),

@@ -22,7 +22,7 @@ fn go_on(dir: &Path, found: &Found) -> CommitLog {
 }
 
 fn batch(key: u8, value: u8) -> Batch {
-    [(vec![0x10, key], Some(vec![value; 5])), (vec![0x11, key], None)].into()
+    [(vec![0x10, key].into(), Some(vec![value; 5])), (vec![0x11, key].into(), None)].into()
 }
 
 /// A log of two segments: four records in the first, three in the second.
@@ -237,7 +237,7 @@ proptest! {
         let mut expected = Batch::new();
         for (number, size) in sizes.iter().enumerate() {
             let rows: Batch = (0..*size)
-                .map(|row| ([number.to_be_bytes(), row.to_be_bytes()].concat(), Some(vec![7; 60])))
+                .map(|row| ([number.to_be_bytes(), row.to_be_bytes()].concat().into(), Some(vec![7; 60])))
                 .collect();
             log.append(&rows).unwrap();
             expected.extend(rows);

@@ -368,7 +368,7 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
         while !range.is_empty() {
             let in_memory = self.changes().chain([&*self.carried]);
             let last_of = |layer: &Batch| {
-                let last = layer.range(range.from.clone()..range.to.clone()).next_back();
+                let last = layer.range::<[u8], _>(range.bounds()).next_back();
                 last.map(|(key, _)| key.clone())
             };
             let Some(key) = in_memory.filter_map(last_of).chain(self.runs.last_key(&range)?).max() else {

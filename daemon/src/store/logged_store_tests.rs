@@ -22,7 +22,7 @@ fn again(path: &Path, log_bytes_max: u64, restored: bool) -> Result<LoggedStore,
 }
 
 fn batch(changes: &[(&[u8], Option<&[u8]>)]) -> Batch {
-    changes.iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect()
+    changes.iter().map(|(key, value)| ((*key).into(), value.map(<[u8]>::to_vec))).collect()
 }
 
 #[test]
@@ -186,7 +186,7 @@ proptest! {
         for (rows, restart) in steps {
             let rows: Batch = rows
                 .into_iter()
-                .map(|(tag, key, value)| (vec![[0x01, 0x10, 0x11][usize::from(tag)], key], value.map(|v| vec![v])))
+                .map(|(tag, key, value)| (vec![[0x01, 0x10, 0x11][usize::from(tag)], key].into(), value.map(|v| vec![v])))
                 .collect();
             on_disk.apply(rows.clone()).unwrap();
             in_memory.apply(rows).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Batch, KeyRange, Row, Store, StoreError};
+use super::{Batch, Key, KeyRange, Row, Store, StoreError};
 
 /// Rows in memory.
 ///
@@ -10,7 +10,7 @@ use super::{Batch, KeyRange, Row, Store, StoreError};
 /// last sync.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
 pub struct MemoryStore {
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    rows: BTreeMap<Key, Vec<u8>>,
     /// What `rows` held before each batch since the last sync.
     undo: Vec<Batch>,
 }
@@ -30,7 +30,7 @@ impl MemoryStore {
 }
 
 /// Puts a batch into rows. What stood there before is a batch as well, which takes it back.
-pub fn put(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, batch: Batch) -> Batch {
+pub fn put(rows: &mut BTreeMap<Key, Vec<u8>>, batch: Batch) -> Batch {
     let mut before = Batch::new();
     for (key, value) in batch {
         let old = match value {
@@ -51,7 +51,7 @@ impl Store for MemoryStore {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self.rows.range(range.from.clone()..range.to.clone());
+        let rows = self.rows.range::<[u8], _>(range.bounds());
         Ok(rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
@@ -59,7 +59,7 @@ impl Store for MemoryStore {
         if range.is_empty() {
             return Ok(None);
         }
-        let last = self.rows.range(range.from.clone()..range.to.clone()).next_back();
+        let last = self.rows.range::<[u8], _>(range.bounds()).next_back();
         Ok(last.map(|(key, value)| (key.clone(), value.clone())))
     }
 
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn batch(changes: &[(u8, Option<u8>)]) -> Batch {
-        changes.iter().map(|&(key, value)| (vec![key], value.map(|value| vec![value]))).collect()
+        changes.iter().map(|&(key, value)| (vec![key].into(), value.map(|value| vec![value]))).collect()
     }
 
     #[test]

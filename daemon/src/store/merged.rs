@@ -2,17 +2,17 @@
 
 use std::iter::Peekable;
 
-use super::{Batch, KeyRange, Row, StoreError};
+use super::{Batch, Key, KeyRange, Row, StoreError};
 
 /// A row of a layer: a value, or that the key is deleted as far as this layer and those below it know.
-pub type Layered = Result<(Vec<u8>, Option<Vec<u8>>), StoreError>;
+pub type Layered = Result<(Key, Option<Vec<u8>>), StoreError>;
 
 /// One layer's rows of a range, in the order of their keys.
 pub type LayerRows<'a> = Box<dyn Iterator<Item = Layered> + 'a>;
 
 /// The rows of a layer in memory.
 pub fn rows_of<'a>(layer: &'a Batch, range: &KeyRange) -> LayerRows<'a> {
-    let rows = layer.range(range.from.clone()..range.to.clone());
+    let rows = layer.range::<[u8], _>(range.bounds());
     Box::new(rows.map(|(key, value)| Ok((key.clone(), value.clone()))))
 }
 
@@ -35,7 +35,7 @@ impl<'a> Merged<'a> {
 
     /// What the layers say of the lowest key that any of them has left.
     fn lowest(&mut self) -> Option<Layered> {
-        let mut lowest: Option<Vec<u8>> = None;
+        let mut lowest: Option<Key> = None;
         for layer in &mut self.newest_first {
             match layer.peek() {
                 Some(Err(_)) => return layer.next(),
@@ -70,6 +70,8 @@ impl Iterator for Merged<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -87,6 +89,8 @@ mod tests {
             ),
             from in 0..4_u8,
         ) {
+            let layer = |rows: BTreeMap<Vec<u8>, _>| rows.into_iter().map(|(key, value)| (key.into(), value)).collect();
+            let layers: Vec<Batch> = layers.into_iter().map(layer).collect();
             let range = KeyRange { from: vec![from], to: vec![3, 2] };
             let merged = Merged::of(layers.iter().rev().map(|layer| rows_of(layer, &range)));
             let merged: Vec<Row> = merged.collect::<Result<_, _>>().unwrap();
@@ -94,7 +98,7 @@ mod tests {
             layers.into_iter().for_each(|layer| one.extend(layer));
             let expected: Vec<Row> = one
                 .into_iter()
-                .filter(|(key, _)| *key >= range.from && *key < range.to)
+                .filter(|(key, _)| key[..] >= range.from[..] && key[..] < range.to[..])
                 .filter_map(|(key, value)| Some((key, value?)))
                 .collect();
             prop_assert_eq!(merged, expected);

@@ -43,20 +43,29 @@ pub mod tx;
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ops::Bound;
 
 use fields::Malformed;
 pub use logged_store::LoggedStore;
 pub use memory::MemoryStore;
+use smallvec::SmallVec;
 pub use tx::{Found, Tx};
 
 /// The lowest first byte of a domain's keys. What is below is the engine's.
 pub const DOMAIN_TAG_FIRST: u8 = 0x10;
 
+/// The longest key that takes no memory of its own: all of the engine's, and those of the domains but the ones with a caller's
+/// words in them.
+pub const KEY_BYTES_INLINE: usize = 24;
+
+/// A key. It stands in its place in a tree, so that nobody who looks for one follows a pointer for each that he compares.
+pub type Key = SmallVec<[u8; KEY_BYTES_INLINE]>;
+
 /// A key and its value.
-pub type Row = (Vec<u8>, Vec<u8>);
+pub type Row = (Key, Vec<u8>);
 
 /// Changes that take effect together or not at all: a value to put, or nothing to delete the key.
-pub type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub type Batch = BTreeMap<Key, Option<Vec<u8>>>;
 
 /// Ordered rows of bytes.
 ///
@@ -139,6 +148,11 @@ impl KeyRange {
         self
     }
 
+    /// The same range as a tree is asked for it. It must not be empty.
+    pub fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (Bound::Included(&self.from), Bound::Excluded(&self.to))
+    }
+
     /// Whether there can be no key in it.
     pub fn is_empty(&self) -> bool {
         self.from >= self.to
@@ -166,7 +180,7 @@ pub enum StoreError {
 #[error("the row {} is damaged: {why}", hex(.key))]
 pub struct Damage {
     /// The row's key.
-    pub key: Vec<u8>,
+    pub key: Key,
     /// What is wrong with it.
     pub why: Malformed,
 }
@@ -188,7 +202,7 @@ impl StoreError {
     }
 
     pub(crate) fn damaged(key: &[u8], why: Malformed) -> Self {
-        Self::Damaged(Damage { key: key.to_vec(), why })
+        Self::Damaged(Damage { key: Key::from_slice(key), why })
     }
 }
 

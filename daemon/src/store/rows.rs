@@ -10,8 +10,8 @@
 //! carries its own ([`super::seal`]), so that a flipped bit in a value costs that row, and one elsewhere is known to be
 //! in the way of everything behind it.
 
-use super::Batch;
 use super::fields::Malformed;
+use super::{Batch, Key};
 
 /// How long the head of a file is.
 pub const HEAD_BYTES: usize = 28;
@@ -55,7 +55,7 @@ pub fn read_all(mut bytes: &[u8], count: u64) -> Result<Batch, Malformed> {
     let mut rows = Batch::new();
     for _ in 0..count {
         let (key, value) = take(&mut bytes)?;
-        rows.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+        rows.insert(Key::from_slice(key), value.map(<[u8]>::to_vec));
     }
     if bytes.is_empty() { Ok(rows) } else { Err(Malformed("there are more rows than it says")) }
 }
@@ -86,6 +86,8 @@ fn checksum((key_bytes, value_bytes): (u8, u32), key: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -102,7 +104,7 @@ mod tests {
 
     #[test]
     fn rows_are_pinned() {
-        let rows = [(vec![1, 2], Some(vec![3])), (vec![4], None)].into();
+        let rows = [(vec![1, 2].into(), Some(vec![3])), (vec![4].into(), None)].into();
         let golden =
             [&[2, 2, 0, 0, 0][..], &[0xa9, 0xfd, 0xa2, 0xf5], &[1, 2, 3], &[1, 0, 0, 0, 0], &[0; 4], &[4]]
                 .concat();
@@ -116,9 +118,10 @@ mod tests {
     proptest! {
         #[test]
         fn rows_are_read_back_and_a_change_outside_of_values_is_noticed(
-            rows: Batch, at: usize, other in 1..=u8::MAX, cut: usize,
+            rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>, at: usize, other in 1..=u8::MAX, cut: usize,
         ) {
-            let rows: Batch = rows.into_iter().filter(|(key, _)| key.len() < 256).collect();
+            let rows = rows.into_iter().filter(|(key, _)| key.len() < 256);
+            let rows: Batch = rows.map(|(key, value)| (key.into(), value)).collect();
             let bytes = written(&rows);
             prop_assert_eq!(read_all(&bytes, rows.len() as u64), Ok(rows.clone()));
             prop_assert!(read_all(&bytes, rows.len() as u64 + 1).is_err());

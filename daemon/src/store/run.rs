@@ -19,26 +19,22 @@ use super::fields::{Fields, Malformed};
 use super::filter::Filter;
 use super::merged::{LayerRows, Layered};
 use super::run_list::Entry;
-use super::{KeyRange, StoreError};
+use super::{Key, KeyRange, StoreError};
 
 /// What all keys of blocks begin with.
 const TAG: u8 = 0x01;
 
-/// How long the key of a block is.
-const PLACE_BYTES: usize = 13;
-
 /// Where a value of a run stands in the base.
-pub fn place(run: u64, number: u32) -> Vec<u8> {
-    let mut place = Vec::with_capacity(PLACE_BYTES);
-    place.push(TAG);
-    place.extend(run.to_be_bytes());
-    place.extend(number.to_be_bytes());
+pub fn place(run: u64, number: u32) -> Key {
+    let mut place = Key::from_slice(&[TAG]);
+    place.extend_from_slice(&run.to_be_bytes());
+    place.extend_from_slice(&number.to_be_bytes());
     place
 }
 
 /// Where the values of these runs stand.
 pub fn places(runs: Range<u64>) -> KeyRange {
-    KeyRange { from: place(runs.start, 0), to: place(runs.end, 0) }
+    KeyRange { from: place(runs.start, 0).to_vec(), to: place(runs.end, 0).to_vec() }
 }
 
 /// The run whose value stands there.
@@ -174,15 +170,15 @@ impl Run {
     ///
     /// # Errors
     /// The base can't be read, or the block in which the key would be is damaged.
-    pub fn last_key(&self, base: &dyn Base, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn last_key(&self, base: &dyn Base, range: &KeyRange) -> Result<Option<Key>, StoreError> {
         let below = |key: &[u8]| key < range.to.as_slice();
         let Some(number) = self.keys.count(below).checked_sub(1) else { return Ok(None) };
         let damaged = |why| self.damaged(self.keys.get(number as usize), why);
         let (mut rows, mut last) = (self.block(base, number)?.map_err(damaged)?, None);
         while rows.advance().map_err(damaged)? && below(rows.key()) {
-            last = Some(rows.key().to_vec());
+            last = Some(Key::from_slice(rows.key()));
         }
-        Ok(last.filter(|last| *last >= range.from))
+        Ok(last.filter(|last: &Key| last[..] >= range.from[..]))
     }
 
     /// A block that stands before its first row, which is known to have the key that it must.
@@ -267,7 +263,10 @@ impl Iterator for Within {
             match self.rows.advance() {
                 Ok(true) if self.rows.key() < self.range.from.as_slice() => {}
                 Ok(true) if self.rows.key() < self.range.to.as_slice() => {
-                    return Some(Ok((self.rows.key().to_vec(), self.rows.value().map(<[u8]>::to_vec))));
+                    return Some(Ok((
+                        Key::from_slice(self.rows.key()),
+                        self.rows.value().map(<[u8]>::to_vec),
+                    )));
                 }
                 Ok(_) => self.has_ended = true,
                 Err(failed) => {

@@ -16,7 +16,7 @@ use super::merged::LayerRows;
 use super::run::{Run, RunRows, places, run_of};
 use super::run_list::{Entry, RunList};
 use super::run_writer::RunWriter;
-use super::{KeyRange, StoreError};
+use super::{Key, KeyRange, StoreError};
 
 /// So many blocks are removed at once, if the base takes as many.
 const REMOVED_AT_ONCE: usize = 32;
@@ -147,7 +147,7 @@ impl Runs {
     ///
     /// # Errors
     /// The base can't be read, or the block in which it would be is damaged.
-    pub fn last_key(&self, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn last_key(&self, range: &KeyRange) -> Result<Option<Key>, StoreError> {
         let mut last = None;
         for run in &self.listed().runs {
             last = last.max(run.last_key(&*self.base, range)?);

@@ -13,7 +13,7 @@ use super::*;
 
 /// A base in memory that counts how often it is read.
 struct MapBase {
-    values: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    values: Mutex<BTreeMap<Key, Vec<u8>>>,
     row: Mutex<Vec<u8>>,
     reads: AtomicUsize,
 }
@@ -41,16 +41,12 @@ impl Base for MapBase {
         Ok(self.values.lock().unwrap().get(key).cloned())
     }
 
-    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError> {
         let values = self.values.lock().unwrap();
-        Ok(values
-            .range(range.from.clone()..range.to.clone())
-            .take(limit)
-            .map(|(key, _)| key.clone())
-            .collect())
+        Ok(values.range::<[u8], _>(range.bounds()).take(limit).map(|(key, _)| key.clone()).collect())
     }
 
-    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError> {
+    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
         let mut values = self.values.lock().unwrap();
         for (key, value) in changes.take(3) {
             match value {
@@ -77,8 +73,8 @@ fn open(base: &Arc<MapBase>, shape: Shape) -> Arc<Runs> {
     Arc::new(Runs::open(Path::new("/data"), Arc::clone(base) as _, shape).unwrap().0)
 }
 
-fn key(number: u16) -> Vec<u8> {
-    [&[0x10][..], &number.to_be_bytes()].concat()
+fn key(number: u16) -> Key {
+    [&[0x10][..], &number.to_be_bytes()].concat().into()
 }
 
 /// Writes a run of some rows, some of them deleted, as a checkpoint does.

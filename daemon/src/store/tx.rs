@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 
 use super::fields::{Malformed, Stored};
 use super::seal::{open, seal};
-use super::{Batch, Damage, KeyRange, Store, StoreError};
+use super::{Batch, Damage, Key, KeyRange, Row, Store, StoreError};
 
 /// A row as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
     /// Its key.
-    pub key: Vec<u8>,
+    pub key: Key,
     /// Its value, or what is wrong with it.
     pub value: Result<Vec<u8>, Malformed>,
 }
@@ -76,7 +76,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// The store can't be read.
     pub fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Found>, StoreError> {
-        let opened = |(key, sealed): (Vec<u8>, Vec<u8>)| {
+        let opened = |(key, sealed): Row| {
             let value = open(&key, sealed);
             Found { key, value }
         };
@@ -91,7 +91,7 @@ impl<'a> Tx<'a> {
         let mut rows: BTreeMap<_, _> = stored.map(|Found { key, value }| (key, value)).collect();
         for (key, value) in written {
             match value {
-                Some(value) => rows.insert(key.to_vec(), Ok(value.clone())),
+                Some(value) => rows.insert(Key::from_slice(key), Ok(value.clone())),
                 None => rows.remove(key),
             };
         }
@@ -102,7 +102,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// The store can't be read.
-    pub fn last_key(&self, range: &KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn last_key(&self, range: &KeyRange) -> Result<Option<Key>, StoreError> {
         let written = self.written_in(range);
         let mut stored = self.store.last(range)?.map(|(key, _)| key);
         while let Some(key) = &stored {
@@ -112,7 +112,7 @@ impl<'a> Tx<'a> {
             stored = self.store.last(&range.clone().before(key))?.map(|(key, _)| key);
         }
         let written = written.into_iter().rev().find(|(_, value)| value.is_some());
-        Ok(stored.max(written.map(|(key, _)| key.to_vec())))
+        Ok(stored.max(written.map(|(key, _)| Key::from_slice(key))))
     }
 
     /// Notes a damaged row that the request goes on without.
@@ -126,13 +126,13 @@ impl<'a> Tx<'a> {
     }
 
     /// Puts a value.
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.request.insert(key, Some(value));
+    pub fn put(&mut self, key: impl Into<Key>, value: Vec<u8>) {
+        self.request.insert(key.into(), Some(value));
     }
 
     /// Deletes a key, whether or not it is there.
-    pub fn delete(&mut self, key: Vec<u8>) {
-        self.request.insert(key, None);
+    pub fn delete(&mut self, key: impl Into<Key>) {
+        self.request.insert(key.into(), None);
     }
 
     /// Ends a request: its writes are the group's from now on.
@@ -174,7 +174,7 @@ impl<'a> Tx<'a> {
         let layers = [&self.kept, &self.request];
         layers
             .into_iter()
-            .flat_map(|batch| batch.range(range.from.clone()..range.to.clone()))
+            .flat_map(|batch| batch.range::<[u8], _>(range.bounds()))
             .map(|(key, value)| (key.as_slice(), value))
             .collect()
     }
@@ -209,7 +209,7 @@ mod tests {
             writes in writes(), from in 0..12u8, to in 0..13u8, limit in 0..14usize,
         ) {
             let mut store = MemoryStore::default();
-            store.apply(before.iter().map(|(k, v)| (vec![*k], Some(seal(&[*k], &[*v])))).collect()).unwrap();
+            store.apply(before.iter().map(|(k, v)| (vec![*k].into(), Some(seal(&[*k], &[*v])))).collect()).unwrap();
             let mut tx = Tx::new(&store);
             for (key, value, end) in writes {
                 match value {
@@ -240,13 +240,13 @@ mod tests {
     #[test]
     fn damage_is_told_by_whoever_reads_the_row_and_spoils_no_other() {
         let mut store = MemoryStore::default();
-        let mut rows: Batch = (1..=3u8).map(|key| (vec![key], Some(seal(&[key], &[key])))).collect();
-        rows.insert(vec![2], Some(seal(&[1], &[1])));
+        let mut rows: Batch = (1..=3u8).map(|key| (vec![key].into(), Some(seal(&[key], &[key])))).collect();
+        rows.insert(vec![2].into(), Some(seal(&[1], &[1])));
         store.apply(rows).unwrap();
         let tx = Tx::new(&store);
-        assert!(matches!(tx.get(&[2]), Err(StoreError::Damaged(damage)) if damage.key == [2]));
+        assert!(matches!(tx.get(&[2]), Err(StoreError::Damaged(damage)) if damage.key[..] == [2]));
         let found = tx.scan(&KeyRange { from: vec![0], to: vec![9] }, 9).unwrap();
         assert_eq!(found.iter().map(|row| row.value.is_ok()).collect::<Vec<_>>(), [true, false, true]);
-        assert_eq!(tx.last_key(&KeyRange { from: vec![0], to: vec![3] }).unwrap(), Some(vec![2]));
+        assert_eq!(tx.last_key(&KeyRange { from: vec![0], to: vec![3] }).unwrap(), Some(vec![2].into()));
     }
 }

@@ -39,7 +39,7 @@ fn log(disk: RealDisk, is_raw: bool, data: &[u8], durable: u64) {
     let mut expected = found.rows.clone();
     let mut log =
         commit_log::CommitLog::go_on(Arc::new(disk.clone()), &found, LOG_BYTES_MAX).expect("a segment");
-    let more: Batch = [(vec![0x10], Some(vec![1])), (vec![0x11], None)].into();
+    let more: Batch = [(vec![0x10].into(), Some(vec![1])), (vec![0x11].into(), None)].into();
     log.append(&more).expect("a record");
     log.sync().expect("a sync");
     expected.extend(more);

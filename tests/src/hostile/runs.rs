@@ -12,7 +12,7 @@ use like_daemon::store::merged::Merged;
 use like_daemon::store::run::place;
 use like_daemon::store::run_list::{Entry, RunList};
 use like_daemon::store::runs::{Runs, Shape};
-use like_daemon::store::{KeyRange, Row, StoreError};
+use like_daemon::store::{Key, KeyRange, Row, StoreError};
 
 /// Runs of few blocks that are merged at once.
 const SHAPE: Shape = Shape { block_bytes: 64, fan_in: 2, runs_max: 8 };
@@ -86,12 +86,12 @@ fn index(run: u64, blocks: &[Vec<u8>]) -> Vec<u8> {
 /// A base in memory.
 #[derive(Default)]
 struct HostileBase {
-    values: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    values: Mutex<BTreeMap<Key, Vec<u8>>>,
     row: Mutex<Vec<u8>>,
 }
 
 impl HostileBase {
-    fn values(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
+    fn values(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<u8>>> {
         self.values.lock().expect("nobody panics")
     }
 }
@@ -101,16 +101,12 @@ impl Base for HostileBase {
         Ok(self.values().get(key).cloned())
     }
 
-    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError> {
         let values = self.values();
-        Ok(values
-            .range(range.from.clone()..range.to.clone())
-            .take(limit)
-            .map(|(key, _)| key.clone())
-            .collect())
+        Ok(values.range::<[u8], _>(range.bounds()).take(limit).map(|(key, _)| key.clone()).collect())
     }
 
-    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError> {
+    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
         for (key, value) in changes {
             match value {
                 Some(value) => self.values().insert(key.clone(), value.clone()),

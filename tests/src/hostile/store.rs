@@ -25,7 +25,7 @@ pub fn store(data: &[u8]) {
     let pieces = super::pieces(data);
     let row = |pair: &[&[u8]]| {
         let value = if how & 2 == 0 { seal(pair[0], pair[1]) } else { pair[1].to_vec() };
-        (pair[0].to_vec(), Some(value))
+        (pair[0].into(), Some(value))
     };
     let rows: Batch = pieces.chunks_exact(2).filter(|pair| !pair[0].is_empty()).map(row).collect();
     let rows = rows.into_iter().filter(|(key, _)| key[0] != u8::MAX).collect();

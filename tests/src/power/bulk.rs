@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use like_daemon::store::data_dir::DataDir;
 use like_daemon::store::runs::Shape;
-use like_daemon::store::{Batch, KeyRange, LoggedStore, Store};
+use like_daemon::store::{Batch, Key, KeyRange, LoggedStore, Store};
 
 use crate::process::eventually;
 
@@ -22,9 +22,9 @@ const ROWS: u32 = 100;
 /// What a row holds besides its group's number.
 const PADDING: [u8; 100] = [0x5a; 100];
 
-fn key(batch: u32, row: u32) -> Vec<u8> {
-    let mut key = vec![0x10];
-    key.extend((row * BATCHES + batch).to_be_bytes());
+fn key(batch: u32, row: u32) -> Key {
+    let mut key = Key::from_slice(&[0x10]);
+    key.extend_from_slice(&(row * BATCHES + batch).to_be_bytes());
     key
 }
 

@@ -8,7 +8,7 @@ use like_daemon::store::carried::CARRIED;
 use like_daemon::store::disk::Disk;
 use like_daemon::store::logged_store::OpenError;
 use like_daemon::store::memory::put;
-use like_daemon::store::{Batch, KeyRange, LoggedStore, Row, Store, StoreError};
+use like_daemon::store::{Batch, Key, KeyRange, LoggedStore, Row, Store, StoreError};
 
 use super::faults::{Fault, Flaw};
 use super::store_base::{BaseState, SimBase};
@@ -25,7 +25,7 @@ pub struct StoreState {
     /// Until when its disk is short of space.
     pub low_until_ms: u64,
     /// What it must hold if nothing that was applied is lost.
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    rows: BTreeMap<Key, Vec<u8>>,
     /// What `rows` held before each batch since the last sync: only these may be lost, the latest first.
     undo: Vec<Batch>,
 }
@@ -62,7 +62,7 @@ impl StoreState {
     /// It has been opened, and holds this: everything that was synced, and of what was not, the first batches, each as a
     /// whole.
     fn found(&mut self, world: &World, role: Role, found: &[Row]) {
-        let is_so = |rows: &BTreeMap<Vec<u8>, Vec<u8>>| {
+        let is_so = |rows: &BTreeMap<Key, Vec<u8>>| {
             rows.len() == found.len()
                 && rows.iter().zip(found).all(|(row, found)| row == (&found.0, &found.1))
         };
@@ -146,7 +146,7 @@ impl Store for SimStore {
             return Ok(read);
         }
         let expected = self.state(|state| {
-            let rows = state.rows.range(range.from.clone()..range.to.clone());
+            let rows = state.rows.range::<[u8], _>(range.bounds());
             rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect()
         });
         Ok(self.same(read, expected))
@@ -158,7 +158,7 @@ impl Store for SimStore {
             return Ok(read);
         }
         let expected = self.state(|state| {
-            let last = state.rows.range(range.from.clone()..range.to.clone()).next_back();
+            let last = state.rows.range::<[u8], _>(range.bounds()).next_back();
             last.map(|(key, value)| (key.clone(), value.clone()))
         });
         Ok(self.same(read, expected))

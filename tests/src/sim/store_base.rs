@@ -8,7 +8,7 @@ use like_daemon::store::base::{Base, Change};
 use like_daemon::store::memory::put;
 use like_daemon::store::run::run_of;
 use like_daemon::store::run_list::RunList;
-use like_daemon::store::{Batch, KeyRange, StoreError};
+use like_daemon::store::{Batch, Key, KeyRange, StoreError};
 
 use super::faults::{Chore, Fault};
 use super::store::StoreFailing;
@@ -21,7 +21,7 @@ const BATCHES: usize = 2;
 /// What is kept of a base when its daemon is gone.
 #[derive(Default, Debug)]
 pub struct BaseState {
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    rows: BTreeMap<Key, Vec<u8>>,
     /// What was concluded last.
     list: RunList,
     /// What there was before each batch since the last sync.
@@ -111,14 +111,14 @@ impl Base for SimBase {
         Ok(self.state(|state| state.rows.get(key).cloned()))
     }
 
-    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError> {
         Ok(self.state(|state| {
-            let rows = state.rows.range(range.from.clone()..range.to.clone());
+            let rows = state.rows.range::<[u8], _>(range.bounds());
             rows.take(limit).map(|(key, _)| key.clone()).collect()
         }))
     }
 
-    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Vec<u8>>, StoreError> {
+    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
         let mut changes = changes.peekable();
         for _ in 0..BATCHES {
             let batch: Batch =

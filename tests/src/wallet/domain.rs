@@ -125,7 +125,7 @@ impl Domain for Wallet {
             WalletOperation::Withdraw { account, .. } => (account, Mode::Exclusive),
             WalletOperation::Deposit { account, .. } => (account, Mode::Shared),
         };
-        let resource: Resource = account.to_be_bytes().to_vec();
+        let resource = Resource::from_slice(&account.to_be_bytes());
         vec![Hold { resource, mode }]
     }
 

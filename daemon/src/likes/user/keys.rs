@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{Stopped, one_number, two_numbers, whole};
 use crate::participant::domain::{Context, Stop};
 use crate::store::fields::{Fields, Malformed, Stored, put_number};
-use crate::store::{KeyRange, StoreError};
+use crate::store::{Key, KeyRange, StoreError};
 
 pub(super) const KEY: u8 = 0x12;
 pub(super) const EXPIRY: u8 = 0x13;
@@ -129,7 +129,8 @@ fn sweep(context: &mut Context<'_, '_>, user: UserId, key: CallerKey) -> Result<
 /// The oldest keys that are over, with the times until which they were kept.
 fn all_over(context: &Context<'_, '_>) -> Result<Vec<(u64, UserId, CallerKey)>, StoreError> {
     let mut over = Vec::new();
-    let mut range = KeyRange { from: vec![EXPIRY], to: one_number(EXPIRY, context.running_ms() + 1) };
+    let mut range =
+        KeyRange { from: vec![EXPIRY], to: one_number(EXPIRY, context.running_ms() + 1).to_vec() };
     while over.len() < SWEPT_PER_USE as usize {
         let rows = context.page(&range, SWEPT_PER_USE)?;
         let Some(last) = rows.last() else { break };
@@ -212,9 +213,9 @@ fn set_held(context: &mut Context<'_, '_>, user: UserId, held: u64) {
     }
 }
 
-fn key_row(user: UserId, key: CallerKey) -> Vec<u8> {
+fn key_row(user: UserId, key: CallerKey) -> Key {
     let mut row = one_number(KEY, user.0);
-    row.extend(key.0.as_bytes());
+    row.extend_from_slice(key.0.as_bytes());
     row
 }
 
@@ -229,9 +230,9 @@ fn parse_key_row(row: &[u8]) -> Result<CallerKey, StoreError> {
     parse().map_err(|e| StoreError::damaged(row, e))
 }
 
-fn expiry_row(kept_until_ms: u64, user: UserId, key: CallerKey) -> Vec<u8> {
+fn expiry_row(kept_until_ms: u64, user: UserId, key: CallerKey) -> Key {
     let mut row = two_numbers(EXPIRY, kept_until_ms, user.0);
-    row.extend(key.0.as_bytes());
+    row.extend_from_slice(key.0.as_bytes());
     row
 }
 

@@ -25,8 +25,8 @@ use tracing::error;
 
 use crate::participant::domain::{Context, Domain, Stop};
 use crate::participant::holds::{Hold, Mode, Resource};
-use crate::store::StoreError;
 use crate::store::fields::{Fields, Malformed, Stored};
+use crate::store::{Key, StoreError};
 
 const LIKE: u8 = 0x10;
 const LIKER: u8 = 0x11;
@@ -178,11 +178,11 @@ fn delete_like(context: &mut Context<'_, '_>, target: LikeTarget) {
     context.delete(liker_row(target.article, target.user));
 }
 
-fn like_row(user: UserId, article: ArticleId) -> Vec<u8> {
+fn like_row(user: UserId, article: ArticleId) -> Key {
     two_numbers(LIKE, user.0, article.0)
 }
 
-fn liker_row(article: ArticleId, user: UserId) -> Vec<u8> {
+fn liker_row(article: ArticleId, user: UserId) -> Key {
     two_numbers(LIKER, article.0, user.0)
 }
 
@@ -193,7 +193,7 @@ fn like_resource(user: UserId, article: ArticleId) -> Resource {
 
 fn key_resource(user: UserId, key: CallerKey) -> Resource {
     let mut resource = one_number(b'k', user.0);
-    resource.extend(key.0.as_bytes());
+    resource.extend_from_slice(key.0.as_bytes());
     resource
 }
 
@@ -201,16 +201,15 @@ fn article_resource(article: ArticleId) -> Resource {
     one_number(b'a', article.0)
 }
 
-fn one_number(tag: u8, number: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(33);
-    bytes.push(tag);
-    bytes.extend(number.to_be_bytes());
+fn one_number(tag: u8, number: u64) -> Key {
+    let mut bytes = Key::from_slice(&[tag]);
+    bytes.extend_from_slice(&number.to_be_bytes());
     bytes
 }
 
-fn two_numbers(tag: u8, first: u64, second: u64) -> Vec<u8> {
+fn two_numbers(tag: u8, first: u64, second: u64) -> Key {
     let mut bytes = one_number(tag, first);
-    bytes.extend(second.to_be_bytes());
+    bytes.extend_from_slice(&second.to_be_bytes());
     bytes
 }
 

@@ -148,7 +148,7 @@ fn rows(store: &MemoryStore) -> Vec<(Vec<u8>, Vec<u8>)> {
 /// Whether bytes are a whole value of `key`.
 fn reads<D: Domain + Copy>(world: &Harness<D>, key: &[u8], bytes: Vec<u8>) -> bool {
     let Ok(value) = seal::open(key, bytes) else { return false };
-    let found = Found { key: key.to_vec(), value: Ok(value) };
+    let found = Found { key: key.into(), value: Ok(value) };
     key[0] != 1 || Record::<D>::of(&found, &world.participant.boots).is_ok()
 }
 
@@ -233,14 +233,14 @@ fn damage_costs_whoever_needs_the_row<D: Domain + Copy>(domain: D, (world, probe
         let foreign = &rows[(at + 1) % rows.len()].1;
         for damaged in damages(value, foreign) {
             let mut store = world.store.clone();
-            store.apply([(key.clone(), Some(damaged.clone()))].into()).unwrap();
+            store.apply([(key.as_slice().into(), Some(damaged.clone()))].into()).unwrap();
             let owner = owner(D::ROLE, key);
             let known = taken_up(domain, world, store.clone()).participant.damaged();
             // The store's own rows are made up for at once; only a boot that others follow stays as it is.
             let stays = owner != Thing::Store || key[..] == [2, 0, 0, 0, 0];
             assert_eq!(known.0, u64::from(stays), "{key:?} {damaged:?}");
             for row in &known.1 {
-                assert_eq!(row.row, Damage { key: key.clone(), why: Malformed("") }.row());
+                assert_eq!(row.row, Damage { key: key.as_slice().into(), why: Malformed("") }.row());
                 let step = if let Saga(number) = owner { Some(step(number)) } else { None };
                 assert_eq!(row.step, step);
                 assert!(!row.what.contains("nobody knows"), "{row}");

@@ -20,7 +20,7 @@ fn damaged_row(reply: ReplyBody) -> DamagedRow {
 fn damage<D: Domain + Copy>(world: &mut Harness<D>, key: &[u8]) {
     let mut value = world.store.get(key).unwrap().unwrap();
     *value.last_mut().unwrap() ^= 4;
-    world.store_row(key.to_vec(), value);
+    world.store_row(key.into(), value);
 }
 
 #[test]
