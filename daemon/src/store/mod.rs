@@ -153,6 +153,11 @@ impl KeyRange {
         (Bound::Included(&self.from), Bound::Excluded(&self.to))
     }
 
+    /// Whether a key is in it.
+    pub fn has(&self, key: &[u8]) -> bool {
+        *self.from <= *key && *key < *self.to
+    }
+
     /// Whether there can be no key in it.
     pub fn is_empty(&self) -> bool {
         self.from >= self.to

@@ -38,8 +38,8 @@ pub struct Tx<'a> {
     store: &'a dyn Store,
     /// Writes of finished requests.
     kept: Batch,
-    /// Writes of the request that is being evaluated.
-    request: Batch,
+    /// Writes of the request that is being evaluated, each key once. They are few, and this takes memory once for a whole group.
+    request: Vec<(Key, Option<Vec<u8>>)>,
     /// Damaged rows that the request goes on without.
     noticed: RefCell<Vec<Damage>>,
 }
@@ -47,7 +47,7 @@ pub struct Tx<'a> {
 impl<'a> Tx<'a> {
     /// A group that has written nothing.
     pub fn new(store: &'a dyn Store) -> Self {
-        Self { store, kept: Batch::new(), request: Batch::new(), noticed: RefCell::default() }
+        Self { store, kept: Batch::new(), request: Vec::new(), noticed: RefCell::default() }
     }
 
     /// The value under `key`.
@@ -55,7 +55,8 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// The store can't be read, or the row is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        if let Some(written) = self.request.get(key).or_else(|| self.kept.get(key)) {
+        let in_request = self.request.iter().find(|(written, _)| written[..] == *key);
+        if let Some(written) = in_request.map(|(_, value)| value).or_else(|| self.kept.get(key)) {
             return Ok(written.clone());
         }
         let stored = self.store.get(key)?;
@@ -127,17 +128,24 @@ impl<'a> Tx<'a> {
 
     /// Puts a value.
     pub fn put(&mut self, key: impl Into<Key>, value: Vec<u8>) {
-        self.request.insert(key.into(), Some(value));
+        self.write(key.into(), Some(value));
     }
 
     /// Deletes a key, whether or not it is there.
     pub fn delete(&mut self, key: impl Into<Key>) {
-        self.request.insert(key.into(), None);
+        self.write(key.into(), None);
+    }
+
+    fn write(&mut self, key: Key, value: Option<Vec<u8>>) {
+        match self.request.iter_mut().find(|(written, _)| *written == key) {
+            Some((_, written)) => *written = value,
+            None => self.request.push((key, value)),
+        }
     }
 
     /// Ends a request: its writes are the group's from now on.
     pub fn keep(&mut self) {
-        self.kept.extend(std::mem::take(&mut self.request));
+        self.kept.extend(self.request.drain(..));
     }
 
     /// Ends a request that comes to nothing: its writes are forgotten.
@@ -171,12 +179,10 @@ impl<'a> Tx<'a> {
         if range.is_empty() {
             return BTreeMap::new();
         }
-        let layers = [&self.kept, &self.request];
-        layers
-            .into_iter()
-            .flat_map(|batch| batch.range::<[u8], _>(range.bounds()))
-            .map(|(key, value)| (key.as_slice(), value))
-            .collect()
+        let kept = self.kept.range::<[u8], _>(range.bounds());
+        let in_request = self.request.iter().filter(|(key, _)| range.has(key));
+        let all = kept.chain(in_request.map(|(key, value)| (key, value)));
+        all.map(|(key, value)| (key.as_slice(), value)).collect()
     }
 }
 
