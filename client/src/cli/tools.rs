@@ -71,7 +71,11 @@ impl Tools {
             participants: Participants::new().with(Arc::clone(&self.article)).with(Arc::clone(&self.user)),
             clock: Arc::clone(&self.clock),
             origin: Origin::of_this_process(),
-            options: Options { attention_after: self.config.attention_after, ..Options::default() },
+            options: Options {
+                attention_after: self.config.attention_after,
+                sync_here: true,
+                ..Options::default()
+            },
         })
     }
 

@@ -35,7 +35,7 @@ pub mod takeover;
 pub mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use disk::{Disk, wall_ms};
 pub use owner::Owner;

@@ -5,7 +5,8 @@
 //! lets the others that are ready go first, finds that somebody has written for all. It is *durable* by a sync, which is
 //! done beside, one for all who wait: while it runs, others append and wait for the next one. Those who want a sync in the
 //! same moment ask for one together, and what it is to make durable is written by then: whoever syncs holds nobody up by
-//! writing. Who waits is woken once, when what it waits for is durable.
+//! writing. Who waits is woken once, when what it waits for is durable. Who is alone, and holds nobody up, syncs on its own
+//! thread instead.
 //!
 //! A write or sync that fails or is short ends the log, and with it its runner: after a failed fsync nothing is known
 //! of what is on disk, so nothing more may be written, answered or sent.
@@ -99,6 +100,8 @@ struct Open {
     wanted: Position,
     /// Whether somebody is about to ask for a sync, for all who want one in the same moment.
     asking: bool,
+    /// Whether a sync is under way: there is never more than one.
+    syncing: bool,
     durable: Position,
     waiting: Vec<Waiting>,
     /// The records of sagas that are not settled: what a rotation carries over.
@@ -130,6 +133,7 @@ impl SagaLog {
             written: start,
             wanted: start,
             asking: false,
+            syncing: false,
             durable: start,
             waiting: Vec::new(),
             live: live.iter().map(|story| (story.saga, story.records.clone())).collect(),

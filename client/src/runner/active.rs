@@ -46,6 +46,11 @@ impl Active {
         }
     }
 
+    /// Whether only one is driven.
+    pub fn is_one(&self) -> bool {
+        lock(&self.driven).len() == 1
+    }
+
     /// Waits until none is driven.
     pub async fn idle(&self) {
         loop {

@@ -60,6 +60,9 @@ pub struct Options {
     pub attention_after: u32,
     /// What its log keeps.
     pub keeping: Keeping,
+    /// Whether a saga that is the only one may hold up its thread while its log is synced, instead of two threads being woken for
+    /// it. While the disk hangs so does that thread: not for programs that have something else to do on it.
+    pub sync_here: bool,
 }
 
 impl Default for Options {
@@ -68,6 +71,7 @@ impl Default for Options {
             attempt_timeout: ATTEMPT_TIMEOUT,
             attention_after: ATTENTION_AFTER,
             keeping: Keeping::default(),
+            sync_here: false,
         }
     }
 }

@@ -140,7 +140,12 @@ impl Driver {
         }
         let written = lock(&self.milestone).take();
         if let Some((milestone, position)) = written {
-            self.runner.log.durable(position).await?;
+            let Inner { log, active, context, .. } = &*self.runner;
+            if context.options.sync_here && active.is_one() {
+                log.durable_here(position).await?;
+            } else {
+                log.durable(position).await?;
+            }
             reach(match milestone {
                 Milestone::Begun => Failpoint::BeginSynced,
                 Milestone::TurnedBack | Milestone::Ended => Failpoint::TurnBackSynced,

@@ -36,7 +36,7 @@ pub(super) struct Inner {
     pub log: SagaLog,
     pub settler: Settler,
     pub teller: Teller,
-    active: Active,
+    pub active: Active,
     pub hunt: Hunt,
 }
 

@@ -336,7 +336,7 @@ impl Disk for SimDisk {
         tokio::spawn(async move {
             while syncs.wanted().await {
                 disk.pause(most_ms).await;
-                let Some(sync) = syncs.begin() else { break };
+                let Some(sync) = syncs.begin() else { continue };
                 let synced = sync.file().sync_data();
                 disk.pause(most_ms).await;
                 syncs.finish(sync, synced, Released::tell);

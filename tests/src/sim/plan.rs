@@ -52,6 +52,8 @@ pub struct Plan {
     pub commit_ms: u64,
     /// How long a sync of the log takes at most.
     pub sync_ms: u64,
+    /// Whether a saga that is the only one of its runner syncs by itself, in no time.
+    pub sync_here: bool,
     /// Whether a daemon's socket outlives it.
     pub activated: bool,
     /// Whether operators turn sagas back and give them new deadlines.
@@ -161,6 +163,7 @@ impl Plan {
                 fan_in: 2 + random.below(3) as usize,
                 runs_max: 6 + random.below(10) as usize,
             },
+            sync_here: random.percent(50),
         }
     }
 

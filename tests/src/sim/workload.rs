@@ -71,6 +71,7 @@ impl Client {
             attempt_timeout: ms(plan.attempt_ms),
             attention_after: ATTENTION_AFTER,
             keeping: plan.keeping,
+            sync_here: plan.sync_here,
         };
         Ok(Context {
             journal: self.journal()?,

@@ -15,7 +15,7 @@ use crate::log::writer::Syncs;
 use crate::log::{JournalError, Owner};
 
 /// The journal and its only slot.
-pub(super) const JOURNAL: &str = "/journal";
+pub(crate) const JOURNAL: &str = "/journal";
 const SLOT: &str = "/journal/0";
 
 /// What is written as a whole or not at all: small, as the segments here are. A header is never alone in one.
@@ -23,7 +23,7 @@ const SECTOR_BYTES: usize = 128;
 
 /// Clones are the same disk.
 #[derive(Clone, Default, Debug)]
-pub(super) struct CutDisk(Arc<Mutex<State>>);
+pub(crate) struct CutDisk(Arc<Mutex<State>>);
 
 #[derive(Default, Debug)]
 pub(super) struct State {
@@ -64,6 +64,11 @@ impl CutDisk {
     /// What is on it now.
     pub(super) fn kept(&self) -> Kept {
         self.lock().kept.clone()
+    }
+
+    /// Another disk with the same on it.
+    pub(super) fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(State { kept: self.kept(), ..State::default() })))
     }
 
     /// Its process is killed: what it has written stays, and nothing is written on its way out.

@@ -1,7 +1,8 @@
 //! The log's tests: what is on disk, what survives a crash, and who may write when.
 
-mod cut_disk;
+pub(crate) mod cut_disk;
 mod golden;
+mod here;
 mod history;
 mod power;
 mod record;

@@ -27,6 +27,8 @@ enum Happens {
     /// The same, and behind what is to be synced the next event of this saga has been appended meanwhile, and not written.
     SyncBeginsBehind(usize),
     SyncEnds,
+    /// Somebody who is alone wants all to be durable that was appended.
+    WantedHere,
     /// The runner lets go, or is killed; another one takes over.
     LetGo,
     Killed,
@@ -42,6 +44,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         2 => Just(Happens::SyncBegins),
         2 => (0..SAGAS).prop_map(Happens::SyncBeginsBehind),
         4 => Just(Happens::SyncEnds),
+        3 => Just(Happens::WantedHere),
         1 => Just(Happens::LetGo),
         1 => Just(Happens::Killed),
         2 => vec(any::<u8>(), 16).prop_map(Happens::PowerLost),
@@ -148,6 +151,15 @@ impl World {
         assert_eq!(self.log.as_ref().and_then(SagaLog::ended), None);
     }
 
+    /// It is durable at once, unless somebody else wants a sync.
+    fn want_here(&mut self) {
+        let Some(log) = &self.log else { return };
+        if let Some(durable) = log.durable_here(log.appended()).now_or_never() {
+            durable.unwrap();
+            self.durable = self.written.len();
+        }
+    }
+
     /// What its life has next for a saga.
     fn due(&self, number: usize) -> Option<&Event> {
         self.lives[number].get(self.told(number, self.written.len()))
@@ -191,6 +203,7 @@ impl World {
             Happens::SyncBegins => self.begin_sync(None),
             Happens::SyncBeginsBehind(number) => self.begin_sync(Some(*number)),
             Happens::SyncEnds => self.end_sync(),
+            Happens::WantedHere => self.want_here(),
             Happens::LetGo => {
                 self.syncing = None;
                 self.log = None;

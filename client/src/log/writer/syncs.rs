@@ -1,10 +1,14 @@
-//! The syncs of an open log: one for all who wait, then the next.
+//! The syncs of an open log: one after the other, each for all who wait.
+//!
+//! Whoever runs [`Syncs`] does them, on a thread of its own where a sync holds a thread up. Handing one over and being told
+//! of its end wakes two threads, which costs as much as half of the sync. So who has nobody to hold up does
+//! it itself ([`SagaLog::durable_here`]).
 
 use std::io;
 use std::sync::Arc;
 
 use super::super::disk::LogFile;
-use super::{Position, Shared, Waiting};
+use super::{LogEnded, Open, Position, SagaLog, Shared, Waiting};
 
 /// The syncs of a log: one for all who wait, then the next. However whoever runs them ends, the log ends with it:
 /// otherwise nobody who waits would ever be answered.
@@ -72,7 +76,7 @@ impl Syncs {
                 if open.lock.is_none() {
                     return false;
                 }
-                if open.wanted > open.durable {
+                if open.wanted > open.durable && !open.syncing {
                     return true;
                 }
             }
@@ -80,23 +84,64 @@ impl Syncs {
         }
     }
 
-    /// Begins a sync of everything that is written; `None` if the log has ended.
+    /// Begins a sync of everything that is written; `None` if one is under way, or the log has ended.
     pub fn begin(&self) -> Option<Syncing> {
-        let open = self.0.lock();
-        open.lock.as_ref()?;
-        let bytes = open.segment.bytes - open.unwritten.len() as u64;
-        Some(Syncing { file: Arc::clone(&open.segment.file), to: open.written, bytes })
+        self.0.begin_sync(&mut self.0.lock())
     }
 
     /// Has those told who waited for a sync that is done, and goes on in a new segment if this one has grown large. A sync
     /// that failed ends the log.
     pub fn finish(&self, sync: Syncing, synced: io::Result<()>, tell: impl Fn(Released)) {
-        let mut open = self.0.lock();
+        self.0.finish_sync(sync, synced, tell);
+    }
+}
+
+impl SagaLog {
+    /// Waits until everything up to `position` is durable, as [`SagaLog::durable`] does, for who holds up nobody but itself: if
+    /// nobody else wants a sync, it is done on this thread, which can do nothing else meanwhile.
+    ///
+    /// # Errors
+    /// The log has ended.
+    pub async fn durable_here(&self, position: Position) -> Result<(), LogEnded> {
+        if let Some(sync) = self.shared.begin_alone(position)? {
+            let synced = sync.file().sync_data();
+            self.shared.finish_sync(sync, synced, Released::tell);
+        }
+        // It is, unless somebody else wants a sync; and it says why if the log has ended.
+        self.durable(position).await
+    }
+}
+
+impl Shared {
+    /// Writes what is appended and begins a sync of it, unless that is durable or somebody else wants a sync.
+    fn begin_alone(&self, position: Position) -> Result<Option<Syncing>, LogEnded> {
+        let mut open = self.lock();
+        if open.durable >= position || open.asking || open.wanted > open.durable {
+            return Ok(None);
+        }
+        open.refuse_ended()?;
+        open.write().map_err(|e| self.fail(&mut open, &e))?;
+        open.wanted = open.written;
+        Ok(self.begin_sync(&mut open))
+    }
+
+    fn begin_sync(&self, open: &mut Open) -> Option<Syncing> {
+        if open.lock.is_none() || open.syncing {
+            return None;
+        }
+        open.syncing = true;
+        let bytes = open.segment.bytes - open.unwritten.len() as u64;
+        Some(Syncing { file: Arc::clone(&open.segment.file), to: open.written, bytes })
+    }
+
+    fn finish_sync(&self, sync: Syncing, synced: io::Result<()>, tell: impl Fn(Released)) {
+        let mut open = self.lock();
+        open.syncing = false;
         if open.lock.is_none() {
             return;
         }
         if let Err(e) = synced {
-            self.0.end(&mut open, &format!("sync failed: {e}"));
+            self.end(&mut open, &format!("sync failed: {e}"));
             return;
         }
         open.durable_bytes = sync.bytes;
@@ -106,9 +151,14 @@ impl Syncs {
         drop(open);
         tell(released);
         if is_large {
-            self.0.rotate(&mut self.0.lock(), tell);
+            self.rotate(&mut self.lock(), tell);
         } else {
-            self.0.state_if_idle(synced);
+            self.state_if_idle(synced);
+        }
+        // Who asked meanwhile has found a sync under way.
+        let open = self.lock();
+        if open.wanted > open.durable {
+            self.sync_wanted.notify_one();
         }
     }
 }

@@ -1,6 +1,9 @@
 //! One saga: its steps, its failures, its end.
 
+use std::path::Path;
+
 use super::*;
+use crate::log::tests::cut_disk::{CutDisk, JOURNAL};
 use crate::runner::{admin, recover};
 
 #[tokio::test]
@@ -13,6 +16,30 @@ async fn a_saga_runs_its_steps_in_order_and_is_settled() {
     assert_eq!(bench.heard()[..2], ["left action", "right action"]);
     assert_eq!(bench.heard()[2..].iter().filter(|heard| heard.ends_with("settle")).count(), 2);
     assert!(bench.states()[&outcome.saga].settled);
+}
+
+#[tokio::test]
+async fn a_saga_that_is_alone_syncs_by_itself_and_two_have_it_done_for_them() {
+    let bench = Bench::new();
+    // Nobody syncs on this disk but who does it by itself.
+    let journal = Journal::open_on(Arc::new(CutDisk::default()), Path::new(JOURNAL)).unwrap();
+    let options = Options { sync_here: true, ..bench.context().options };
+    let runner = Runner::start(Context { journal, options, ..bench.context() }).unwrap();
+    let run = || runner.run("pair", Payload::default(), LONG);
+    for _ in 0..3 {
+        assert_eq!(run().await.unwrap().state.ended(), Some(End::Completed));
+    }
+    let two = tokio::time::timeout(SHORT, futures::future::join(run(), run())).await;
+    assert!(two.is_err(), "one of them held the other up");
+}
+
+#[tokio::test]
+async fn a_saga_whose_runner_has_other_things_to_do_holds_nobody_up() {
+    let bench = Bench::new();
+    let journal = Journal::open_on(Arc::new(CutDisk::default()), Path::new(JOURNAL)).unwrap();
+    let runner = Runner::start(Context { journal, ..bench.context() }).unwrap();
+    let alone = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    assert!(alone.is_err(), "it has synced by itself");
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ impl House {
             participants: Participants::new().with(remote(ARTICLE_ROLE)).with(remote(USER_ROLE)),
             clock: Arc::clone(&clock),
             origin: Origin::of_this_process(),
-            options: Options::default(),
+            options: Options { sync_here: true, ..Options::default() },
         }
     }
 
