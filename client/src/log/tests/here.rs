@@ -5,7 +5,7 @@ use futures::FutureExt;
 use super::cut_disk::{CutDisk, JOURNAL};
 use super::*;
 use crate::log::history;
-use crate::log::writer::{Released, Syncing};
+use crate::log::writer::{Released, Syncing, Syncs};
 
 fn take_on(disk: &CutDisk) -> SagaLog {
     let journal = Journal::open_on(Arc::new(disk.clone()), Path::new(JOURNAL)).unwrap();
@@ -20,15 +20,17 @@ fn left(disk: &CutDisk) -> usize {
     history::read(&journal).unwrap().sagas.len()
 }
 
-fn begin(disk: &CutDisk) -> Option<Syncing> {
-    disk.lock().syncs.as_ref().and_then(|syncs| syncs.begin())
+fn syncs_of(disk: &CutDisk) -> Syncs {
+    disk.lock().syncs.take().unwrap()
 }
 
-fn finish(disk: &CutDisk, sync: Syncing) {
+fn finish(syncs: &Syncs, sync: Syncing) {
     let synced = sync.file().sync_data();
-    let syncs = disk.lock().syncs.take().unwrap();
     syncs.finish(sync, synced, Released::tell);
-    disk.lock().syncs = Some(syncs);
+}
+
+fn is_ready(future: &mut (impl Future + Unpin)) -> bool {
+    future.poll_unpin(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
 }
 
 #[test]
@@ -41,40 +43,41 @@ fn who_is_alone_needs_nobody_to_sync() {
         assert_eq!(log.durable_here(position).now_or_never(), Some(Ok(())));
         assert_eq!(left(&disk), usize::from(number));
     }
-    assert!(disk.lock().syncs.as_ref().unwrap().wanted().now_or_never().is_none(), "nobody else was asked");
+    assert!(syncs_of(&disk).wanted().now_or_never().is_none(), "nobody else was asked");
 }
 
 #[test]
 fn who_finds_others_that_want_a_sync_waits_with_them() {
     let disk = CutDisk::default();
     let log = take_on(&disk);
+    let syncs = syncs_of(&disk);
     let first = log.append(saga(1), open_events()).unwrap();
-    let mut asked = Box::pin(log.durable(first));
-    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(asked.as_mut().poll(context).is_pending());
+    let mut asks = Box::pin(log.durable(first));
+    assert!(!is_ready(&mut asks));
     let mut here = Box::pin(log.durable_here(first));
-    assert!(here.as_mut().poll(context).is_pending(), "somebody is about to ask for all");
-    assert!(asked.as_mut().poll(context).is_pending());
-    finish(&disk, begin(&disk).unwrap());
-    assert!(asked.as_mut().poll(context).is_ready() && here.as_mut().poll(context).is_ready());
+    assert!(!is_ready(&mut here), "somebody is about to ask for all");
+    assert!(!is_ready(&mut asks));
+    finish(&syncs, syncs.begin().unwrap());
+    assert!(is_ready(&mut asks) && is_ready(&mut here));
 }
 
 #[test]
-fn there_is_one_sync_at_a_time_and_the_next_one_is_asked_for() {
+fn there_is_one_sync_at_a_time_and_who_runs_them_is_woken_for_the_next() {
     let disk = CutDisk::default();
     let log = take_on(&disk);
+    let syncs = syncs_of(&disk);
     let first = log.append(saga(1), open_events()).unwrap();
     assert_eq!(log.durable(first).now_or_never(), None);
-    let sync = begin(&disk).unwrap();
+    let sync = syncs.begin().unwrap();
     let second = log.append(saga(2), open_events()).unwrap();
     assert_eq!(log.durable_here(second).now_or_never(), None, "a sync is under way");
-    assert!(begin(&disk).is_none(), "there would be two");
-    let wanted = || disk.lock().syncs.as_ref().unwrap().wanted().now_or_never();
-    assert_eq!(wanted(), None);
-    finish(&disk, sync);
-    assert_eq!(wanted(), Some(true));
+    assert!(syncs.begin().is_none(), "there would be two");
+    let mut wanted = Box::pin(syncs.wanted());
+    assert!(!is_ready(&mut wanted));
+    finish(&syncs, sync);
+    assert!(is_ready(&mut wanted));
     assert_eq!(log.durable(second).now_or_never(), None, "it was appended behind the first sync");
-    finish(&disk, begin(&disk).unwrap());
+    finish(&syncs, syncs.begin().unwrap());
     assert_eq!(log.durable(second).now_or_never(), Some(Ok(())));
     assert_eq!(left(&disk), 2);
 }
