@@ -205,7 +205,7 @@ impl World {
     pub fn boot_anew(&self) {
         let mut boot = lock(&self.boot);
         boot.number += 1;
-        boot.began_ms = self.now_ms() - self.below(50);
+        boot.began_ms = self.now_ms().saturating_sub(self.below(50));
     }
 
     /// A number below `limit`.
