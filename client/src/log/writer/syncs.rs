@@ -135,8 +135,17 @@ impl Shared {
     }
 
     fn finish_sync(&self, sync: Syncing, synced: io::Result<()>, tell: impl Fn(Released)) {
+        self.conclude(sync, synced, tell);
+        // Not before: a sync of this segment must not end in the next one.
         let mut open = self.lock();
         open.syncing = false;
+        if open.wanted > open.durable {
+            self.sync_wanted.notify_one();
+        }
+    }
+
+    fn conclude(&self, sync: Syncing, synced: io::Result<()>, tell: impl Fn(Released)) {
+        let mut open = self.lock();
         if open.lock.is_none() {
             return;
         }
@@ -154,11 +163,6 @@ impl Shared {
             self.rotate(&mut self.lock(), tell);
         } else {
             self.state_if_idle(synced);
-        }
-        // Who asked meanwhile has found a sync under way.
-        let open = self.lock();
-        if open.wanted > open.durable {
-            self.sync_wanted.notify_one();
         }
     }
 }
