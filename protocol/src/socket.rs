@@ -2,13 +2,13 @@
 //!
 //! A runtime's own sockets ask the kernel to tell of both directions. Then whoever has sent something is woken as soon as the
 //! peer has read it, only to learn that there is room to write again, which it never lacked: for each request and each reply
-//! a process gets up for nothing, on a core that its peer needs. Here the kernel is asked about room by a writer that has none.
+//! a process gets up for nothing, on a core that its peer needs. Here the kernel is asked about room while a writer has none.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -16,9 +16,12 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 /// A connected socket. Whoever drops it closes it.
 #[derive(Debug)]
 pub struct Socket {
-    readable: AsyncFd<UnixStream>,
-    /// The same socket under another descriptor, for as long as a writer waits for room.
-    writable: Option<AsyncFd<UnixStream>>,
+    /// Gone only if the kernel would not watch it any more.
+    watched: Option<AsyncFd<UnixStream>>,
+    /// Whether it is watched for room too.
+    for_room: bool,
+    /// Whoever waits for what comes.
+    reader: Option<Waker>,
 }
 
 impl Socket {
@@ -28,21 +31,28 @@ impl Socket {
     /// The kernel can't watch it.
     pub fn new(socket: tokio::net::UnixStream) -> io::Result<Self> {
         // It stays as it was: non-blocking.
-        Ok(Self { readable: watch(socket.into_std()?, Interest::READABLE)?, writable: None })
+        let watched = Some(watch(socket.into_std()?, Interest::READABLE)?);
+        Ok(Self { watched, for_room: false, reader: None })
     }
 
-    /// Writes at once if there is room. Else waits for some, which takes a second descriptor for that long.
+    fn watched(&self) -> io::Result<&AsyncFd<UnixStream>> {
+        self.watched.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Writes at once if there is room. Else waits until there is some.
     fn poll_writing(
         &mut self,
         cx: &mut Context<'_>,
         write: impl Fn(&mut &UnixStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            match write(&mut self.readable.get_ref()) {
+            match write(&mut self.watched()?.get_ref()) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_room(cx))?,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 written => {
-                    self.writable = None;
+                    if self.for_room {
+                        self.watch_anew(false)?;
+                    }
                     return Poll::Ready(written);
                 }
             }
@@ -51,34 +61,52 @@ impl Socket {
 
     /// Ready when it is worth another try to write.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let writable = match &mut self.writable {
-            Some(writable) => writable,
-            none => none.insert(watch(self.readable.get_ref().try_clone()?, Interest::WRITABLE)?),
-        };
+        if !self.for_room {
+            self.watch_anew(true)?;
+        }
         // Before that try: room that comes after it is told anew.
-        ready!(writable.poll_write_ready(cx))?.clear_ready();
+        ready!(self.watched()?.poll_write_ready(cx))?.clear_ready();
         Poll::Ready(Ok(()))
+    }
+
+    /// Watches it for what comes, and for room too or no more. A runtime can't be told so of a socket that it watches: it is
+    /// taken out and put in again, and whoever waits for what comes has to wait anew.
+    fn watch_anew(&mut self, for_room: bool) -> io::Result<()> {
+        if let Some(watched) = self.watched.take() {
+            let directions =
+                if for_room { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            self.watched = Some(watch(watched.into_inner(), directions)?);
+            self.for_room = for_room;
+        }
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        Ok(())
     }
 }
 
-/// Has the kernel tell the runtime of one direction.
-fn watch(socket: UnixStream, direction: Interest) -> io::Result<AsyncFd<UnixStream>> {
+/// Has the kernel tell the runtime of these directions.
+fn watch(socket: UnixStream, directions: Interest) -> io::Result<AsyncFd<UnixStream>> {
     // SAFETY: a `UnixStream` owns its descriptor: the same one, open, until it is dropped.
     #[allow(unsafe_code)]
-    let watched = unsafe { AsyncFd::register_with_interest(socket, direction) };
+    let watched = unsafe { AsyncFd::register_with_interest(socket, directions) };
     Ok(watched?)
 }
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let mut readiness = ready!(self.readable.poll_read_ready(cx))?;
-            let free = buffer.initialize_unfilled();
-            match self.readable.get_ref().read(free) {
+            let watched = self.watched()?;
+            let Poll::Ready(readiness) = watched.poll_read_ready(cx) else {
+                self.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            let (mut readiness, free) = (readiness?, buffer.initialize_unfilled());
+            match watched.get_ref().read(free) {
                 Ok(count) => {
                     // Less than fits is all that had come, and what comes from now on is told anew. Nothing at all is the end,
                     // which is told once.
@@ -119,7 +147,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.readable.get_ref().shutdown(Shutdown::Write))
+        Poll::Ready(self.watched()?.get_ref().shutdown(Shutdown::Write))
     }
 }
 

@@ -13,6 +13,11 @@ const OUT: u32 = 0x4;
 /// More than a socket holds.
 const MUCH: usize = 4 * 1024 * 1024;
 
+/// What the kernel is asked to tell of a socket.
+fn asked_of(socket: &Socket) -> u32 {
+    asked(socket.watched().unwrap().as_raw_fd())
+}
+
 fn pair() -> (Socket, Socket) {
     let (one, other) = tokio::net::UnixStream::pair().unwrap();
     (Socket::new(one).unwrap(), Socket::new(other).unwrap())
@@ -48,8 +53,7 @@ async fn a_socket_that_has_room_is_watched_for_what_comes_and_for_nothing_else()
     theirs.read_exact(&mut received).await.unwrap();
     assert_eq!(&received, b"request");
     for socket in [&ours, &theirs] {
-        assert_eq!(asked(socket.readable.as_raw_fd()), IN);
-        assert!(socket.writable.is_none());
+        assert_eq!(asked_of(socket), IN);
     }
 }
 
@@ -66,16 +70,38 @@ async fn a_writer_without_room_waits_for_it_and_then_no_more() {
         written.and(read).unwrap();
     }
     assert!(received == sent, "other bytes were received than were sent");
-    assert!(ours.writable.is_none(), "it is watched for room that it has");
+    assert_eq!(asked_of(&ours), IN, "it is watched for room that it has");
 }
 
 #[tokio::test]
-async fn while_it_waits_the_second_descriptor_is_watched_for_room_alone() {
+async fn while_it_waits_it_is_watched_for_both_and_takes_no_other_descriptor() {
     let (mut ours, _theirs) = pair();
+    let descriptor = ours.watched().unwrap().as_raw_fd();
     let waited = tokio::time::timeout(Duration::from_millis(50), ours.write_all(&bytes(MUCH))).await;
     assert!(waited.is_err(), "a socket holds {MUCH} bytes");
-    let waiting = ours.writable.as_ref().expect("it waits for room");
-    assert_eq!((asked(ours.readable.as_raw_fd()), asked(waiting.as_raw_fd())), (IN, OUT));
+    assert_eq!((ours.watched().unwrap().as_raw_fd(), asked_of(&ours)), (descriptor, IN | OUT));
+}
+
+/// Two that send each other more than a socket holds, each by a task that reads and one that writes: whoever reads must go on
+/// hearing of what comes while the other waits for room, or both wait for ever.
+#[tokio::test]
+async fn who_reads_beside_a_writer_that_waits_hears_of_what_comes() {
+    let (ours, theirs) = pair();
+    let tasks = [ours, theirs].map(|socket| {
+        let (mut read, mut write) = tokio::io::split(socket);
+        let writing = tokio::spawn(async move { write.write_all(&bytes(MUCH)).await.map(|()| write) });
+        let reading = tokio::spawn(async move {
+            let mut received = vec![0; MUCH];
+            read.read_exact(&mut received).await.map(|_| (received, read))
+        });
+        async move {
+            let (_write, (received, _read)) =
+                (writing.await.unwrap().unwrap(), reading.await.unwrap().unwrap());
+            assert!(received == bytes(MUCH), "other bytes were received than were sent");
+        }
+    });
+    let both = futures::future::join_all(tasks);
+    tokio::time::timeout(Duration::from_secs(20), both).await.expect("both wait for ever");
 }
 
 #[tokio::test]
