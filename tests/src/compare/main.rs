@@ -29,6 +29,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use report::Report;
+use sides::sqlite::Grouped;
 use sides::{House, RawLogs, Redis, Sqlite};
 use turn::Turn;
 
@@ -91,8 +92,9 @@ const USAGE: &str = "usage: cargo compare [--quick] [--json] [--rounds N] [--onl
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();
     if words.next_if(|word| word == sides::sqlite::SERVE).is_some() {
+        let grouped = Grouped::of(&words.next().unwrap_or_default());
         let paths: Vec<_> = words.map(PathBuf::from).collect();
-        sides::sqlite::serve(&paths[0], &paths[1]);
+        sides::sqlite::serve(grouped, &paths[0], &paths[1]);
         return ExitCode::SUCCESS;
     }
     match parse(words) {
@@ -170,7 +172,8 @@ fn compare(asked: &Asked) {
 /// The turns that are compared with each other, round after round.
 fn rounds(effort: &Effort, programs: &Programs, report: &mut Report) {
     let mut raw = RawLogs::open();
-    let mut sqlite = Sqlite::start();
+    let mut sqlite = Sqlite::start(Grouped::Together);
+    let mut sqlite_each = Sqlite::start(Grouped::Each);
     let mut redis = Redis::find();
     let mut house = House::start(programs);
     for round in 0..effort.rounds {
@@ -185,6 +188,7 @@ fn rounds(effort: &Effort, programs: &Programs, report: &mut Report) {
         take("us with checks, 1", &mut || house.likes(1, turn));
         take("SQLite, 1", &mut || sqlite.likes(1, turn));
         take("SQLite, 64", &mut || sqlite.likes(64, turn));
+        take("SQLite each, 64", &mut || sqlite_each.likes(64, turn));
         take("us, 64", &mut || house.sagas(64, turn));
         take("us with checks, 64", &mut || house.likes(64, turn));
         take("limit, 64", &mut || raw.group_committed(64, turn));
@@ -198,6 +202,7 @@ fn rounds(effort: &Effort, programs: &Programs, report: &mut Report) {
     }
     progress("counts of all sides");
     sqlite.check();
+    sqlite_each.check();
     house.check();
     if let Some(redis) = &redis {
         redis.check();

@@ -108,6 +108,12 @@ impl Report {
         let mut lines = vec![
             Line::at_most("1 saga: p50 / limit", self.each(["us, 1", "limit, 1"], p50), "x", 1.5),
             Line::at_least("64 sagas: rate / SQLite", self.each(["us, 64", "SQLite, 64"], rate), "x", 1.0),
+            Line::at_least(
+                "64 sagas: rate / SQLite each",
+                self.each(["us, 64", "SQLite each, 64"], rate),
+                "x",
+                1.0,
+            ),
             Line::at_least("64 sagas: rate / Redis", self.each(["us, 64", "Redis, 64"], rate), "x", 1.0),
             Line::at_least(
                 "1024 sagas: rate / SQLite, 64",
@@ -115,10 +121,22 @@ impl Report {
                 "x",
                 1.2,
             ),
+            Line::at_least(
+                "1024 sagas: rate / SQLite each",
+                self.each(["us, 1024", "SQLite each, 64"], rate),
+                "x",
+                1.2,
+            ),
             Line::at_most("1024 sagas: p99 / p50", self.each(["us, 1024"], tail), "x", 4.0),
             Line::at_most(
                 "1024 sagas: CPU / SQLite, 64",
                 self.each(["us, 1024", "SQLite, 64"], cpu),
+                "x",
+                1.3,
+            ),
+            Line::at_most(
+                "1024 sagas: CPU / SQLite each",
+                self.each(["us, 1024", "SQLite each, 64"], cpu),
                 "x",
                 1.3,
             ),

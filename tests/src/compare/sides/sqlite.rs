@@ -1,10 +1,10 @@
 //! SQLite: one transaction for both writes of a like, no saga; behind a Unix socket, with group commit.
 //!
-//! The server is as lean as it gets: one thread reads whatever its clients have sent, does all of it in one transaction
-//! (write-ahead log, `synchronous=FULL`: durable on commit), and answers. A like is 16 bytes (user, article), its answer
-//! the article's likes in 8.
+//! The server is as lean as it gets: one thread reads whatever its clients have sent, makes all of it durable together (write-ahead
+//! log), and answers. A like is 16 bytes (user, article), its answer the article's likes in 8. See [`Grouped`] for what a group is.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -27,9 +27,39 @@ const REPLY_BYTES: usize = 8;
 /// The name of the listener among the sockets that are watched.
 const LISTENER: u64 = u64::MAX;
 
+/// How the likes of a group are committed.
+#[derive(Clone, Copy, Debug)]
+pub enum Grouped {
+    /// In one transaction, by `synchronous=FULL`: durable on commit. The likes of a group share its pages.
+    Together,
+    /// Each in a transaction of its own, which is committed without a sync; then the log is synced, once for all of the group: as durable
+    /// as by `synchronous=FULL`, which would sync for each.
+    Each,
+}
+
+impl Grouped {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Together => "together",
+            Self::Each => "each",
+        }
+    }
+
+    /// What the server was told.
+    pub fn of(word: &str) -> Self {
+        if word == Self::Each.word() { Self::Each } else { Self::Together }
+    }
+
+    fn synchronous(self) -> &'static str {
+        match self {
+            Self::Together => "FULL",
+            Self::Each => "NORMAL",
+        }
+    }
+}
+
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = FULL;
     CREATE TABLE article (id INTEGER PRIMARY KEY, likes INTEGER NOT NULL);
     CREATE TABLE likes (user INTEGER, article INTEGER, at INTEGER, PRIMARY KEY (user, article)) WITHOUT ROWID;
     CREATE INDEX likers ON likes (article, user);";
@@ -43,10 +73,10 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Starts one over an empty database.
-    pub fn start() -> Self {
+    pub fn start(grouped: Grouped) -> Self {
         let server = Server::start(|directory, socket| {
             let mut command = Command::new(std::env::current_exe().expect("this program's path"));
-            command.arg(SERVE).arg(socket).arg(directory.join("likes.db"));
+            command.args([SERVE, grouped.word()]).arg(socket).arg(directory.join("likes.db"));
             command
         });
         Self { server, next: 0 }
@@ -87,15 +117,19 @@ impl Wire for Frames {
 ///
 /// # Panics
 /// The database or the socket fails.
-pub fn serve(socket: &Path, database: &Path) {
+pub fn serve(grouped: Grouped, socket: &Path, database: &Path) {
     let db = Connection::open(database).expect("a database");
     db.execute_batch(SCHEMA).expect("the schema");
+    db.pragma_update(None, "synchronous", grouped.synchronous()).expect("a mode");
     let listener = UnixListener::bind(socket).expect("a socket");
     let ready = Ready::new();
     ready.watch(&listener, LISTENER);
     for article in 1..=ARTICLES as i64 {
         db.execute("INSERT INTO article VALUES (?, 0)", [article]).expect("an article");
     }
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    let log = File::options().write(true).open(log).expect("the write-ahead log");
     let mut clients = HashMap::new();
     for name in 0.. {
         let mut asked = Vec::new();
@@ -113,7 +147,15 @@ pub fn serve(socket: &Path, database: &Path) {
         if asked.is_empty() {
             continue;
         }
-        for (client, likes) in commit(&db, &asked) {
+        let likes = match grouped {
+            Grouped::Together => commit(&db, &asked),
+            Grouped::Each => {
+                let likes = asked.iter().flat_map(|like| commit(&db, std::slice::from_ref(like))).collect();
+                log.sync_data().expect("a sync");
+                likes
+            }
+        };
+        for (client, likes) in likes {
             // A client that is gone wants no answer.
             let _ = (&clients[&client]).write_all(&likes.to_le_bytes());
         }
@@ -125,21 +167,20 @@ fn read_request(mut client: &UnixStream) -> Option<[u8; REQUEST_BYTES]> {
     client.read_exact(&mut request).is_ok().then_some(request)
 }
 
-/// All of a group in one transaction. A like that there is already would be refused and leave nothing.
+/// All of these in one transaction. A like that there is already would be refused and leave nothing.
 fn commit(db: &Connection, asked: &[(u64, [u8; REQUEST_BYTES])]) -> Vec<(u64, i64)> {
-    let transaction = db.unchecked_transaction().expect("a transaction");
-    let mut answers = Vec::with_capacity(asked.len());
-    {
-        let mut insert = db.prepare_cached("INSERT INTO likes VALUES (?, ?, unixepoch())").expect("SQL");
-        let sql = "UPDATE article SET likes = likes + 1 WHERE id = ? RETURNING likes";
-        let mut count = db.prepare_cached(sql).expect("SQL");
-        for (client, request) in asked {
-            let number = |at: usize| i64::from_le_bytes(request[at..at + 8].try_into().expect("8 bytes"));
-            let (user, article) = (number(0), number(8));
-            insert.execute(params![user, article]).expect("a new like");
-            answers.push((*client, count.query_row([article], |row| row.get(0)).expect("an article")));
-        }
-    }
-    transaction.commit().expect("a commit");
+    let sql = |sql| db.prepare_cached(sql).expect("SQL");
+    let (mut begin, mut end) = (sql("BEGIN"), sql("COMMIT"));
+    let mut insert = sql("INSERT INTO likes VALUES (?, ?, unixepoch())");
+    let mut count = sql("UPDATE article SET likes = likes + 1 WHERE id = ? RETURNING likes");
+    begin.execute([]).expect("a transaction");
+    let like = |(client, request): &(u64, [u8; REQUEST_BYTES])| {
+        let number = |at: usize| i64::from_le_bytes(request[at..at + 8].try_into().expect("8 bytes"));
+        let (user, article) = (number(0), number(8));
+        insert.execute(params![user, article]).expect("a new like");
+        (*client, count.query_row([article], |row| row.get(0)).expect("an article"))
+    };
+    let answers = asked.iter().map(like).collect();
+    end.execute([]).expect("a commit");
     answers
 }
