@@ -102,7 +102,7 @@ impl AsyncRead for Socket {
         loop {
             let watched = self.watched()?;
             let Poll::Ready(readiness) = watched.poll_read_ready(cx) else {
-                self.reader = Some(cx.waker().clone());
+                self.reader.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
                 return Poll::Pending;
             };
             let (mut readiness, free) = (readiness?, buffer.initialize_unfilled());

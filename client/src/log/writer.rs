@@ -241,16 +241,10 @@ impl Drop for Ask<'_> {
     fn drop(&mut self) {
         let mut open = self.0.lock();
         open.asking = false;
-        if open.lock.is_none() {
-            return;
+        if self.0.want(&mut open).is_ok() {
+            drop(open);
+            self.0.sync_wanted.notify_one();
         }
-        if let Err(e) = open.write() {
-            self.0.fail(&mut open, &e);
-            return;
-        }
-        open.wanted = open.written;
-        drop(open);
-        self.0.sync_wanted.notify_one();
     }
 }
 
@@ -348,10 +342,18 @@ impl Shared {
 
     fn write_to(&self, position: Position) -> Result<(), LogEnded> {
         let mut open = self.lock();
-        if open.written < position {
-            open.refuse_ended()?;
-            open.write().map_err(|e| self.fail(&mut open, &e))?;
-        }
+        if open.written < position { self.write_all(&mut open) } else { Ok(()) }
+    }
+
+    fn write_all(&self, open: &mut Open) -> Result<(), LogEnded> {
+        open.refuse_ended()?;
+        open.write().map_err(|e| self.fail(open, &e))
+    }
+
+    /// All that is appended is to be durable: it is written, and stands for a sync.
+    fn want(&self, open: &mut Open) -> Result<(), LogEnded> {
+        self.write_all(open)?;
+        open.wanted = open.written;
         Ok(())
     }
 

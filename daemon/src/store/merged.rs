@@ -98,7 +98,7 @@ mod tests {
             layers.into_iter().for_each(|layer| one.extend(layer));
             let expected: Vec<Row> = one
                 .into_iter()
-                .filter(|(key, _)| key[..] >= range.from[..] && key[..] < range.to[..])
+                .filter(|(key, _)| range.has(key))
                 .filter_map(|(key, value)| Some((key, value?)))
                 .collect();
             prop_assert_eq!(merged, expected);

@@ -12,10 +12,10 @@ use like_protocol::ids::BootId;
 
 use crate::log::disk::{Directory, Disk, LogFile};
 use crate::log::writer::Syncs;
-use crate::log::{JournalError, Owner};
+use crate::log::{Journal, JournalError, Owner};
 
 /// The journal and its only slot.
-pub(crate) const JOURNAL: &str = "/journal";
+const JOURNAL: &str = "/journal";
 const SLOT: &str = "/journal/0";
 
 /// What is written as a whole or not at all: small, as the segments here are. A header is never alone in one.
@@ -57,6 +57,11 @@ pub(super) struct Content {
 }
 
 impl CutDisk {
+    /// The journal on it.
+    pub(crate) fn journal(&self) -> Journal {
+        Journal::open_on(Arc::new(self.clone()), Path::new(JOURNAL)).unwrap()
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }

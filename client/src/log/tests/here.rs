@@ -2,22 +2,23 @@
 
 use futures::FutureExt;
 
-use super::cut_disk::{CutDisk, JOURNAL};
+use super::cut_disk::CutDisk;
 use super::*;
 use crate::log::history;
 use crate::log::writer::{Released, Syncing, Syncs};
 
-fn take_on(disk: &CutDisk) -> SagaLog {
-    let journal = Journal::open_on(Arc::new(disk.clone()), Path::new(JOURNAL)).unwrap();
-    take_over(journal.claim_free().unwrap(), Keeping::default()).unwrap().log
+/// A disk on which nobody syncs but by a test's word, and a log on it.
+fn taken() -> (CutDisk, SagaLog) {
+    let disk = CutDisk::default();
+    let log = take_over(disk.journal().claim_free().unwrap(), Keeping::default()).unwrap().log;
+    (disk, log)
 }
 
 /// How many sagas the worst of power losses would leave.
 fn left(disk: &CutDisk) -> usize {
     let after = disk.copy();
     after.lose_power(|| 1);
-    let journal = Journal::open_on(Arc::new(after), Path::new(JOURNAL)).unwrap();
-    history::read(&journal).unwrap().sagas.len()
+    history::read(&after.journal()).unwrap().sagas.len()
 }
 
 fn syncs_of(disk: &CutDisk) -> Syncs {
@@ -35,8 +36,7 @@ fn is_ready(future: &mut (impl Future + Unpin)) -> bool {
 
 #[test]
 fn who_is_alone_needs_nobody_to_sync() {
-    let disk = CutDisk::default();
-    let log = take_on(&disk);
+    let (disk, log) = taken();
     for number in 1..9 {
         let position = log.append(saga(number), open_events()).unwrap();
         assert_eq!(left(&disk), usize::from(number) - 1);
@@ -48,8 +48,7 @@ fn who_is_alone_needs_nobody_to_sync() {
 
 #[test]
 fn who_finds_others_that_want_a_sync_waits_with_them() {
-    let disk = CutDisk::default();
-    let log = take_on(&disk);
+    let (disk, log) = taken();
     let syncs = syncs_of(&disk);
     let first = log.append(saga(1), open_events()).unwrap();
     let mut asks = Box::pin(log.durable(first));
@@ -63,8 +62,7 @@ fn who_finds_others_that_want_a_sync_waits_with_them() {
 
 #[test]
 fn there_is_one_sync_at_a_time_and_who_runs_them_is_woken_for_the_next() {
-    let disk = CutDisk::default();
-    let log = take_on(&disk);
+    let (disk, log) = taken();
     let syncs = syncs_of(&disk);
     let first = log.append(saga(1), open_events()).unwrap();
     assert_eq!(log.durable(first).now_or_never(), None);
@@ -88,8 +86,7 @@ fn there_is_one_sync_at_a_time_and_who_runs_them_is_woken_for_the_next() {
 
 #[test]
 fn a_sync_that_fails_ends_the_log() {
-    let disk = CutDisk::default();
-    let log = take_on(&disk);
+    let (disk, log) = taken();
     let position = log.append(saga(1), open_events()).unwrap();
     // One for the write.
     disk.lives_for(1);

@@ -1,13 +1,11 @@
 //! Any history, told through the real log: whatever a kill, a power loss or both in the middle of a takeover leave, what
 //! is read back is a prefix of what was written, and all of it that was synced.
 
-use std::path::Path;
-
 use futures::FutureExt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::cut_disk::{CutDisk, JOURNAL};
+use super::cut_disk::CutDisk;
 use super::*;
 use crate::log::writer::{Released, Syncing};
 use crate::log::{JournalError, history};
@@ -75,7 +73,7 @@ impl World {
     }
 
     fn journal(&self) -> Journal {
-        Journal::open_on(Arc::new(self.disk.clone()), Path::new(JOURNAL)).unwrap()
+        self.disk.journal()
     }
 
     fn told(&self, number: usize, of: usize) -> usize {

@@ -1,9 +1,8 @@
 //! Space that is allotted ahead: it is neither a torn tail nor damage, and hides neither.
 
 use std::fs;
-use std::sync::Arc;
 
-use super::cut_disk::{CutDisk, JOURNAL};
+use super::cut_disk::CutDisk;
 use super::*;
 use crate::log::history;
 use crate::log::record::KeptSegment;
@@ -202,7 +201,7 @@ fn a_segment_without_space_is_taken_over_as_one_with_space() {
 /// record gone as if it had been written while the rest was read.
 fn half_read() -> (CutDisk, SagaLog, Vec<u8>) {
     let disk = CutDisk::default();
-    let journal = Journal::open_on(Arc::new(disk.clone()), Path::new(JOURNAL)).unwrap();
+    let journal = disk.journal();
     let log = take_over(journal.claim_free().unwrap(), Keeping::default()).unwrap().log;
     tell(&log, saga(1), open_events());
     let syncs = disk.lock().syncs.take().unwrap();

@@ -119,9 +119,7 @@ impl Shared {
         if open.durable >= position || open.asking || open.wanted > open.durable {
             return Ok(None);
         }
-        open.refuse_ended()?;
-        open.write().map_err(|e| self.fail(&mut open, &e))?;
-        open.wanted = open.written;
+        self.want(&mut open)?;
         Ok(self.begin_sync(&mut open))
     }
 

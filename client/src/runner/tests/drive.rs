@@ -1,9 +1,7 @@
 //! One saga: its steps, its failures, its end.
 
-use std::path::Path;
-
 use super::*;
-use crate::log::tests::cut_disk::{CutDisk, JOURNAL};
+use crate::log::tests::cut_disk::CutDisk;
 use crate::runner::{admin, recover};
 
 #[tokio::test]
@@ -22,7 +20,7 @@ async fn a_saga_runs_its_steps_in_order_and_is_settled() {
 async fn a_saga_that_is_alone_syncs_by_itself_and_two_have_it_done_for_them() {
     let bench = Bench::new();
     // Nobody syncs on this disk but who does it by itself.
-    let journal = Journal::open_on(Arc::new(CutDisk::default()), Path::new(JOURNAL)).unwrap();
+    let journal = CutDisk::default().journal();
     let options = Options { sync_here: true, ..bench.context().options };
     let runner = Runner::start(Context { journal, options, ..bench.context() }).unwrap();
     let run = || runner.run("pair", Payload::default(), LONG);
@@ -36,7 +34,7 @@ async fn a_saga_that_is_alone_syncs_by_itself_and_two_have_it_done_for_them() {
 #[tokio::test]
 async fn a_saga_whose_runner_has_other_things_to_do_holds_nobody_up() {
     let bench = Bench::new();
-    let journal = Journal::open_on(Arc::new(CutDisk::default()), Path::new(JOURNAL)).unwrap();
+    let journal = CutDisk::default().journal();
     let runner = Runner::start(Context { journal, ..bench.context() }).unwrap();
     let alone = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
     assert!(alone.is_err(), "it has synced by itself");
