@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::run::{Order, Runner};
 use super::settle;
+use super::watch::HOLD_MAX;
 use crate::log::{JournalError, LogEnded, Owner, Slot, SlotLock, Story, history, owner};
 use crate::saga::settlement::settlements;
 use crate::saga::{Action, Begun, End, Event, ParticipantAt, PlannedStep, SagaState};
 
-/// A recovery service lets go of a slot between slow retries: its lock is waited for this long.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a slot's lock is waited for: longer than a recovery service holds it at a time, closing it included.
+const LOCK_PATIENCE: Duration = HOLD_MAX.saturating_add(Duration::from_secs(2));
 
 /// How often a lock is tried meanwhile.
 const LOCK_AGAIN: Duration = Duration::from_millis(20);

@@ -44,3 +44,32 @@ fn likes_are_served_over_http_from_a_sandbox_without_a_network_and_across_kills(
     assert_eq!(machine.likes(1), 2);
     machine.promises_are_kept();
 }
+
+#[test]
+fn an_enabled_front_comes_and_goes_with_everything_else() {
+    let Some(machine) = Machine::boot_started("gateway-target") else { return };
+    machine.sh("systemctl enable --now like-gateway.socket");
+    let ready = || request(&machine, "GET /readyz", "");
+    assert!(ready().starts_with("HTTP/1.1 200"));
+    machine.sh("systemctl stop like.target");
+    for unit in [UNIT, "like-gateway.socket"] {
+        assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
+    }
+    machine.sh("systemctl start like.target");
+    assert!(ready().starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_unix_socket_instead_is_for_the_group() {
+    let Some(machine) = Machine::boot_started("gateway-unix") else { return };
+    let place = "/run/systemd/system/like-gateway.socket.d";
+    machine.sh(&format!(
+        "mkdir -p {place}
+         printf '[Socket]\nListenStream=\nListenStream=/run/like/gateway.sock\n' >{place}/unix.conf
+         systemctl daemon-reload && systemctl start like-gateway.socket like-gateway.service"
+    ));
+    assert_eq!(machine.sh("stat -c '%a %U %G' /run/like/gateway.sock"), "660 root like");
+    assert!(machine.is_active(UNIT));
+    machine.sh("systemctl stop like-gateway.socket like-gateway.service");
+    machine.sh("test ! -e /run/like/gateway.sock");
+}

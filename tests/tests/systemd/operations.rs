@@ -33,11 +33,14 @@ fn the_guide_installs_upgrades_and_wires_the_alarm() {
     machine.json(&["article", "create", "Title"]);
     machine.json(&["like", "1", "--user", "7"]);
 
+    machine.sh("systemctl enable --now like-gateway.socket && systemctl start like-gateway.service");
+
     typed(&machine, checkout, &commands("Wire the alarm"));
     let on_failure = machine.property("like-check.service", "OnFailure");
     assert_eq!(on_failure, "like-alarm@like-check.service.service");
 
-    let pids = || [ARTICLE, USER, "like-recover.service"].map(|unit| machine.property(unit, "MainPID"));
+    let units = [ARTICLE, USER, "like-recover.service", "like-gateway.service"];
+    let pids = || units.map(|unit| machine.property(unit, "MainPID"));
     let before = pids();
     typed(&machine, checkout, &commands("Upgrade"));
     assert!(pids().iter().zip(&before).all(|(now, then)| now != then), "all are to run the new binaries");

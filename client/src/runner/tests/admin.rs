@@ -1,6 +1,7 @@
 //! An operator's acts.
 
 use super::*;
+use crate::runner::watch::{Notice, watch};
 use crate::runner::{admin, recover};
 
 #[tokio::test]
@@ -93,4 +94,27 @@ async fn a_live_owner_is_named_and_its_saga_left_alone() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_saga_that_recovery_is_busy_with_can_always_be_reached() {
+    let bench = Bench::new();
+    say(&bench.right.actions, (0..1000).map(|_| Script::Hush).collect());
+    let runner = Runner::start(bench.context()).unwrap();
+    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    let (saga, _) = runner.active().remove(0);
+    runner.let_go();
+    let (notices, mut noticed) = tokio::sync::mpsc::unbounded_channel();
+    let context = bench.context();
+    let retried = async {
+        // The worst moment: the slot has only just been taken.
+        let taken = noticed.recv().await;
+        assert!(matches!(taken, Some(Notice::TakenOver { unfinished: 1, .. })), "{taken:?}");
+        admin::retry(&bench.context(), saga, SHORT).await
+    };
+    let retried = tokio::select! {
+        retried = retried => retried,
+        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
+    };
+    assert!(retried.is_ok(), "{retried:?}");
 }
