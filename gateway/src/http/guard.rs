@@ -27,7 +27,7 @@ const HANDLER_SLACK: Duration = Duration::from_secs(15);
 /// Refuses what is for another host or from another web site, takes the body in within bounds, and gives the handler
 /// only so long.
 pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let refused = addressed_here(&app, &request).and_then(|()| from_here(&request)).err();
+    let refused = addressed_here(&app, &request).and_then(|()| from_here(&app, &request)).err();
     if let Some(problem) = refused {
         return problem.into_response();
     }
@@ -71,13 +71,27 @@ fn without_port(host: &str) -> &str {
 
 /// Browsers say where a request comes from. What would change something must come from a page of this gateway, or from
 /// no page at all.
-fn from_here(request: &Request) -> Result<(), Problem> {
+fn from_here(app: &App, request: &Request) -> Result<(), Problem> {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
-    if changes && !matches!(site, None | Some(b"same-origin" | b"none")) {
+    let is_here = match request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes) {
+        Some(site) => matches!(site, b"same-origin" | b"none"),
+        None => has_origin_here(app, request.headers()),
+    };
+    if changes && !is_here {
         return Err(Problem::new(Kind::CrossSite, "pages of other web sites may change nothing here"));
     }
     Ok(())
+}
+
+/// Over plain HTTP to other than loopback addresses, and from old browsers, nothing but the page's origin comes along.
+fn has_origin_here(app: &App, headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Some((_, place)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
+        return false;
+    };
+    let place = place.to_lowercase();
+    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    place == asked.to_lowercase() || app.hosts.iter().any(|host| host == without_port(&place))
 }
 
 async fn whole(request: Request) -> Result<Request, Problem> {

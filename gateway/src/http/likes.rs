@@ -114,6 +114,9 @@ fn outcome<T>(answer: &Result<T, HostError>) -> &'static str {
     }
 }
 
+/// What is left of an act that was undone.
+const AGAIN: &str = "the likes are as they were: it can be tried again";
+
 fn unanswered(error: HostError) -> Result<Response, Problem> {
     let act = match error {
         HostError::Busy => return Err(Problem::new(Kind::Busy, error).hint("nothing was begun: try again")),
@@ -123,12 +126,13 @@ fn unanswered(error: HostError) -> Result<Response, Problem> {
         ActError::Unfinished { saga, .. } | ActError::LogEnded { saga, .. } => Ok(pending(saga)),
         ActError::Forbidden { rule, saga } => Err(forbidden(&rule).saga(saga)),
         ActError::Compensated { saga, last, detail } => {
-            let kind = match last {
-                Some(FailureKind::Locked) => Kind::Locked,
-                Some(FailureKind::Damaged) => Kind::Damaged,
-                _ => Kind::Compensated,
+            let (kind, hint) = match last {
+                Some(FailureKind::Locked) => (Kind::Locked, AGAIN),
+                Some(FailureKind::Busy) => (Kind::Busy, AGAIN),
+                Some(FailureKind::Storage) => (Kind::Storage, AGAIN),
+                Some(FailureKind::Damaged) => (Kind::Damaged, "the likes are as they were"),
+                _ => (Kind::Compensated, AGAIN),
             };
-            let hint = "the likes are as they were: it can be tried again";
             Err(Problem::new(kind, detail).hint(hint).saga(Some(saga)))
         }
         ActError::Damaged { .. } => Err(Problem::new(Kind::Damaged, act)),
@@ -150,5 +154,33 @@ fn forbidden(rule: &Rule) -> Problem {
         Rule::NotLiked { .. } => Problem::new(Kind::NotLiked, rule),
         Rule::KeyOfAnother(_) => Problem::new(Kind::Invalid, rule).hint("draw a new key for every new act"),
         Rule::Other(_) => Problem::new(Kind::Invalid, rule),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_undid_an_act_is_told_and_described() {
+        let saga = SagaId::from_bytes([1; 16]);
+        let cases = [
+            (None, Kind::Compensated, 500),
+            (Some(FailureKind::NotSent), Kind::Compensated, 500),
+            (Some(FailureKind::Locked), Kind::Locked, 500),
+            (Some(FailureKind::Damaged), Kind::Damaged, 500),
+            (Some(FailureKind::Busy), Kind::Busy, 503),
+            (Some(FailureKind::Storage), Kind::Storage, 503),
+        ];
+        for (last, kind, status) in cases {
+            let act = ActError::Compensated { saga, last, detail: "why".to_owned() };
+            let problem = unanswered(HostError::Act(act)).unwrap_err();
+            let told = serde_json::to_value(&problem).unwrap();
+            assert_eq!(told["kind"], serde_json::to_value(kind).unwrap());
+            assert!(KINDS.contains(&kind), "{kind:?} is described");
+            let answer = problem.into_response();
+            assert_eq!(answer.status().as_u16(), status);
+            assert_eq!(answer.headers().contains_key(header::RETRY_AFTER), status == 503);
+        }
     }
 }

@@ -49,8 +49,17 @@ fn pages_of_other_sites_and_names_of_others_are_refused() {
     for site in ["cross-site", "same-site"] {
         gateway.send(&like(1, 7).header("Sec-Fetch-Site", site)).problem(403, "cross_site");
     }
+    // Some browsers say no more than the page's origin.
+    for origin in
+        ["http://attacker.example", "http://likes.example.attacker.example", "http://127.0.0.1:1", "null"]
+    {
+        gateway.send(&like(1, 7).header("Origin", origin)).problem(403, "cross_site");
+    }
     assert_eq!(gateway.likes(1), 0);
     gateway.send(&like(1, 7).header("Sec-Fetch-Site", "same-origin")).expect(200);
+    gateway.send(&like(1, 8).header("Origin", "https://likes.example:8443")).expect(200);
+    let own = like(1, 9).header("host", "127.0.0.1:8080").header("Origin", "http://127.0.0.1:8080");
+    gateway.send(&own).expect(200);
 }
 
 #[test]

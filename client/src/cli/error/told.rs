@@ -239,8 +239,9 @@ fn told_act(error: &ActError) -> Told {
                 Some(FailureKind::Damaged) => "damaged",
                 _ => "compensated",
             };
+            let again = if kind == "damaged" { "look after the disk" } else { "it can be tried again" };
             told(Exit::Compensated, kind, format!("nothing has changed: {detail}"))
-                .hint(format!("it can be tried again; `likectl saga show {saga}` tells what happened"))
+                .hint(format!("{again}; `likectl saga show {saga}` tells what happened"))
                 .saga(*saga)
         }
         ActError::Unfinished { saga, .. } => told(Exit::Unfinished, "unfinished", error)
