@@ -56,11 +56,6 @@ fn stderr(output: &Output) -> String {
 }
 
 /// The error on stderr, behind warnings.
-fn error_in(output: &Output) -> Value {
-    let document: Value = serde_json::from_str(stderr(output).lines().last().unwrap()).unwrap();
-    document["error"].clone()
-}
-
 fn error(output: &Output) -> Value {
     let document: Value = serde_json::from_slice(&output.stderr).unwrap();
     document["error"].clone()
@@ -152,18 +147,24 @@ fn something_else_behind_the_socket_is_incompatible_and_is_sent_nothing() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_written_exits_9_and_names_the_group() {
+fn a_journal_that_cannot_be_written_exits_9_and_names_the_group_or_the_path() {
     let house = House::new();
     std::fs::write(house.path("file"), "").unwrap();
-    let journal = house.path("file/journal");
-    let arguments = ["--journal", journal.to_str().unwrap(), "--json"];
-    for command in [&["like", "1", "--user", "2"][..], &["recover"]] {
-        let output = house.run(&[command, &arguments].concat());
+    let under_a_file = house.path("file/journal");
+    let like = ["like", "1", "--user", "2"];
+    let cases = [
+        // Nobody may make anything there, not even root.
+        (&like[..], "/proc/journal", "group `like`"),
+        (&like[..], under_a_file.to_str().unwrap(), "--journal"),
+        (&["recover"], under_a_file.to_str().unwrap(), "--journal"),
+    ];
+    for (command, journal, hinted) in cases {
+        let output = house.run(&[command, &["--journal", journal, "--json"]].concat());
         assert_eq!(code(&output), 9, "{command:?}");
         let error = error(&output);
         assert_eq!(error["kind"], "permission_denied");
-        assert!(error["message"].as_str().unwrap().contains("file/journal"), "{error}");
-        assert!(error["hint"].as_str().unwrap().contains("group `like`"), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(journal), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains(hinted), "{error}");
     }
 }
 
@@ -192,9 +193,19 @@ fn a_check_fails_where_sagas_may_stand_that_nobody_sees() {
     let house = House::new();
     std::fs::create_dir_all(house.path("journal/7/00000001.log")).unwrap();
     let check = house.run(&["check", "--json", "-q"]);
-    assert_eq!((code(&check), &error_in(&check)["kind"]), (7, &Value::from("needs_attention")));
+    assert_eq!((code(&check), &error(&check)["kind"]), (7, &Value::from("needs_attention")));
     let document: Value = serde_json::from_str(&stdout(&check)).unwrap();
     assert_eq!(document["unreadable_slots"], serde_json::json!([7]));
+
+    let recover = house.run(&["recover", "--json"]);
+    assert_eq!((code(&recover), &error(&recover)["kind"]), (7, &Value::from("needs_attention")));
+    let document: Value = serde_json::from_str(&stdout(&recover)).unwrap();
+    assert_eq!((&document["recovered"], &document["unusable_slots"]), (&Value::from(0), &Value::from(1)));
+
+    let status: Value = serde_json::from_str(&stdout(&house.run(&["status", "--json"]))).unwrap();
+    assert_eq!(status["log"]["unreadable_slots"], serde_json::json!([7]));
+    let status = stdout(&house.run(&["status"]));
+    assert!(status.contains("slot 7 of the journal can't be read") && !status.contains("nothing unfinished"));
 }
 
 #[test]

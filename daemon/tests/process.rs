@@ -156,11 +156,11 @@ fn failures_print_one_line_and_exit_with_1_and_usage_with_2() {
     let (code, stderr) = place.fails(|command| {
         command.args(["--allow-group", "no-such-group"]);
     });
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(one_line(&stderr).contains("no-such-group"), "{stderr}");
     let bare =
         Command::new(ARTICLED).arg("--data").arg(place.data()).env_remove("LIKE_SOCKET").output().unwrap();
-    assert_eq!(bare.status.code(), Some(1));
+    assert_eq!(bare.status.code(), Some(2), "usage");
     assert!(one_line(&String::from_utf8_lossy(&bare.stderr)).contains("--socket"));
     assert_eq!(
         place

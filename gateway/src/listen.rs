@@ -80,7 +80,7 @@ pub enum ListenError {
     #[error("{0} exists and is no socket: remove it, or give another path (--listen unix:PATH)")]
     NoSocket(PathBuf),
     /// The file system or the kernel refused.
-    #[error("can't {what} {address}: {source}")]
+    #[error("can't {what} {address}: {source}; give this gateway another place (--listen)")]
     Io {
         /// What was tried.
         what: &'static str,

@@ -18,6 +18,7 @@ use like_protocol::ids::SagaId;
 use told::Document;
 pub use told::{Exit, Told};
 
+mod files;
 pub mod told;
 
 /// Why a command did not do what was asked.
@@ -57,8 +58,15 @@ pub enum CliError {
     Input(String, io::Error),
     /// From this line on a file can't be understood. Why.
     Unreadable(u64, String),
-    /// An import stopped before its end; how to go on, and why it stopped.
-    ImportStopped(&'static str, Box<CliError>),
+    /// An import stopped before its end.
+    ImportStopped {
+        /// What goes on with it.
+        how_to_go_on: &'static str,
+        /// How many of its sagas stand unfinished in the log.
+        unfinished: usize,
+        /// Why it stopped.
+        why: Box<CliError>,
+    },
     /// So many of all lines were not imported. The file that says which, if there is one.
     NotAllImported(u64, u64, Option<String>),
     /// stdout is gone.

@@ -121,6 +121,9 @@ pub struct RecoverDocument {
     unfinished: usize,
     needs_attention: usize,
     quarantined: usize,
+    /// Slots of the journal that could not be used: sagas may stand there that nobody finishes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unusable_slots: Option<usize>,
     /// Sagas that had ended before, and of whose end every service has been told now.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled: Option<usize>,
@@ -130,16 +133,18 @@ pub struct RecoverDocument {
 }
 
 impl RecoverDocument {
-    /// With what became of sagas that had ended before.
+    /// Of the whole journal, and with what became of sagas that had ended before.
     pub fn of(report: &Report, settled: usize, unsettled: usize) -> Self {
-        Self { settled: Some(settled), unsettled: Some(unsettled), ..report.into() }
+        let unusable_slots = Some(report.unusable_slots);
+        Self { unusable_slots, settled: Some(settled), unsettled: Some(unsettled), ..report.into() }
     }
 }
 
 impl From<&Report> for RecoverDocument {
     fn from(report: &Report) -> Self {
-        let Report { recovered, completed, compensated, unfinished, needs_attention, quarantined } = *report;
-        let (settled, unsettled) = (None, None);
+        let Report { recovered, completed, compensated, unfinished, needs_attention, quarantined, .. } =
+            *report;
+        let (unusable_slots, settled, unsettled) = (None, None, None);
         Self {
             recovered,
             completed,
@@ -147,6 +152,7 @@ impl From<&Report> for RecoverDocument {
             unfinished,
             needs_attention,
             quarantined,
+            unusable_slots,
             settled,
             unsettled,
         }
@@ -159,6 +165,8 @@ pub struct AuditDocument {
     articles_checked: u64,
     likes_checked: u64,
     unfinished_sagas: usize,
+    /// Slots of the journal that can't be read: more sagas may be unfinished there.
+    unreadable_slots: Vec<u32>,
     drift: Vec<DriftDocument>,
     /// Articles of which nothing is known, because sagas kept touching them.
     not_compared: Vec<u64>,
@@ -188,7 +196,12 @@ pub struct DriftDocument {
 
 impl AuditDocument {
     /// `repaired` are the articles whose counts were set.
-    pub fn new(findings: &Findings, unfinished_sagas: usize, repaired: &[u64]) -> Self {
+    pub fn new(
+        findings: &Findings,
+        unfinished_sagas: usize,
+        unreadable_slots: Vec<u32>,
+        repaired: &[u64],
+    ) -> Self {
         let drift = |drift: &Drift| DriftDocument {
             article_id: drift.article.0,
             likes: drift.count.map_or(0, |seen| seen.likes),
@@ -204,6 +217,7 @@ impl AuditDocument {
             articles_checked: findings.articles_checked,
             likes_checked: findings.likes_checked,
             unfinished_sagas,
+            unreadable_slots,
             drift: findings.drift.iter().map(drift).collect(),
             not_compared: findings.not_compared.iter().map(|article| article.0).collect(),
             damaged: findings.damaged.iter().map(damaged).collect(),

@@ -11,7 +11,7 @@ use super::output::Output;
 use crate::likes::audit::LiveBooks;
 use crate::likes::{self, ArticleService, Likes, UserService};
 use crate::log::history::{self, History};
-use crate::log::{Journal, JournalError, Slot};
+use crate::log::{Journal, JournalError};
 use crate::rpc::Remote;
 use crate::runner::{Context, Options, Origin, Participants, Runner};
 
@@ -113,16 +113,12 @@ impl Tools {
         let Some(journal) = self.journal_to_read()? else { return Ok(History::default()) };
         let history = history::read(&journal)?;
         for (slot, error) in &history.skipped {
-            self.say_skipped(slot, error);
+            let number = slot.number();
+            self.output.warn(format!("warning: slot {number} of the journal can't be read: {error}"));
         }
         for damage in &history.damage {
             self.output.warn(format!("warning: the journal is damaged: {damage}"));
         }
         Ok(history)
-    }
-
-    /// Says that a slot can't be read: sagas may stand in it that nobody sees.
-    pub fn say_skipped(&self, slot: &Slot, error: &JournalError) {
-        self.output.warn(format!("warning: slot {} of the journal was skipped: {error}", slot.number()));
     }
 }

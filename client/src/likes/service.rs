@@ -46,7 +46,7 @@ impl Likes {
         timeout: Duration,
     ) -> Result<LikeAnswer, ActError> {
         let target = LikeTarget { user, article, key };
-        if let Some(first) = self.check(&target, KeyUse::Like).await? {
+        if let Some(first) = self.check(&target, KeyUse::Like, timeout).await? {
             return Ok(LikeAnswer::of_first(&first));
         }
         let params =
@@ -67,7 +67,7 @@ impl Likes {
         timeout: Duration,
     ) -> Result<UnlikeAnswer, ActError> {
         let target = LikeTarget { user, article, key };
-        if let Some(first) = self.check(&target, KeyUse::Unlike).await? {
+        if let Some(first) = self.check(&target, KeyUse::Unlike, timeout).await? {
             return Ok(UnlikeAnswer::of_first(&first));
         }
         let params =
@@ -77,9 +77,20 @@ impl Likes {
     }
 
     /// The checks before a saga; the first use of the key, if that answers everything.
-    async fn check(&self, target: &LikeTarget, usage: KeyUse) -> Result<Option<FirstUse>, ActError> {
-        let (article, standing) =
-            futures::join!(self.articles.exists(target.article), self.users.standing(*target));
+    async fn check(
+        &self,
+        target: &LikeTarget,
+        usage: KeyUse,
+        timeout: Duration,
+    ) -> Result<Option<FirstUse>, ActError> {
+        let ask = async |articles: &ArticleService, users: &UserService| {
+            futures::join!(articles.exists(target.article), users.standing(*target))
+        };
+        let (article, standing) = if timeout < CHECK_TIMEOUT {
+            ask(&self.articles.within(timeout), &self.users.within(timeout)).await
+        } else {
+            ask(&self.articles, &self.users).await
+        };
         before_saga(target, usage, article, standing)
     }
 }

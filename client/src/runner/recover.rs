@@ -29,6 +29,8 @@ pub struct Report {
     pub needs_attention: usize,
     /// Sagas whose record is damaged: nobody drives them until an operator forces an end.
     pub quarantined: usize,
+    /// Slots that could not be used: sagas may stand there that nobody finishes.
+    pub unusable_slots: usize,
 }
 
 /// Takes over every slot whose runner is gone, and drives what is open there for at most `wait`.
@@ -36,18 +38,20 @@ pub struct Report {
 /// Slots of live runners are left alone. What has ended is settled as well, if its participants answer in time.
 ///
 /// # Errors
-/// The journal can't be read. A slot that can't be used is skipped aloud and costs no other.
+/// The journal can't be read. A slot that can't be used is counted, and costs no other.
 pub async fn once(context: &Context, order: Order, wait: Duration) -> Result<Report, JournalError> {
-    let mut recoveries = Vec::new();
+    let (mut recoveries, mut report) = (Vec::new(), Report::default());
     for slot in context.journal.slots()? {
         match Recovery::start(context, &slot, order) {
             Ok(recovery) => recoveries.extend(recovery),
-            Err(e) => tracing::warn!(slot = slot.number(), "slot skipped: {e}"),
+            Err(e) => {
+                tracing::warn!(slot = slot.number(), "slot skipped: {e}");
+                report.unusable_slots += 1;
+            }
         }
     }
     let until = Instant::now() + wait;
     futures::future::join_all(recoveries.iter().map(|recovery| recovery.wait(until))).await;
-    let mut report = Report::default();
     for recovery in recoveries {
         recovery.close(until, &mut report).await;
     }

@@ -94,7 +94,12 @@ impl Server {
             return Ok(Err(TurnedAway::NotAllowed));
         }
         if open.others >= self.connections_max {
-            info!(uid = peer.uid, pid = peer.pid, "turned away: {} connections are open", open.others);
+            info!(
+                uid = peer.uid,
+                pid = peer.pid,
+                connections = open.others,
+                "turned away: as many connections as allowed are open"
+            );
             return Ok(Err(TurnedAway::TooManyConnections));
         }
         Ok(Ok(open))

@@ -32,11 +32,14 @@ pub struct Program {
 /// The version that daemons name.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The exit code of a command line that can't be followed.
+const USAGE: u8 = 2;
+
 /// A whole daemon that serves `domain`: reads `arguments` (the first is the program's own name) and the environment,
 /// and returns when the daemon has ended. To be called once, first thing in `main`.
 ///
 /// The exit code is 0 after an orderly stop, 1 after a failure that one line on standard error explains, and 2 if the
-/// arguments make no sense. A panic anywhere aborts the process: a daemon stops rather than limps.
+/// arguments, or the sockets that were passed, make no sense. A panic anywhere aborts the process: a daemon stops rather than limps.
 pub fn main_for<D: Domain>(
     program: Program,
     domain: D,
@@ -49,12 +52,17 @@ pub fn main_for<D: Domain>(
         Err(usage) => {
             // Printing can only fail if nobody listens.
             let _nobody_listens = usage.print();
-            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(USAGE));
         }
     };
-    let ran =
-        Config::from_flags(flags).map_err(run::RunError::from).and_then(|config| run::run(domain, config));
-    match ran {
+    let config = match Config::from_flags(flags) {
+        Ok(config) => config,
+        Err(unusable) => {
+            eprintln!("{}: {unusable}", program.name);
+            return ExitCode::from(USAGE);
+        }
+    };
+    match run::run(domain, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("{}: {e}", program.name);

@@ -13,7 +13,7 @@ use tokio::task::JoinError;
 use tracing::{debug, error, info, warn};
 
 use super::VERSION;
-use super::flags::{Config, ConfigError};
+use super::flags::Config;
 use super::socket::{Listening, SocketError};
 use super::{logging, start};
 use crate::commit::writer::Identity;
@@ -33,9 +33,6 @@ const DESCRIPTORS_BESIDES: u64 = 64;
 /// Why a daemon did not start, or ended. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Its flags can't be followed.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// Its data directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),

@@ -42,7 +42,10 @@ pub enum SocketError {
     #[error("{0} exists and is no socket: remove it, or give another path (--socket)")]
     NoSocket(PathBuf),
     /// The file system or the kernel refused.
-    #[error("can't {what} {path}: {source}")]
+    #[error(
+        "can't {what} {path}: {source}; it must be a short path in a directory that exists and that this daemon may write in \
+         (--socket)"
+    )]
     Io {
         /// What was tried.
         what: &'static str,

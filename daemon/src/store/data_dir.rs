@@ -86,7 +86,9 @@ pub enum DataDirError {
     #[error("{0} holds no store to restore: put the backup there first, or start without --restored")]
     NothingRestored(PathBuf),
     /// The file system refused.
-    #[error("can't {what} {path}: {source}")]
+    #[error(
+        "can't {what} {path}: {source}; this daemon must be able to make its directory and to write in it (--data)"
+    )]
     Io {
         /// What was tried.
         what: &'static str,

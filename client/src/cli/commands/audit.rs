@@ -3,10 +3,10 @@
 use clap::Args;
 use indicatif::ProgressBar;
 
-use crate::cli::commands::saga::find_open;
+use crate::cli::commands::saga::{find_open, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::json::AuditDocument;
-use crate::cli::output::{BAD, Column, count, paint, table};
+use crate::cli::output::{BAD, Column, WARN, count, paint, table};
 use crate::cli::tools::Tools;
 use crate::likes::audit::{self, DamagedArticle, Drift, Findings};
 
@@ -26,7 +26,8 @@ pub struct AuditArgs {
 /// # Errors
 /// Drift was found and not repaired, or a service does not answer.
 pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
-    let unfinished = find_open(tools)?.iter().filter(|found| found.view.is_unfinished()).count();
+    let open = find_open(tools)?;
+    let unfinished = open.sagas.iter().filter(|found| found.view.is_unfinished()).count();
     let books = tools.books();
     let progress =
         if tools.output.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
@@ -44,13 +45,18 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
         }
     }
     if tools.output.json {
-        tools.output.document(&AuditDocument::new(&findings, unfinished, &repaired))?;
+        let unreadable_slots = open.unreadable_slots();
+        tools.output.document(&AuditDocument::new(&findings, unfinished, unreadable_slots, &repaired))?;
     } else {
         show(tools, args, &findings, unfinished, &repaired)?;
     }
+    if let Some(unread) = unread_in_words(&open.unreadable) {
+        tools.output.note(format!("{} {unread}: more sagas may be unfinished", paint(WARN, "warning:")));
+    }
     if !findings.not_compared.is_empty() {
         tools.output.note(format!(
-            "warning: {} could not be compared, because sagas touch it or may: `likectl recover`, then audit again",
+            "{} {} could not be compared, because sagas touch it or may: `likectl recover`, then audit again",
+            paint(WARN, "warning:"),
             count(findings.not_compared.len() as u64, "article", "articles")
         ));
     }

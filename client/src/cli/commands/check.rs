@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::commands::saga::{Found, look_for_open, owners, rows};
+use crate::cli::commands::saga::{Found, find_open, owners, rows, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::output::count;
 use crate::cli::tools::Tools;
@@ -46,11 +46,11 @@ struct AlarmingSaga<'a> {
 /// # Errors
 /// A saga needs an operator or hangs; or the journal can't be read, or a slot of it.
 pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
-    let (views, skipped) = look_for_open(tools)?;
+    let open = find_open(tools)?;
     let now_ms = moment::now_ms();
     let hangs = |saga: &SagaView| saga.hangs(now_ms, args.hanging_after);
     let alarming: Vec<_> =
-        views.iter().filter(|found| found.view.needs_attention || hangs(&found.view)).collect();
+        open.sagas.iter().filter(|found| found.view.needs_attention || hangs(&found.view)).collect();
     let owners = owners(alarming.iter().copied());
     let owner = |found: &Found| owners.get(&found.slot.number());
     if tools.output.json {
@@ -58,7 +58,7 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
             alarming.iter().map(|f| &f.view).filter(|v| filter(v)).map(|v| v.saga_id.as_str()).collect()
         };
         tools.output.document(&CheckDocument {
-            unreadable_slots: skipped.iter().map(|slot| slot.number()).collect(),
+            unreadable_slots: open.unreadable_slots(),
             needs_attention: ids(&|view| view.needs_attention),
             hanging: ids(&hangs),
             sagas: alarming
@@ -66,18 +66,12 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
                 .map(|found| AlarmingSaga { saga: &found.view, owner: owner(found).map(OwnerView::from) })
                 .collect(),
         })?;
-    } else if alarming.is_empty() && skipped.is_empty() {
+    } else if alarming.is_empty() && open.unreadable.is_empty() {
         tools.output.text("no saga needs an operator or hangs")?;
     } else if !alarming.is_empty() {
         tools.output.text(rows(&alarming, Some(args.hanging_after)))?;
     }
-    let unread = match &skipped[..] {
-        [] => None,
-        [slot] => Some(format!("slot {} of the journal can't be read", slot.number())),
-        [slot, ..] => {
-            Some(format!("{} slots of the journal can't be read, as slot {}", skipped.len(), slot.number()))
-        }
-    };
+    let unread = unread_in_words(&open.unreadable);
     let Some(first) = alarming.first() else {
         let hidden = unread.map(|unread| format!("{unread}: sagas may stand there that nobody finishes"));
         return hidden.map_or(Ok(()), |hidden| Err(CliError::UnreadableSlots(hidden)));

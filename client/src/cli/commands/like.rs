@@ -108,13 +108,15 @@ async fn interruptible<T>(
     }
 }
 
-/// Lets go of the slot. A saga that has ended is settled before; nobody waits for one that goes on.
+/// Lets go of the slot. A saga that has ended is settled before; nobody waits for one that goes on, or for a service that
+/// does not answer.
 async fn close(runner: Runner, told: Result<(), CliError>) -> Result<(), CliError> {
-    let grace = match &told {
-        Err(CliError::Interrupted(_)) => return told,
-        Err(CliError::Act(ActError::Unfinished { .. })) => Duration::ZERO,
-        _ => LEFT_OVER_GRACE,
-    };
-    runner.close(grace).await;
+    let in_vain = matches!(
+        told,
+        Err(CliError::Interrupted(_) | CliError::Act(ActError::Unfinished { .. } | ActError::Unavailable(_)))
+    );
+    if !in_vain {
+        runner.close(LEFT_OVER_GRACE).await;
+    }
     told
 }

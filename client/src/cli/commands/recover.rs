@@ -76,10 +76,15 @@ async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
             None,
         ));
     }
-    if report.unfinished > 0 {
-        return Err(CliError::Unfinished(report.unfinished));
-    }
-    Ok(())
+    let slots = match report.unusable_slots {
+        0 if report.unfinished == 0 => return Ok(()),
+        0 => return Err(CliError::Unfinished(report.unfinished)),
+        1 => "one slot of the journal".to_owned(),
+        many => format!("{many} slots of the journal"),
+    };
+    Err(CliError::UnreadableSlots(format!(
+        "{slots} could not be used: sagas may stand there that nobody finishes"
+    )))
 }
 
 /// Sagas of dead runners that had ended, and of whose end a service had not been told.
@@ -109,7 +114,7 @@ fn ended_of_the_dead(context: &Context) -> Result<BTreeSet<SagaId>, CliError> {
 /// Says whose the unfinished sagas are that recovery leaves alone, because their runner lives.
 fn name_live_owners(tools: &Tools) -> Result<(), CliError> {
     let mut slots: Vec<(Slot, u64)> = Vec::new();
-    for found in find_open(tools)?.into_iter().filter(|found| found.view.is_unfinished()) {
+    for found in find_open(tools)?.sagas.into_iter().filter(|found| found.view.is_unfinished()) {
         match slots.iter_mut().find(|(slot, _)| *slot == found.slot) {
             Some((_, sagas)) => *sagas += 1,
             None => slots.push((found.slot, 1)),
@@ -125,7 +130,7 @@ fn name_live_owners(tools: &Tools) -> Result<(), CliError> {
 }
 
 fn in_words(report: &Report, told: &Told) -> String {
-    let Report { recovered, completed, compensated, unfinished, needs_attention, quarantined } = *report;
+    let Report { recovered, completed, compensated, unfinished, needs_attention, quarantined, .. } = *report;
     let ended = |many: usize| count(many as u64, "saga", "sagas");
     let mut ends = Vec::new();
     if told.settled > 0 {

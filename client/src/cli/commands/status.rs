@@ -6,14 +6,15 @@ use std::time::Duration;
 use like_protocol::message::{DaemonStatus, DamagedRow};
 use serde::Serialize;
 
-use crate::cli::commands::saga::{Found, rows};
+use crate::cli::commands::saga::{Found, rows, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::output::{BAD, Column, GOOD, STRONG, WARN, bytes, count, paint, table};
 use crate::cli::tools::Tools;
 use crate::cli::view::{HANGING_AFTER, OwnerView, SagaView, state_word};
 use crate::cli::{duration, moment};
 use crate::likes::AskError;
-use crate::log::{Journal, Slot, Story, owner};
+use crate::log::history::{self, History};
+use crate::log::{Journal, Slot, owner};
 use crate::rpc::Unreachable;
 
 /// A daemon that doesn't answer a question about itself within this time is shown as not reachable.
@@ -88,8 +89,12 @@ struct LogDocument {
     by_state: BTreeMap<&'static str, usize>,
     /// Slots with a live runner.
     runners: Vec<RunnerDocument>,
-    /// What stands in the way of reading the log.
+    /// What stands in the way of reading the log, or a part of it.
     problem: Option<String>,
+    /// Slots that can't be read: more sagas may stand there.
+    unreadable_slots: Vec<u32>,
+    /// What is damaged.
+    damage: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -104,20 +109,21 @@ struct RunnerDocument {
 /// # Errors
 /// No daemon can be reached, or stdout is gone.
 pub async fn run(tools: &Tools) -> Result<(), CliError> {
-    let (articles, users) = (tools.articles().within(ANSWER_TIMEOUT), tools.users().within(ANSWER_TIMEOUT));
+    let within = ANSWER_TIMEOUT.min(tools.config.timeout);
+    let (articles, users) = (tools.articles().within(within), tools.users().within(within));
     let (article, user) = futures::join!(articles.status(), users.status());
     let [article_remote, user_remote] = tools.remotes();
     let services = vec![
         service("article", article_remote.target(), article),
         service("user", user_remote.target(), user),
     ];
-    let (sagas, problem) = match tools.history() {
-        Ok(history) => (history.sagas, None),
-        Err(error) => (Vec::new(), Some(error.told().message().to_owned())),
+    let (history, problem) = match read(tools) {
+        Ok(history) => (history, None),
+        Err(error) => (History::default(), Some(error.told().message().to_owned())),
     };
-    let open = sagas.iter().filter(|(_, story)| story.is_open());
+    let open = history.sagas.iter().filter(|(_, story)| story.is_open());
     let open: Vec<_> = open.map(|(slot, story)| Found::new(tools, slot.clone(), story)).collect();
-    let log = log(tools, &sagas, &open, problem);
+    let log = log(tools, &history, &open, problem);
     let unfinished: Vec<_> = open.iter().filter(|found| found.view.is_unfinished()).collect();
     if tools.output.json {
         let unfinished_sagas = unfinished.iter().map(|found| &found.view).collect();
@@ -127,6 +133,10 @@ pub async fn run(tools: &Tools) -> Result<(), CliError> {
     }
     let unreachable: Vec<_> = services.iter().filter_map(|service| service.unreachable.clone()).collect();
     if unreachable.len() == services.len() { Err(CliError::NoDaemon(unreachable)) } else { Ok(()) }
+}
+
+fn read(tools: &Tools) -> Result<History, CliError> {
+    Ok(tools.journal_to_read()?.map(|journal| history::read(&journal)).transpose()?.unwrap_or_default())
 }
 
 fn service<R: std::fmt::Debug>(
@@ -164,12 +174,12 @@ fn service<R: std::fmt::Debug>(
     }
 }
 
-fn log(tools: &Tools, sagas: &[(Slot, Story)], open: &[Found], problem: Option<String>) -> LogDocument {
+fn log(tools: &Tools, history: &History, open: &[Found], problem: Option<String>) -> LogDocument {
     let now_ms = moment::now_ms();
     let how_many =
         |filter: &dyn Fn(&SagaView) -> bool| open.iter().filter(|found| filter(&found.view)).count();
     let mut by_state = BTreeMap::new();
-    for (_, story) in sagas {
+    for (_, story) in &history.sagas {
         *by_state.entry(state_word(story.state.as_ref())).or_default() += 1;
     }
     let journal = Journal::open_existing(&tools.config.journal);
@@ -180,14 +190,16 @@ fn log(tools: &Tools, sagas: &[(Slot, Story)], open: &[Found], problem: Option<S
     };
     LogDocument {
         journal: tools.config.journal.display().to_string(),
-        sagas: sagas.len(),
+        sagas: history.sagas.len(),
         unfinished: how_many(&SagaView::is_unfinished),
         unsettled: how_many(&|view| !view.is_unfinished() && !view.settled),
         needs_attention: how_many(&|view| view.needs_attention),
         hanging: how_many(&|view| view.hangs(now_ms, HANGING_AFTER)),
         by_state,
         runners: slots.iter().filter_map(runner).collect(),
-        problem,
+        problem: problem.or_else(|| unread_in_words(&history.skipped)),
+        unreadable_slots: history.skipped.iter().map(|(slot, _)| slot.number()).collect(),
+        damage: history.damage.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -210,8 +222,11 @@ fn show(
         show_damage(tools, service)?;
     }
     tools.output.text(format!("\n{} {}", paint(STRONG, "log"), log.journal))?;
-    if let Some(problem) = &log.problem {
-        return tools.output.text(format!("{} {problem}", paint(BAD, "✗")));
+    for problem in log.problem.iter().chain(&log.damage) {
+        tools.output.text(format!("{} {problem}", paint(BAD, "✗")))?;
+    }
+    if log.problem.is_some() && log.unreadable_slots.is_empty() {
+        return Ok(());
     }
     let sagas = log.by_state.iter().map(|(state, many)| format!("{many} {}", state.replace('_', " ")));
     let sagas: Vec<_> = sagas.collect();
@@ -230,9 +245,9 @@ fn show(
     ];
     let trouble: Vec<_> =
         trouble.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!("{many} {what}")).collect();
-    if trouble.is_empty() {
+    if trouble.is_empty() && log.problem.is_none() {
         tools.output.text(format!("  {} nothing unfinished", paint(GOOD, "✓")))?;
-    } else {
+    } else if !trouble.is_empty() {
         tools.output.text(format!("  {} {}", paint(WARN, "!"), trouble.join(", ")))?;
     }
     if unfinished.is_empty() {

@@ -115,3 +115,27 @@ fn a_reader_that_went_away_is_no_failure() {
     let gone = CliError::Output(io::ErrorKind::BrokenPipe.into()).report(&output);
     assert_eq!(format!("{gone:?}"), format!("{:?}", ExitCode::SUCCESS));
 }
+
+#[test]
+fn an_import_that_stopped_says_neither_that_nothing_changed_nor_that_all_has_ended() {
+    let stopped = |unfinished| {
+        let why = Box::new(compensated(None));
+        CliError::ImportStopped { how_to_go_on: "go on", unfinished, why }.told()
+    };
+    let told = stopped(0);
+    assert_eq!((told.exit, told.kind), (Exit::Compensated, "compensated"));
+    assert_eq!(told.message, "the import stopped: why");
+    let told = stopped(2);
+    assert_eq!((told.exit, told.kind), (Exit::Unfinished, "unfinished"));
+    assert!(told.message.contains("2 sagas are unfinished"), "{}", told.message);
+    assert_eq!(CliError::NotAllImported(1, 2, None).told().message, "1 of 2 lines was not imported");
+}
+
+#[test]
+fn where_no_service_can_be_reached_for_another_reason_that_reason_is_told() {
+    let told = |kind| CliError::NoDaemon(vec![unreachable(kind); 2]).told();
+    assert!(told(UnreachableKind::NoSocket).hint.unwrap().contains("systemctl start"));
+    let refused = told(UnreachableKind::PermissionDenied);
+    assert_eq!((refused.exit, refused.kind), (Exit::PermissionDenied, "permission_denied"));
+    assert!(!refused.hint.unwrap().contains("systemctl start"));
+}

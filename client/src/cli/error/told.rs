@@ -7,7 +7,7 @@ use like_protocol::likes::article::ArticleRejection;
 use like_protocol::message::RetryReason;
 use serde::Serialize;
 
-use super::CliError;
+use super::{CliError, files};
 use crate::cli::timeline::acts_itself;
 use crate::likes::ActError;
 use crate::likes::AskError;
@@ -96,24 +96,23 @@ impl CliError {
             }
             .hint("`likectl saga show ID` says what an operator may safely do next"),
             Self::UnreadableSlots(what) => told(Exit::NeedsAttention, "needs_attention", what).hint(
-                "the warnings say why: give group `like` back what it may not read, look after the disk, or use the release \
-                 that wrote them",
+                "`likectl check` says why: give group `like` back what it may not use, look after the disk, or use the \
+                 release that wrote it",
             ),
             Self::Drift(articles) => told_drift(*articles),
             Self::Damaged(what) => told_damaged(what),
             Self::NoDaemon(unreachable) => told_no_daemon(unreachable),
             Self::Interrupted(saga) => told_interrupted(*saga),
-            Self::File(path, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                told(Exit::PermissionDenied, "permission_denied", format!("can't write {path}: {error}"))
+            Self::File(path, error) => files::told_file("write", path, error),
+            Self::Input(path, error) => files::told_file("read", path, error),
+            Self::Unreadable(line, why) => {
+                told(Exit::Refused, "invalid", format!("line {line}: {why}")).hint("mend that line")
             }
-            Self::File(path, error) => {
-                told(Exit::Internal, "internal", format!("can't write {path}: {error}"))
+            Self::ImportStopped { how_to_go_on, unfinished, why } => {
+                files::told_stopped(how_to_go_on, *unfinished, why.told())
             }
-            Self::Input(path, error) => told_input(path, error),
-            Self::Unreadable(line, why) => told(Exit::Refused, "invalid", format!("line {line}: {why}")),
-            Self::ImportStopped(how_to_go_on, why) => told_stopped(how_to_go_on, why.told()),
             Self::NotAllImported(rejected, lines, rejects) => {
-                told_rejected(*rejected, *lines, rejects.as_deref())
+                files::told_rejected(*rejected, *lines, rejects.as_deref())
             }
             Self::Output(error) => {
                 told(Exit::Internal, "internal", format!("can't write to stdout: {error}"))
@@ -126,7 +125,7 @@ impl CliError {
     }
 }
 
-fn told(exit: Exit, kind: &'static str, message: impl ToString) -> Told {
+pub(super) fn told(exit: Exit, kind: &'static str, message: impl ToString) -> Told {
     Told { exit, kind, message: message.to_string(), hint: None, saga_id: None }
 }
 
@@ -151,7 +150,7 @@ impl Told {
         self.saga_id.as_deref()
     }
 
-    fn hint(self, hint: impl ToString) -> Self {
+    pub(super) fn hint(self, hint: impl ToString) -> Self {
         Self { hint: Some(hint.to_string()), ..self }
     }
 
@@ -220,10 +219,18 @@ fn told_unreachable(unreachable: &Unreachable) -> Told {
 fn told_no_daemon(unreachable: &[Unreachable]) -> Told {
     match unreachable {
         [only] => told_unreachable(only),
-        [first, ..] => Told { message: "no service can be reached".to_owned(), ..told_unreachable(first) }
+        [..] if unreachable.iter().all(is_down) => told(Exit::Unavailable, "unavailable", "no service can be reached")
             .hint("start them (systemctl start like.target), or name their sockets with --article-socket and --user-socket"),
+        [first, ..] => {
+            let Told { message, .. } = told_unreachable(first);
+            Told { message: format!("no service can be reached: {message}"), ..told_unreachable(first) }
+        }
         [] => told(Exit::Unavailable, "unavailable", "no service can be reached"),
     }
+}
+
+fn is_down(unreachable: &Unreachable) -> bool {
+    matches!(unreachable.kind, UnreachableKind::NoSocket | UnreachableKind::Refused)
 }
 
 fn told_act(error: &ActError) -> Told {
@@ -274,6 +281,10 @@ fn told_rule(rule: &Rule) -> Told {
 
 fn told_journal(error: &JournalError) -> Told {
     match error {
+        JournalError::Io { source, .. } if is_no_place(source) => {
+            told(Exit::PermissionDenied, "permission_denied", error)
+                .hint("name a directory with --journal or LIKECTL_JOURNAL; the last part of the path is made if need be")
+        }
         JournalError::Io { what, path, source } if is_unwritable(what, source) => {
             told(Exit::PermissionDenied, "permission_denied", error).hint(format!(
                 "{} must be writable: join the group `{GROUP}` (sudo usermod -aG {GROUP} \"$USER\") and log in again, \
@@ -287,11 +298,15 @@ fn told_journal(error: &JournalError) -> Told {
     }
 }
 
+/// Whether no permission could help: the path itself leads nowhere.
+fn is_no_place(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists)
+}
+
 /// A journal that can't even be made is one that can't be written, whatever the system's reason is.
 fn is_unwritable(what: &str, error: &io::Error) -> bool {
-    use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
-    let kind = error.kind();
-    what.contains("journal") || matches!(kind, PermissionDenied | ReadOnlyFilesystem | NotADirectory)
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    what.contains("journal") || matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 fn told_admin(error: &AdminError) -> Told {
@@ -336,8 +351,11 @@ fn told_damaged(what: impl ToString) -> Told {
 }
 
 fn told_drift(articles: usize) -> Told {
-    let what = if articles == 1 { "the likes of one article" } else { "the likes of some articles" };
-    told(Exit::Drift, "drift", format!("{what} are not their like records ({articles} found)"))
+    let what = match articles {
+        1 => "one article has a count that is not its number of like records".to_owned(),
+        many => format!("{many} articles have a count that is not their number of like records"),
+    };
+    told(Exit::Drift, "drift", what)
         .hint("`likectl audit --repair --yes` sets the counts to the records; without --yes it shows what it would do")
 }
 
@@ -352,35 +370,4 @@ fn told_interrupted(saga: Option<SagaId>) -> Told {
                 .saga(saga)
         }
     }
-}
-
-fn told_input(path: &str, error: &io::Error) -> Told {
-    let (exit, kind) = match error.kind() {
-        io::ErrorKind::NotFound => (Exit::NotFound, "not_found"),
-        io::ErrorKind::PermissionDenied => (Exit::PermissionDenied, "permission_denied"),
-        _ => (Exit::Internal, "internal"),
-    };
-    told(exit, kind, format!("can't read {path}: {error}"))
-}
-
-/// The hint of what stopped the import comes first: it is to be seen to before.
-fn told_stopped(how_to_go_on: &str, why: Told) -> Told {
-    let message = match why.exit {
-        Exit::Interrupted => "interrupted before the end of the file".to_owned(),
-        _ => format!("the import stopped: {}", why.message),
-    };
-    let hint = match &why.hint {
-        Some(first) => format!("{first}; then {how_to_go_on}"),
-        None => how_to_go_on.to_owned(),
-    };
-    Told { message, hint: Some(hint), ..why }
-}
-
-fn told_rejected(rejected: u64, lines: u64, rejects: Option<&str>) -> Told {
-    let hint = match rejects {
-        Some(path) => format!("{path} says which and why; mended, it can be imported itself"),
-        None => "`--rejects FILE` writes them all down; a line that is in already is no matter".to_owned(),
-    };
-    let were = if rejected == 1 { "line was" } else { "lines were" };
-    told(Exit::Refused, "invalid", format!("{rejected} of {lines} {were} not imported")).hint(hint)
 }

@@ -34,7 +34,7 @@ use act::Maker;
 use input::Mark;
 use note::{Note, Place};
 use records::{Format, Records};
-use rejects::{Reject, RejectsFile};
+use rejects::{FileId, Reject, RejectsFile};
 use window::Window;
 use work::Work;
 
@@ -55,7 +55,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "C", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     concurrency: u32,
     /// Write the lines that are not imported into this file, and why: one JSON object a line, which can be mended and
-    /// imported itself
+    /// imported itself. What is in it before is overwritten
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
     /// Create articles that are not there, under the ids that the file gives them
@@ -109,6 +109,7 @@ pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
     };
     work.progress.finish_and_clear();
     let grace = if ended.is_ok() { tools.config.timeout } else { Duration::ZERO };
+    let unfinished = runner.active().len();
     runner.close(grace).await;
 
     let seconds = began.elapsed().as_secs_f64();
@@ -130,7 +131,8 @@ pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
         },
     )?;
     if let Err(why) = ended {
-        return Err(CliError::ImportStopped(input.how_to_go_on(), Box::new(why)));
+        let how_to_go_on = input.how_to_go_on();
+        return Err(CliError::ImportStopped { how_to_go_on, unfinished, why: Box::new(why) });
     }
     match work.counts.rejected() {
         0 => Ok(()),
@@ -148,7 +150,8 @@ fn work(
 ) -> Result<Work, CliError> {
     let rejects = args.rejects.as_ref().map(|path| {
         let name = path.display().to_string();
-        let file = RejectsFile::open(path, before.and_then(|note| note.rejects.as_ref()));
+        let noted = before.and_then(|note| note.rejects.as_ref());
+        let file = input.identity().and_then(|input| RejectsFile::open(path, noted, input));
         file.map_err(|e| CliError::File(name.clone(), e)).map(|file| (name, file))
     });
     let maker = Maker {
@@ -201,6 +204,14 @@ impl Input {
             Ok(noted)
         });
         noted.map_err(|e| CliError::Input(name.clone(), e))
+    }
+
+    /// Which file it is, whatever it is called.
+    fn identity(&self) -> io::Result<FileId> {
+        match &self.file {
+            Some((_, file)) => FileId::of(file),
+            None => FileId::of(io::stdin()),
+        }
     }
 
     /// Its records behind a mark.

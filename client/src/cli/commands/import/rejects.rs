@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -29,6 +30,24 @@ pub struct Reject {
     pub text: Option<String>,
 }
 
+/// Which file it is, whatever it is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// Of an open file.
+    ///
+    /// # Errors
+    /// It is not open.
+    pub fn of(file: impl AsFd) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(file)?;
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
+}
+
 /// A file of rejects: one JSON object a line, which `likectl import` reads as well.
 #[derive(Debug)]
 pub struct RejectsFile {
@@ -42,9 +61,12 @@ impl RejectsFile {
     /// it, these stay.
     ///
     /// # Errors
-    /// It can't be written.
-    pub fn open(path: &Path, before: Option<&(PathBuf, u64)>) -> io::Result<Self> {
+    /// It can't be written, or is the input.
+    pub fn open(path: &Path, before: Option<&(PathBuf, u64)>, input: FileId) -> io::Result<Self> {
         let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+        if file.metadata()?.is_file() && FileId::of(&file)? == input {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is what is to be imported"));
+        }
         let path = path.canonicalize()?;
         let long_enough = file.metadata()?.len();
         let kept = before.filter(|(same, bytes)| *same == path && *bytes <= long_enough);
@@ -94,8 +116,9 @@ mod tests {
     fn what_was_written_behind_the_note_is_written_again_and_nothing_stands_twice() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rejects");
+        let input = FileId::of(tempfile::tempfile().unwrap()).unwrap();
         let write = |before: Option<&(PathBuf, u64)>, lines: &[u64]| {
-            let mut file = RejectsFile::open(&path, before).unwrap();
+            let mut file = RejectsFile::open(&path, before, input).unwrap();
             lines.iter().for_each(|line| file.add(&reject(*line)).unwrap());
             file.sync().unwrap()
         };
@@ -107,5 +130,19 @@ mod tests {
         assert_eq!(lines, ["{\"line\":1", "{\"line\":2", "{\"line\":3"]);
         write(Some(&(dir.path().join("another"), 20)), &[9]);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn what_is_to_be_imported_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("likes"), dir.path().join("link"));
+        std::fs::write(&path, "1,2\n").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let input = FileId::of(File::open(&path).unwrap()).unwrap();
+        for path in [&path, &link] {
+            let refused = RejectsFile::open(path, None, input).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1,2\n");
     }
 }

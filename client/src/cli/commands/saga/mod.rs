@@ -18,7 +18,7 @@ use crate::cli::output::{Column, table};
 use crate::cli::tools::Tools;
 use crate::cli::view::{STATE_WORDS, SagaView};
 use crate::likes;
-use crate::log::{Owner, Slot, Story, history, owner};
+use crate::log::{JournalError, Owner, Slot, Story, history, owner};
 use crate::saga::End;
 
 /// Look at sagas, and act on one.
@@ -146,28 +146,50 @@ pub fn find_one(tools: &Tools, saga: SagaId) -> Result<Found, CliError> {
 ///
 /// # Errors
 /// The journal can't be read.
-pub fn find_open(tools: &Tools) -> Result<Vec<Found>, CliError> {
-    Ok(look_for_open(tools)?.0)
-}
-
-/// As [`find_open`], and the slots that can't be read, said aloud: whatever stands there nobody sees.
-///
-/// # Errors
-/// The journal can't be read.
-pub fn look_for_open(tools: &Tools) -> Result<(Vec<Found>, Vec<Slot>), CliError> {
-    let (mut found, mut skipped) = (Vec::new(), Vec::new());
-    let Some(journal) = tools.journal_to_read()? else { return Ok((found, skipped)) };
+pub fn find_open(tools: &Tools) -> Result<Open, CliError> {
+    let mut open = Open::default();
+    let Some(journal) = tools.journal_to_read()? else { return Ok(open) };
     for slot in journal.slots()? {
         match history::open_in(&slot) {
-            Ok(open) => found.extend(open.iter().map(|story| Found::new(tools, slot.clone(), story))),
-            Err(error) => {
-                tools.say_skipped(&slot, &error);
-                skipped.push(slot);
+            Ok(stories) => {
+                open.sagas.extend(stories.iter().map(|story| Found::new(tools, slot.clone(), story)))
             }
+            Err(error) => open.unreadable.push((slot, error)),
         }
     }
-    found.sort_by_key(|found| found.saga);
-    Ok((found, skipped))
+    open.sagas.sort_by_key(|found| found.saga);
+    Ok(open)
+}
+
+/// What is open in a journal.
+#[derive(Default)]
+pub struct Open {
+    /// The sagas, oldest first.
+    pub sagas: Vec<Found>,
+    /// Slots that can't be read, and why: whatever stands there nobody sees.
+    pub unreadable: Vec<(Slot, JournalError)>,
+}
+
+impl Open {
+    /// The numbers of the slots that can't be read.
+    pub fn unreadable_slots(&self) -> Vec<u32> {
+        self.unreadable.iter().map(|(slot, _)| slot.number()).collect()
+    }
+}
+
+/// Says which slots can't be read, and of the first one why; nothing if all can.
+pub fn unread_in_words(unreadable: &[(Slot, JournalError)]) -> Option<String> {
+    match unreadable {
+        [] => None,
+        [(slot, why)] => Some(format!("slot {} of the journal can't be read ({why})", slot.number())),
+        [(slot, why), ..] => {
+            let many = unreadable.len();
+            Some(format!(
+                "{many} slots of the journal can't be read, the first of them slot {} ({why})",
+                slot.number()
+            ))
+        }
+    }
 }
 
 /// The live processes that hold the slots of these sagas, by slot number.

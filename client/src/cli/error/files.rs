@@ -1,0 +1,59 @@
+//! How errors about files are told, and what an import came to.
+
+use std::io;
+
+use super::told::{Exit, Told, told};
+use crate::cli::output::count;
+
+/// A file can't be read or written. One that is wrong in itself is refused; nothing has been done to it.
+pub(super) fn told_file(what: &str, path: &str, error: &io::Error) -> Told {
+    let message = format!("can't {what} {path}: {error}");
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            told(Exit::NotFound, "not_found", message).hint("give the path of a file that is there")
+        }
+        io::ErrorKind::PermissionDenied => told(Exit::PermissionDenied, "permission_denied", message),
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {
+            told(Exit::Refused, "invalid", message).hint("name another file")
+        }
+        _ => told(Exit::Internal, "internal", message),
+    }
+}
+
+/// The hint of what stopped the import comes first: it is to be seen to before. Whatever was counted before is imported, so
+/// it is not true that nothing has changed.
+pub(super) fn told_stopped(how_to_go_on: &str, unfinished: usize, why: Told) -> Told {
+    let reason = why.message.strip_prefix("nothing has changed: ").unwrap_or(&why.message);
+    let message = match why.exit {
+        Exit::Interrupted => "interrupted before the end of the file".to_owned(),
+        _ => format!("the import stopped: {reason}"),
+    };
+    let (exit, kind, message) = match (why.exit, unfinished) {
+        (Exit::Interrupted, _) | (_, 0) => (why.exit, why.kind, message),
+        (_, left) => {
+            let left = count(left as u64, "saga is", "sagas are");
+            (
+                Exit::Unfinished,
+                "unfinished",
+                format!("{message}; {left} unfinished: `likectl recover` finishes them"),
+            )
+        }
+    };
+    let hint = match &why.hint {
+        Some(first) => format!("{first}; then {how_to_go_on}"),
+        None => how_to_go_on.to_owned(),
+    };
+    Told { exit, kind, message, hint: Some(hint), ..why }
+}
+
+/// Lines were left out.
+pub(super) fn told_rejected(rejected: u64, lines: u64, rejects: Option<&str>) -> Told {
+    let hint = match rejects {
+        Some(path) => format!("{path} says which and why; mended, it can be imported itself"),
+        None => {
+            "`--rejects FILE` writes them all down; to import the whole file again does no harm".to_owned()
+        }
+    };
+    let (of, was) = (count(lines, "line", "lines"), if rejected == 1 { "was" } else { "were" });
+    told(Exit::Refused, "invalid", format!("{rejected} of {of} {was} not imported")).hint(hint)
+}
