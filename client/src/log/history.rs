@@ -180,22 +180,22 @@ pub fn newest_first(
 /// The slot and story of one saga. Of each slot no more is read than it takes to find it, the newest first.
 ///
 /// # Errors
-/// The journal's directory can't be read. A slot that can't be is passed over.
+/// The journal's directory can't be read; or the saga was not found, and there is a slot that can't be read: it may stand
+/// there.
 pub fn find(journal: &Journal, saga: SagaId) -> Result<Option<(Slot, Story)>, JournalError> {
+    let mut unread = None;
     for slot in journal.slots()? {
         let mut found = None;
         let searched = newest_first(&slot, |_, _, read| {
             found = read()?.remove(&saga);
             Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
-        if let Err(e) = searched {
-            tracing::warn!(slot = slot.number(), "slot skipped: {e}");
-        }
         if let Some(story) = found {
             return Ok(Some((slot, story)));
         }
+        unread = unread.or(searched.err());
     }
-    Ok(None)
+    unread.map_or(Ok(None), Err)
 }
 
 /// A story of an older segment as it stands unless a later one tells it too. What was open there is told again in the

@@ -11,12 +11,15 @@ use super::slot::Slot;
 /// others lock and unlock.
 const LOOKS_MAX: u32 = 10;
 
+/// How much of a command line is of use to people.
+const COMMAND_CHARS_MAX: usize = 200;
+
 /// The process that holds a slot's lock.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Owner {
     /// Its process id, as this process sees it.
     pub pid: u32,
-    /// Its command line; empty if that can't be seen.
+    /// How its command line begins; empty if that can't be seen.
     pub command: String,
     /// Whether it is stopped (SIGSTOP, a debugger): it keeps its slot and does nothing.
     pub stopped: bool,
@@ -58,7 +61,8 @@ fn holder(locks: &str, inode: u64) -> Option<u32> {
 fn command_of(pid: u32) -> String {
     let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<_> = raw.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
-    words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ")
+    let command = words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
+    command.chars().take(COMMAND_CHARS_MAX).collect()
 }
 
 fn is_stopped(pid: u32) -> bool {

@@ -19,9 +19,18 @@ pub enum Certain {
     CarryOver,
     /// No power cut has come since it was written. One bad record among intact ones was changed later then; what looks
     /// torn all the same is taken for torn.
-    Written,
+    Written {
+        /// Whether its carry-over was synced as a whole, besides.
+        carry_over: bool,
+    },
     /// Where it ends, since it is history.
     End(KeptSegment),
+}
+
+impl Certain {
+    fn has_carry_over(self) -> bool {
+        matches!(self, Self::CarryOver | Self::Written { carry_over: true })
+    }
 }
 
 /// What a segment's bytes hold.
@@ -160,7 +169,7 @@ pub fn scan(place: Place, bytes: &[u8], certain: Certain) -> Scan {
         }
         match decoded.entry {
             Entry::DurableTo(to) | Entry::LetGo(to) => durable_to = durable_to.max(to),
-            Entry::CarriedOver if certain == Certain::CarryOver => durable_to = durable_to.max(at as u64),
+            Entry::CarriedOver if certain.has_carry_over() => durable_to = durable_to.max(at as u64),
             _ => {}
         }
         offset = at + decoded.bytes;
@@ -175,7 +184,8 @@ pub fn scan(place: Place, bytes: &[u8], certain: Certain) -> Scan {
     }
     let carried = found.iter().find(|(_, decoded)| decoded.entry.proves_carry_over()).map(|(at, _)| *at);
     let is_damage = |stretch: &BadStretch| {
-        let changed = certain == Certain::Written && carried.is_some_and(|at| at < stretch.from);
+        let changed =
+            matches!(certain, Certain::Written { .. }) && carried.is_some_and(|at| at < stretch.from);
         stretch.from < durable_to || (changed && stretch.is_one_record())
     };
     let torn_from = stretches.iter().position(|stretch| !is_damage(stretch));

@@ -16,15 +16,18 @@ use super::scan::{self, Certain, Scan};
 use super::slot::{JournalError, Slot, SlotLock};
 use super::story::Story;
 
+/// The number of a slot's very first segment.
+pub(super) const FIRST: u64 = 1;
+
 /// The numbers of the segments in a slot's directory, in order.
 ///
 /// # Errors
 /// The directory can't be read.
 pub fn list(disk: &dyn Disk, slot: &Path) -> io::Result<Vec<u64>> {
     let number = |name: &String| -> Option<u64> {
-        // What is not named as segments are named is none of ours.
+        // What is not named as segments are named is none of ours; nor is what no other could follow.
         let number = name.strip_suffix(".log")?.parse().ok()?;
-        (*name == file_name(number)).then_some(number)
+        (number < u64::MAX && *name == file_name(number)).then_some(number)
     };
     let mut numbers: Vec<_> = disk.list(slot)?.iter().filter_map(number).collect();
     numbers.sort_unstable();
@@ -77,7 +80,8 @@ pub fn read(slot: &Slot, segment: u64, certain: Certain) -> Result<Segment, Jour
     let no_power_cut_since = boot.is_some() && boot == slot.disk().boot();
     let certain = match certain {
         Certain::End(kept) if no_power_cut_since => Certain::End(KeptSegment { durable: kept.end, ..kept }),
-        Certain::Stated | Certain::CarryOver if no_power_cut_since => Certain::Written,
+        Certain::Stated if no_power_cut_since => Certain::Written { carry_over: false },
+        Certain::CarryOver if no_power_cut_since => Certain::Written { carry_over: true },
         certain => certain,
     };
     let mut scan = scan::scan(place, &bytes, certain);
@@ -107,19 +111,24 @@ pub fn refuse_newer(slot: &Slot) -> Result<(), JournalError> {
 /// newer ones, whose carry-over is not: a takeover that was cut short left them.
 ///
 /// A segment gets the number behind the newest one, and what is older is deleted only once it is durable. So if the one
-/// before it is gone it was complete, and whatever is missing from its carry-over is damage. If the one before it is
-/// there, nothing has been written behind a carry-over that can't be read, and the one before says the same.
+/// before it is gone it was complete, and whatever is missing from its carry-over is damage; if the mark at its end is
+/// missing too, nobody knows what was open. If the one before it is there, nothing has been written behind a carry-over
+/// that can't be read, and the one before says the same.
 ///
 /// # Errors
-/// As for [`read`].
+/// As for [`read`], and [`JournalError::HeadLost`].
 pub fn head(slot: &Slot, numbers: &[u64]) -> Result<(Option<Segment>, Vec<Segment>), JournalError> {
     let mut unfinished = Vec::new();
     for (at, number) in numbers.iter().enumerate().rev() {
         let carried = at == 0 || numbers[at - 1] + 1 != *number;
         let certain = if carried { Certain::CarryOver } else { Certain::Stated };
         let segment = read(slot, *number, certain)?;
-        if segment.scan.complete || carried {
+        // The very first may have been cut short like any other, with nothing before it.
+        if segment.scan.complete || *number == FIRST {
             return Ok((Some(segment), unfinished));
+        }
+        if carried {
+            return Err(JournalError::HeadLost { path: path(slot.path(), *number) });
         }
         unfinished.push(segment);
     }

@@ -34,6 +34,15 @@ pub enum JournalError {
         /// Its format.
         format: u16,
     },
+    /// What was open in its slot stood there, and can't be told any more. It is left untouched.
+    #[error(
+        "{path} is damaged: what was open in its slot is not known. Move the slot's directory out of the journal, and end \
+         its sagas by their ids (likectl saga force)"
+    )]
+    HeadLost {
+        /// The segment.
+        path: PathBuf,
+    },
     /// `flock` can't be trusted there.
     #[error(
         "{path} is on a network file system ({name}), where locks don't go with their owner: use a local disk"
@@ -56,9 +65,19 @@ impl JournalError {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
-    /// Whether something vanished that was there a moment ago: the owner of a slot rotated while it was read.
+    /// Whether something vanished that was there a moment ago, or seems to be: the owner of a slot went on in a new segment
+    /// while its directory was read.
     pub(super) fn is_vanished(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::HeadLost { .. } => true,
+            Self::NewerFormat { .. } | Self::NetworkFileSystem { .. } => false,
+        }
+    }
+
+    /// Whether what stands there can't be read, which says nothing of others.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::NewerFormat { .. } | Self::HeadLost { .. } | Self::Io { what: "read", .. })
     }
 }
 
@@ -106,6 +125,14 @@ impl Slot {
     /// Its directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The number of its newest segment; 0 if it has none.
+    ///
+    /// # Errors
+    /// The directory can't be read.
+    pub fn newest_segment(&self) -> Result<u64, JournalError> {
+        Ok(super::segment::numbers(self)?.last().copied().unwrap_or(0))
     }
 
     /// The disk it is on.
@@ -196,7 +223,10 @@ impl Journal {
     /// The directory can't be read.
     pub fn slots(&self) -> Result<Vec<Slot>, JournalError> {
         let names = self.disk.list(&self.path).map_err(|e| JournalError::io("read", &self.path, e))?;
-        let number = |name: &String| name.parse::<u32>().ok().filter(|number| *name == number.to_string());
+        // The last number of all is left out: there is always a next one.
+        let number = |name: &String| {
+            name.parse::<u32>().ok().filter(|number| *number < u32::MAX && *name == number.to_string())
+        };
         let mut slots: Vec<_> = names.iter().filter_map(number).map(|number| self.slot(number)).collect();
         slots.sort_unstable_by_key(|slot| slot.number);
         Ok(slots)
@@ -208,8 +238,16 @@ impl Journal {
     /// # Errors
     /// No slot can be made or locked.
     pub fn claim_free(&self) -> Result<SlotLock, JournalError> {
-        let mut next = 0;
-        for slot in self.slots()? {
+        self.claim_free_from(0)
+    }
+
+    /// The same among the slots of this number and higher ones.
+    ///
+    /// # Errors
+    /// As [`Journal::claim_free`].
+    pub fn claim_free_from(&self, first: u32) -> Result<SlotLock, JournalError> {
+        let mut next = first;
+        for slot in self.slots()?.into_iter().filter(|slot| slot.number >= first) {
             next = next.max(slot.number.saturating_add(1));
             match self.claim(&slot) {
                 Ok(Some(lock)) => return Ok(lock),

@@ -121,6 +121,11 @@ pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalE
     stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));
     let carried: Vec<_> = stories.into_values().map(Story::condensed).collect();
 
+    if unclosed.is_some() || !unfinished.is_empty() {
+        // Whoever died may not have come to it. Were one of these names lost in a power cut and the next one kept, it would
+        // look as if what it stood for had been deleted.
+        lock.sync_directories()?;
+    }
     let kept = Kept::of(&lock, &numbers, head.as_ref(), merges, keeping.retention);
     let fresh = segment::create(&lock, kept.new, kept.lowest_live(), kept.ends.clone(), carried.iter())?;
     kept.delete_rest(&lock, &numbers);
@@ -171,7 +176,7 @@ pub(super) fn stories_of(segment: &Segment) -> (Stories, Vec<Damage>) {
 }
 
 fn next_number(numbers: &[u64]) -> u64 {
-    numbers.last().map_or(1, |newest| newest + 1)
+    numbers.last().map_or(segment::FIRST, |newest| newest + 1)
 }
 
 /// Which of a slot's older segments stay, as history.

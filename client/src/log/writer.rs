@@ -15,6 +15,7 @@ mod syncs;
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -222,6 +223,12 @@ impl SagaLog {
         reached.await.map_err(|_| LogEnded { why: self.shared.lock().why_ended.clone() })
     }
 
+    /// The numbers of the segments that it has written so far.
+    pub fn segments(&self) -> RangeInclusive<u64> {
+        let open = self.shared.lock();
+        open.segment.since..=open.segment.place.segment
+    }
+
     /// Lets go of the slot: nothing is written any more, and whoever waits for the slot gets it.
     pub fn let_go(&self) {
         self.shared.let_go();
@@ -395,6 +402,10 @@ impl Shared {
     /// Goes on in a new segment. Everything written so far is durable by then: what is open in the new segment, the
     /// rest in the old one.
     fn rotate(&self, open: &mut Open, tell: impl Fn(Released)) {
+        // It may have ended since: then the segment is somebody else's.
+        if open.lock.is_none() {
+            return;
+        }
         let stories = open.live.values().filter_map(|records| Story::of(records.clone()));
         let mut stories: Vec<_> = stories.map(Story::condensed).collect();
         stories.sort_unstable_by_key(|story| story.saga);

@@ -109,7 +109,7 @@ pub async fn compensate(context: &Context, saga: SagaId, wait: Duration) -> Resu
 /// Forces a saga's end. The end is durable on return, and participants are told for at most `wait`.
 ///
 /// Works on a saga that stands in no log or is quarantined too: every step it could have had is sealed at every
-/// participant. One that had ended so before has its participants told again; while its owner lives and has not settled
+/// participant. Not while a slot can't be read, where it may stand. One that had ended so before has its participants told again; while its owner lives and has not settled
 /// it, that is the owner's to do.
 ///
 /// # Errors
@@ -131,10 +131,13 @@ pub async fn force(
             }
             return tell_again(context, &slot, &story, wait).await;
         }
-        Some((slot, _)) => (claim(context, &slot, saga).await?, true),
-        None => (context.journal.claim_free()?, false),
+        Some((slot, _)) => (Some(claim(context, &slot, saga).await?), true),
+        None => (None, false),
     };
-    let (runner, open) = Runner::over(context.clone(), lock)?;
+    let (runner, open) = match lock {
+        Some(lock) => Runner::over(context.clone(), lock)?,
+        None => Runner::over_free(context)?,
+    };
     let mut story = open.into_iter().find(|story| story.saga == saga);
     match &story {
         Some(story) => refuse_ended(story)?,
@@ -160,7 +163,7 @@ pub async fn force(
 /// The slot and story of a saga that stands in the journal.
 ///
 /// # Errors
-/// The journal can't be read.
+/// The journal can't be read; or not all of it, and the saga is not found in the rest.
 pub fn find(context: &Context, saga: SagaId) -> Result<Option<(Slot, Story)>, JournalError> {
     history::find(&context.journal, saga)
 }

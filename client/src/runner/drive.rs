@@ -162,7 +162,7 @@ impl Driver {
                 if let Some(by) = locked_by
                     && let Some(owner) = hunt::finish_dead(&self.runner, by).await
                 {
-                    failure.detail = format!("locked by saga {by} of {owner}");
+                    failure = failure.in_words(format!("locked by saga {by} of {owner}"));
                 }
                 self.action_failed(step as u8, failure).await
             }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::run::{Inner, Order, Runner, lock};
-use crate::log::{JournalError, Owner, Slot, history, owner};
+use crate::log::{JournalError, Owner, Slot, Story, history, owner};
 
 /// Looking through all slots costs some reading: one runner does it at most this often.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -59,7 +59,7 @@ pub(super) async fn finish_dead(runner: &Arc<Inner>, by: SagaId) -> Option<Owner
     owner
 }
 
-type Taken = (Runner, Vec<crate::log::Story>);
+type Taken = (Runner, Vec<Story>);
 
 fn search(runner: &Inner, by: SagaId) -> (Vec<Taken>, Option<Owner>) {
     let mut taken = Vec::new();
@@ -87,9 +87,18 @@ fn look_into(runner: &Inner, slot: &Slot, by: SagaId) -> Result<Found, JournalEr
     if open.is_empty() {
         return Ok(Found::Nothing);
     }
+    let drives_it = open.iter().any(|story| story.saga == by);
+    let after = runner.context.options.attention_after;
+    // What needs an operator is tried again at a slow pace, by recovery: not whenever somebody waits for something else.
+    let is_for_an_operator = |story: &Story| match &story.state {
+        Some(state) => state.ended().is_none() && state.needs_attention(after),
+        None => true,
+    };
+    if !drives_it && open.iter().all(is_for_an_operator) {
+        return Ok(Found::Nothing);
+    }
     if let Some(lock) = runner.context.journal.claim(slot)? {
         return Runner::over(runner.context.clone(), lock).map(Found::Dead);
     }
-    let drives_it = open.iter().any(|story| story.saga == by);
     Ok(if drives_it { Found::Alive(owner::owner_of(slot)) } else { Found::Nothing })
 }

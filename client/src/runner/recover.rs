@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::context::Context;
 use super::run::{Order, Runner};
-use crate::log::{JournalError, Slot, SlotLock, Story, history};
+use crate::log::{JournalError, SagaLog, Slot, SlotLock, Story, history};
 use crate::saga::End;
 
 /// What recovery found and did.
@@ -94,6 +94,11 @@ impl Recovery {
         self.runner.log().slot()
     }
 
+    /// Its log.
+    pub fn log(&self) -> SagaLog {
+        self.runner.log().clone()
+    }
+
     /// Waits until everything has ended and is settled, or all that is left needs an operator, or `until`.
     pub async fn wait(&self, until: Instant) {
         let done = async {
@@ -117,7 +122,10 @@ impl Recovery {
         let attention_after = self.runner.context().options.attention_after;
         self.runner.let_go();
         report.recovered += self.found.len();
-        let stories = history::read_slot(&slot).map(|(stories, _)| stories).unwrap_or_else(|e| {
+        // What was found was carried over, so older segments have nothing to say of it: there may be a week of them.
+        let since = *self.runner.log().segments().start();
+        let newest = history::newest_in(&slot, since);
+        let stories = newest.map(|newest| newest.stories).unwrap_or_else(|e| {
             tracing::warn!(slot = slot.number(), "can't be read after recovery: {e}");
             BTreeMap::new()
         });

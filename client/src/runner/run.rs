@@ -15,7 +15,7 @@ use super::drive::Driver;
 use super::hunt::Hunt;
 use super::settle::Settler;
 use super::tell::Teller;
-use crate::log::{self, JournalError, LogEnded, SagaLog, SlotLock, Story, TakenOver};
+use crate::log::{self, JournalError, LogEnded, SagaLog, Slot, SlotLock, Story, TakenOver};
 use crate::rpc::Unreachable;
 use crate::saga::{Begun, Definition, Event, ParticipantAt, PlannedStep, SagaState, StepPlan};
 
@@ -106,10 +106,27 @@ impl Runner {
     /// # Errors
     /// No slot can be taken or written.
     pub fn start(context: Context) -> Result<Self, StartError> {
-        let lock = context.journal.claim_free()?;
-        let (runner, open) = Self::over(context, lock)?;
+        let (runner, open) = Self::over_free(&context)?;
         open.into_iter().for_each(|story| runner.drive_on(story, Order::GoOn));
         Ok(runner)
+    }
+
+    /// Takes the first free slot over whose log can be read; one that can't is left as it is, and holds nobody up.
+    pub(super) fn over_free(context: &Context) -> Result<(Self, Vec<Story>), JournalError> {
+        let last = context.journal.slots()?.last().map(Slot::number);
+        let mut first = 0;
+        loop {
+            let lock = context.journal.claim_free_from(first)?;
+            let slot = lock.slot().number();
+            match Self::over(context.clone(), lock) {
+                // Where a new one can't be read either, it is not the slot's fault.
+                Err(e) if e.is_unreadable() && Some(slot) <= last => {
+                    tracing::warn!(slot, "slot skipped: {e}");
+                    first = slot + 1;
+                }
+                taken => return taken,
+            }
+        }
     }
 
     /// Takes a locked slot over. What is open in it is handed back and not yet driven.

@@ -27,7 +27,8 @@ use crate::saga::End;
 /// acts wait a little longer than this for its lock.
 pub(super) const HOLD_MAX: Duration = Duration::from_secs(5);
 
-/// How long a slot is left alone then, unless all that is left in it needs an operator: then it is [`SLOW`].
+/// How long a slot is left alone then, and after it could not be used; [`SLOW`] if that will hardly change by itself, or
+/// nothing is left in it but what needs an operator or is only to be settled: whoever meets its locks does that before.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// A waiter only waits: it needs no more than this.
@@ -52,7 +53,7 @@ pub enum Notice {
         /// The sagas that were found, and their ends.
         sagas: Vec<(SagaId, Option<End>)>,
     },
-    /// A slot can't be used: it is left alone until it changes.
+    /// A slot can't be used: it is left alone for a while.
     Skipped {
         /// The slot's number.
         slot: u32,
@@ -94,10 +95,14 @@ enum Event {
     Locked(SlotLock),
     /// A slot could not be waited for.
     Failed(Slot, JournalError),
-    /// A slot was let go; if something is left open in it, it is due again after this pause.
-    LetGo(Slot, Option<Duration>),
-    /// A slot in which something was left open is due again.
+    /// A slot was let go, and nothing is open in it.
+    LetGo(Slot),
+    /// A slot was let go whose newest segment was this one; something is left open in it, and due again after this pause.
+    LeftOpen(Slot, u64, Duration),
+    /// A slot in which something was left open, or that could not be used, is due again.
     Due(Slot),
+    /// Slots that could not be watched are due again.
+    LookAgain,
 }
 
 /// What the watcher is about with a slot. A slot that it is not about anything with has nothing open, and its next
@@ -107,6 +112,8 @@ enum Busy {
     UnderWay { changed: bool },
     /// Something is left open: it is due again later, or as soon as somebody else has used the slot.
     Pausing,
+    /// It could not be used. It is due again later and no sooner: a failure may change the slot itself.
+    Failed,
 }
 
 struct Watcher {
@@ -120,6 +127,8 @@ struct Watcher {
     /// Slots by their inotify watch.
     watched: HashMap<i32, Slot>,
     busy: HashMap<u32, Busy>,
+    /// Whether it will be looked again for slots that could not be watched.
+    looks_again: bool,
 }
 
 impl Watcher {
@@ -138,7 +147,8 @@ impl Watcher {
         let thread = std::thread::Builder::new().name("journal-watch".to_owned());
         thread.spawn(move || report_changes(&eyes, &changes)).map_err(unwatched)?;
         let (watched, busy) = (HashMap::new(), HashMap::new());
-        Ok(Self { context, order, notices, events, inotify: fd, journal_watch, watched, busy })
+        let looks_again = false;
+        Ok(Self { context, order, notices, events, inotify: fd, journal_watch, watched, busy, looks_again })
     }
 
     /// Watches slots that are new. Each is waited for at once: somebody may own it, or have died in it.
@@ -152,10 +162,25 @@ impl Watcher {
                     self.watched.insert(watch, slot.clone());
                     self.wait_for(slot);
                 }
-                Err(e) => self.skip(&slot, &format!("can't be watched: {e}")),
+                Err(e) => {
+                    self.skip(&slot, &format!("can't be watched: {e}"));
+                    if !std::mem::replace(&mut self.looks_again, true) {
+                        self.after(SLOW, Event::LookAgain);
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// Reports an event to itself later.
+    fn after(&self, pause: Duration, event: Event) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            // Nobody listens if the watch has ended.
+            let _ = events.send(event);
+        });
     }
 
     /// Wakes waiters for slots that got a new owner. An overflow (-1) says nothing about which: all are looked at.
@@ -168,9 +193,13 @@ impl Watcher {
 
     /// Starts a thread that waits for a slot's lock, unless the slot is being dealt with already.
     fn wait_for(&mut self, slot: Slot) {
-        if let Some(Busy::UnderWay { changed }) = self.busy.get_mut(&slot.number()) {
-            *changed = true;
-            return;
+        match self.busy.get_mut(&slot.number()) {
+            Some(Busy::UnderWay { changed }) => {
+                *changed = true;
+                return;
+            }
+            Some(Busy::Failed) => return,
+            Some(Busy::Pausing) | None => {}
         }
         self.busy.insert(slot.number(), Busy::UnderWay { changed: false });
         let journal: Journal = self.context.journal.clone();
@@ -180,15 +209,15 @@ impl Watcher {
         let spawned = waiter.stack_size(WAITER_STACK_BYTES).spawn(move || {
             let event = match journal.claim_when_free(&slot) {
                 Ok(Some(lock)) => Event::Locked(lock),
-                Ok(None) => Event::LetGo(slot, None),
+                Ok(None) => Event::LetGo(slot),
                 Err(e) => Event::Failed(slot, e),
             };
             // If nobody listens any more, the lock goes with the event.
             let _ = events.send(event);
         });
         if let Err(e) = spawned {
-            self.busy.remove(&name.number());
-            self.skip(&name, &format!("can't be waited for: {e}"));
+            let error = JournalError::io("wait for", name.path(), e);
+            self.failed(name, &error);
         }
     }
 
@@ -200,20 +229,18 @@ impl Watcher {
             }
             Event::Blind(e) => return Err(JournalError::io("watch", self.context.journal.path(), e)),
             Event::Locked(lock) => self.recover(lock),
-            Event::Failed(slot, e) => self.failed(&slot, &e),
-            Event::LetGo(slot, Some(pause)) => {
-                self.busy.insert(slot.number(), Busy::Pausing);
-                let events = self.events.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(pause).await;
-                    let _ = events.send(Event::Due(slot));
-                });
-            }
-            Event::LetGo(slot, None) => self.let_go(slot),
+            Event::Failed(slot, e) => self.failed(slot, &e),
+            Event::LetGo(slot) => self.let_go(slot),
+            Event::LeftOpen(slot, newest, pause) => self.left_open(slot, newest, pause),
             Event::Due(slot) => {
-                if let Some(Busy::Pausing) = self.busy.get(&slot.number()) {
+                if let Some(Busy::Pausing | Busy::Failed) = self.busy.get(&slot.number()) {
+                    self.busy.remove(&slot.number());
                     self.wait_for(slot);
                 }
+            }
+            Event::LookAgain => {
+                self.looks_again = false;
+                self.look_for_slots()?;
             }
         }
         Ok(())
@@ -223,6 +250,18 @@ impl Watcher {
     fn let_go(&mut self, slot: Slot) {
         if let Some(Busy::UnderWay { changed: true }) = self.busy.remove(&slot.number()) {
             self.wait_for(slot);
+        }
+    }
+
+    /// Something is open in a slot that was let go. Whoever has taken it since has made a segment of its own, and word of
+    /// that may have come before: then it is waited for at once.
+    fn left_open(&mut self, slot: Slot, newest: u64, pause: Duration) {
+        let has_owner = slot.newest_segment().is_ok_and(|now| now > newest);
+        self.busy.insert(slot.number(), Busy::Pausing);
+        if has_owner {
+            self.wait_for(slot);
+        } else {
+            self.after(pause, Event::Due(slot));
         }
     }
 
@@ -236,13 +275,14 @@ impl Watcher {
                 let _ = self.notices.send(Notice::TakenOver { slot: slot.number(), unfinished });
                 tokio::spawn(drive(recovery, self.notices.clone(), self.events.clone()));
             }
-            Err(e) => self.failed(&slot, &e),
+            Err(e) => self.failed(slot, &e),
         }
     }
 
-    fn failed(&mut self, slot: &Slot, e: &JournalError) {
-        self.busy.remove(&slot.number());
-        self.skip(slot, &e.to_string());
+    fn failed(&mut self, slot: Slot, e: &JournalError) {
+        self.busy.insert(slot.number(), Busy::Failed);
+        self.skip(&slot, &e.to_string());
+        self.after(if e.is_unreadable() { SLOW } else { PAUSE }, Event::Due(slot));
     }
 
     fn skip(&self, slot: &Slot, why: &str) {
@@ -291,9 +331,11 @@ async fn drive(
     recovery.wait(until).await;
     let stuck = recovery.is_stuck();
     let mut report = Report::default();
+    let log = recovery.log();
     let sagas = recovery.close(until, &mut report).await;
+    let newest = *log.segments().end();
     let left_open = crate::log::history::open_in(&slot).is_ok_and(|open| !open.is_empty());
     let pause = if stuck && report.unfinished == 0 { SLOW } else { PAUSE };
     let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas: sagas.into_iter().collect() });
-    let _ = events.send(Event::LetGo(slot, left_open.then_some(pause)));
+    let _ = events.send(if left_open { Event::LeftOpen(slot, newest, pause) } else { Event::LetGo(slot) });
 }

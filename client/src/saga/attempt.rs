@@ -139,9 +139,21 @@ fn is_too_long(reply: &ReplyBody) -> bool {
 }
 
 /// An attempt that came to nothing, or of which nothing is known.
-pub fn failed(kind: FailureKind, mut detail: String) -> Answer {
+pub fn failed(kind: FailureKind, detail: String) -> Answer {
+    Answer::Failed { failure: Failure { kind, detail: cut(detail) }, locked_by: None }
+}
+
+impl Failure {
+    /// The same, told in other words.
+    pub fn in_words(self, detail: String) -> Self {
+        Self { detail: cut(detail), ..self }
+    }
+}
+
+/// No more than is kept of a text.
+fn cut(mut detail: String) -> String {
     if let Some((cut, _)) = detail.char_indices().nth(DETAIL_CHARS_MAX) {
         detail.truncate(cut);
     }
-    Answer::Failed { failure: Failure { kind, detail }, locked_by: None }
+    detail
 }

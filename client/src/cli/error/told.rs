@@ -293,6 +293,7 @@ fn told_journal(error: &JournalError) -> Told {
             ))
         }
         JournalError::Io { .. } => told(Exit::Internal, "internal", error),
+        JournalError::HeadLost { .. } => told(Exit::NeedsAttention, "needs_attention", error),
         JournalError::NewerFormat { .. } => told(Exit::Refused, "incompatible", error),
         JournalError::NetworkFileSystem { .. } => told(Exit::Refused, "invalid", error),
     }

@@ -32,8 +32,8 @@ enum Happens {
     Killed,
     /// The power goes.
     PowerLost(Vec<u8>),
-    /// The runner is killed, and the power goes after so many operations of the next one.
-    PowerLostInTakeover(u32, Vec<u8>),
+    /// The runner is killed, so are some others after so many operations, and then the power goes after so many of one more.
+    PowerLostInTakeover(Vec<u32>, u32, Vec<u8>),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -46,7 +46,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::LetGo),
         1 => Just(Happens::Killed),
         2 => vec(any::<u8>(), 16).prop_map(Happens::PowerLost),
-        1 => (0..16u32, vec(any::<u8>(), 16)).prop_map(|(after, fates)| Happens::PowerLostInTakeover(after, fates)),
+        2 => (vec(0..16u32, 0..3), 0..16u32, vec(any::<u8>(), 16))
+            .prop_map(|(kills, after, fates)| Happens::PowerLostInTakeover(kills, after, fates)),
     ]
 }
 
@@ -216,12 +217,14 @@ impl World {
                 self.lose_power(fates);
                 self.take_over().unwrap();
             }
-            Happens::PowerLostInTakeover(operations, fates) => {
+            Happens::PowerLostInTakeover(kills, operations, fates) => {
                 self.killed();
-                self.disk.lives_for(*operations);
-                let lock = self.journal().claim_free();
-                let taken = lock.and_then(|lock| take_over(lock, KEEPING));
-                self.disk.kill(taken);
+                for operations in kills.iter().chain([operations]) {
+                    self.disk.lives_for(*operations);
+                    let lock = self.journal().claim_free();
+                    let taken = lock.and_then(|lock| take_over(lock, KEEPING));
+                    self.disk.kill(taken);
+                }
                 self.lose_power(fates);
                 self.take_over().unwrap();
             }

@@ -38,7 +38,13 @@ fn kept(segment: &Written, durable: usize) -> Certain {
 fn zeros_behind_the_last_record_change_nothing_whatever_is_certain() {
     let segment = two_groups();
     let end = segment.bytes.len();
-    let all = [Certain::Stated, Certain::CarryOver, Certain::Written, kept(&segment, 0), kept(&segment, end)];
+    let all = [
+        Certain::Stated,
+        Certain::CarryOver,
+        Certain::Written { carry_over: true },
+        kept(&segment, 0),
+        kept(&segment, end),
+    ];
     for certain in all {
         let bare = scan(PLACE, &segment.bytes, certain);
         assert_eq!((bare.end, bare.written, bare.torn), (end as u64, end as u64, false), "{certain:?}");
@@ -119,7 +125,7 @@ fn zeros_in_the_place_of_the_mark_are_no_space() {
     let mut segment = Written::new();
     segment.put_all(records(saga(1), open_events()));
     let bytes = with_space(&segment.bytes, 4000);
-    for certain in [Certain::Stated, Certain::CarryOver, Certain::Written] {
+    for certain in [Certain::Stated, Certain::CarryOver, Certain::Written { carry_over: false }] {
         let scanned = scan(PLACE, &bytes, certain);
         assert!(!scanned.complete && scanned.torn, "{certain:?}");
         assert_eq!((scanned.end, scanned.written), (segment.bytes.len() as u64, bytes.len() as u64));

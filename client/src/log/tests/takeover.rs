@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::time::SystemTime;
 
 use super::*;
-use crate::log::history;
+use crate::log::{JournalError, history, record};
 use crate::saga::tests::{back, failed, forced, undo_sent};
 use crate::saga::{SagaState, TurnBack};
 
@@ -212,6 +212,55 @@ fn a_carry_over_that_was_damaged_before_anything_followed_is_not_mistaken_for_an
         let lost = before.keys().filter(|saga| !now.contains_key(saga)).count();
         let changed = before.iter().filter(|(saga, state)| now.get(saga) != Some(state)).count();
         assert!(lost == 0 && changed <= 1, "byte {at}: {lost} sagas are lost, {changed} changed");
+    }
+}
+
+/// A slot whose runner was killed right after it took over: nothing stands behind the carry-over, and the segment before
+/// was merged into it.
+fn killed_at_once(path: &Path) -> Open {
+    let elsewhere = tempfile::tempdir().unwrap();
+    left_behind(elsewhere.path(), false);
+    let _running = take(elsewhere.path());
+    copy_journal(elsewhere.path(), path);
+    assert_eq!(numbers(path), [2]);
+    open_at(path)
+}
+
+#[test]
+fn a_carry_over_without_anything_behind_it_that_is_damaged_is_not_mistaken_for_a_torn_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let before = killed_at_once(path);
+    let whole = written(path, 2);
+    let mark = whole.len() - 13;
+    for at in (record::HEADER_BYTES..mark).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(segment_path(path, 2), &bytes).unwrap();
+        let now = open_at(path);
+        assert!(before.keys().all(|saga| now.contains_key(saga)), "byte {at}: {now:?}");
+        assert!(!history::read(&Journal::open(path).unwrap()).unwrap().damage.is_empty(), "byte {at}");
+    }
+}
+
+#[test]
+fn a_head_that_has_lost_its_mark_is_no_empty_slot() {
+    let stray: fn(&Path) = |path| fs::write(segment_path(path, 99), "").unwrap();
+    let emptied: fn(&Path) = |path| fs::write(segment_path(path, 2), "").unwrap();
+    let zeroed: fn(&Path) = |path| fs::write(segment_path(path, 2), [0; 4096]).unwrap();
+    for harm in [stray, emptied, zeroed] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        killed_at_once(path);
+        harm(path);
+        let journal = Journal::open(path).unwrap();
+        let before = numbers(path);
+        let history = history::read(&journal).unwrap();
+        assert!(matches!(history.skipped[..], [(_, JournalError::HeadLost { .. })]), "{history:?}");
+        assert!(history::find(&journal, saga(9)).is_err(), "it may stand there");
+        let taken = take_over(journal.claim_free().unwrap(), Keeping::default());
+        assert!(matches!(taken, Err(JournalError::HeadLost { .. })), "{taken:?}");
+        assert_eq!(numbers(path), before, "nothing was touched");
     }
 }
 
