@@ -339,3 +339,42 @@ async fn drive(
     let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas: sagas.into_iter().collect() });
     let _ = events.send(if left_open { Event::LeftOpen(slot, newest, pause) } else { Event::LetGo(slot) });
 }
+
+#[cfg(test)]
+mod tests {
+    use like_protocol::time::BootClock;
+
+    use super::*;
+    use crate::runner::{Options, Origin, Participants, Runner};
+    use crate::saga::Definitions;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn context(directory: &tempfile::TempDir) -> Context {
+        Context {
+            journal: Journal::open(directory.path()).unwrap(),
+            definitions: Definitions::new(),
+            participants: Participants::new(),
+            clock: Arc::new(BootClock::open().unwrap()),
+            origin: Origin::of_this_process(),
+            options: Options::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_took_a_slot_before_word_came_that_it_was_let_go_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let context = context(&directory);
+        let owner = Runner::start(context.clone()).unwrap();
+        let slot = owner.log().slot().clone();
+        let newest = slot.newest_segment().unwrap();
+        let (notices, _told) = mpsc::unbounded_channel();
+        let (events, mut inbox) = mpsc::unbounded_channel();
+        let mut watcher = Watcher::open(context, Order::GoOn, notices, events).unwrap();
+        watcher.busy.insert(slot.number(), Busy::UnderWay { changed: true });
+        watcher.left_open(slot, newest - 1, LONG);
+        owner.let_go();
+        let got = tokio::time::timeout(LONG / 2, inbox.recv()).await;
+        assert!(matches!(got, Ok(Some(Event::Locked(_)))), "nobody waited for the slot");
+    }
+}

@@ -157,3 +157,16 @@ fn cut(mut detail: String) -> String {
     }
     detail
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_kept_of_a_text_than_a_record_can_hold_whoever_wrote_it() {
+        let long = "é".repeat(100_000);
+        let Answer::Failed { failure, .. } = failed(FailureKind::Locked, long.clone()) else { panic!() };
+        assert_eq!(failure.detail.chars().count(), DETAIL_CHARS_MAX);
+        assert_eq!(failure.in_words(long).detail.chars().count(), DETAIL_CHARS_MAX);
+    }
+}

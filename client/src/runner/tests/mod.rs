@@ -3,6 +3,7 @@
 mod admin;
 mod drive;
 mod recover;
+mod unusable;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

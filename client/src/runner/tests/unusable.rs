@@ -1,0 +1,99 @@
+//! Slots that can't be used, and who meets them.
+
+use super::*;
+use crate::runner::pace::SLOW;
+use crate::runner::watch::{Notice, watch};
+
+/// A stray file with the name of a newer segment: nobody knows what was open in the slot.
+fn stray(bench: &Bench) -> std::path::PathBuf {
+    bench.directory.path().join("journal/0/00000099.log")
+}
+
+/// A saga that a dead runner left unfinished in slot 0.
+async fn left_behind(bench: &Bench) {
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    runner.let_go();
+    say(&bench.right.actions, vec![done()]);
+}
+
+#[tokio::test]
+async fn a_slot_that_cannot_be_used_is_tried_again_later_and_no_sooner() {
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    std::fs::write(stray(&bench), "").unwrap();
+    let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let context = bench.context();
+    let looks = async {
+        let skipped = told.recv().await;
+        assert!(matches!(skipped, Some(Notice::Skipped { slot: 0, .. })), "{skipped:?}");
+        // A takeover that fails makes a file as well: that is no news.
+        std::fs::write(stray(&bench).with_extension("new"), "").unwrap();
+        let again = tokio::time::timeout(SHORT, told.recv()).await;
+        assert!(again.is_err(), "tried again at once: {again:?}");
+        std::fs::remove_file(stray(&bench)).unwrap();
+        tokio::time::pause();
+        tokio::time::advance(SLOW).await;
+        tokio::time::resume();
+        let taken = tokio::time::timeout(LONG, told.recv()).await;
+        assert!(matches!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished: 1 }))), "{taken:?}");
+    };
+    tokio::select! {
+        () = looks => {}
+        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_cannot_be_read_holds_up_no_new_runner() {
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    std::fs::write(stray(&bench), "").unwrap();
+    for _ in 0..2 {
+        let runner = Runner::start(bench.context()).unwrap();
+        assert_eq!(runner.log().slot().number(), 1);
+        runner.run("pair", Payload::default(), LONG).await.unwrap();
+        runner.close(LONG).await;
+    }
+    let report = crate::runner::recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.unusable_slots), (0, 1));
+    // It may stand there, so it is nobody's to end.
+    let reason = "it is gone".to_owned();
+    let forced =
+        crate::runner::admin::force(&bench.context(), SagaId::generate(), End::Completed, reason, SHORT)
+            .await;
+    assert!(matches!(forced, Err(crate::runner::admin::AdminError::Journal(_))), "{forced:?}");
+    std::fs::remove_file(stray(&bench)).unwrap();
+    let report = crate::runner::recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.completed, report.unusable_slots), (1, 1, 0));
+}
+
+/// The newest segment of slot 0 tells whether somebody has taken it over.
+async fn hunts(bench: &Bench, by: Option<SagaId>) -> bool {
+    let mut context = bench.context();
+    context.options.attention_after = 1;
+    let (dead, hunter) = (Runner::start(context.clone()).unwrap(), Runner::start(context).unwrap());
+    let _ = tokio::time::timeout(SHORT, dead.run("pair", Payload::default(), LONG)).await;
+    let (stuck, state) = dead.active().remove(0);
+    assert!(state.needs_attention(1), "{state:?}");
+    let slot = dead.log().slot().clone();
+    dead.let_go();
+    let before = slot.newest_segment().unwrap();
+    let locked = Script::Say(ReplyBody::Step(StepReply::Locked { by: by.unwrap_or(stuck) }));
+    say(&bench.left.actions, vec![locked]);
+    let _ = hunter.run("pair", Payload::default(), SHORT).await;
+    hunter.let_go();
+    slot.newest_segment().unwrap() > before
+}
+
+#[tokio::test]
+async fn what_needs_an_operator_is_not_driven_whenever_somebody_waits_for_something_else() {
+    for (by, taken) in [(Some(SagaId::generate()), false), (None, true)] {
+        let bench = Bench::new();
+        let refused = ReplyBody::Step(StepReply::Refused(Refusal::Expired));
+        say(&bench.right.actions, vec![Script::Say(refused)]);
+        say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+        assert_eq!(hunts(&bench, by).await, taken);
+    }
+}
