@@ -147,6 +147,17 @@ fn something_else_behind_the_socket_is_incompatible_and_is_sent_nothing() {
 }
 
 #[test]
+fn a_usage_line_does_not_take_for_required_what_the_environment_gives() {
+    let house = House::new();
+    let usage = stderr(&house.run(&["like", "1"]));
+    assert!(usage.contains("Usage: likectl like --user <USER> <ARTICLE>\n"), "{usage}");
+    assert!(
+        stdout(&house.run(&["like", "--help"])).contains("[env: LIKECTL_JOURNAL"),
+        "help names the variables"
+    );
+}
+
+#[test]
 fn a_journal_that_cannot_be_written_exits_9_and_names_the_group_or_the_path() {
     let house = House::new();
     std::fs::write(house.path("file"), "").unwrap();

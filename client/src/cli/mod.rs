@@ -41,7 +41,7 @@ const NAME: &str = "likectl";
 /// `likectl`'s main.
 pub fn main() -> ExitCode {
     like_protocol::failpoint::arm_from_environment();
-    let cli = Cli::parse_from(own_arguments());
+    let cli = Cli::try_parse_from(own_arguments()).unwrap_or_else(|usage| without_environment(usage).exit());
     let config = match Config::of(&cli.global) {
         Ok(config) => config,
         Err(usage) => Cli::command().error(ErrorKind::ValueValidation, usage).exit(),
@@ -65,6 +65,15 @@ fn own_arguments() -> impl Iterator<Item = OsString> {
     let own = arguments.next();
     arguments.next_if(|first| first == NAME);
     own.into_iter().chain(arguments)
+}
+
+/// The same error for who has set no environment variables: a usage line would show as required what they give.
+fn without_environment(usage: clap::Error) -> clap::Error {
+    if !usage.use_stderr() {
+        return usage;
+    }
+    let command = Cli::command().mut_args(|argument| argument.env(None));
+    command.try_get_matches_from(own_arguments()).err().unwrap_or(usage)
 }
 
 fn set_up_streams(config: &Config, command: &Command) {

@@ -138,7 +138,8 @@ impl SagaView {
             state: state_word(state),
             article_id: about("article_id"),
             user_id: about("user_id"),
-            started_at: moment::show(story.saga.began_at()),
+            // Not by its id: one that was only ended by force may have been begun by anybody.
+            started_at: moment::show(moment::of_ms(started_ms)),
             ended_at: ended_ms.map(|ms| moment::show(moment::of_ms(ms))),
             settled: state.is_some_and(|state| state.settled),
             needs_attention: state.is_none_or(|state| state.needs_attention(attention_after)),

@@ -24,7 +24,8 @@ pub(super) fn run(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
         return tools.output.document(&found.iter().map(|found| &found.view).collect::<Vec<_>>());
     }
     if found.is_empty() {
-        tools.output.note("no such sagas");
+        let asked_for_some = args.needs_attention || !args.states.is_empty() || args.after.is_some();
+        tools.output.note(if asked_for_some { "no such sagas" } else { "no sagas" });
         return Ok(());
     }
     tools.output.text(rows(&found.iter().collect::<Vec<_>>(), None))
