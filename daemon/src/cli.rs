@@ -33,7 +33,8 @@ fn own_arguments(program: Program) -> impl Iterator<Item = OsString> {
     own.into_iter().chain(arguments)
 }
 
-/// The command line of a daemon, for man pages and completions.
+/// The command line of a daemon. Its manual page is made from it, by a program that knows all programs: `likectl man` writes
+/// only its own.
 pub fn command(program: Program) -> clap::Command {
     Flags::command(program)
 }

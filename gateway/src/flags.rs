@@ -50,7 +50,7 @@ pub struct Flags {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     attention_after: u32,
 
-    /// Whoever shows the token in this file may administer sagas. It is read once, and nobody else may read it
+    /// Whoever shows the token in this file may administer sagas. It is read once, and not everybody may read it
     #[arg(long, value_name = "PATH", env = "LIKE_GATEWAY_ADMIN_TOKEN_FILE")]
     admin_token_file: Option<PathBuf>,
 

@@ -59,7 +59,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command line of `like-gateway`, for manual pages and completions.
+/// The command line of `like-gateway`. Its manual page is made from it, by a program that knows all programs: `likectl man`
+/// writes only its own.
 pub fn command() -> clap::Command {
     Flags::command()
 }

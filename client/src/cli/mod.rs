@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command line of `likectl`, for manual pages and completions.
+/// The command line of `likectl`, for a program that writes the manual pages of all programs.
 pub fn command() -> clap::Command {
     Cli::command()
 }

@@ -75,7 +75,7 @@ pub enum LogFormat {
 const CHECKPOINT_KIB: u64 = LOG_BYTES_MAX / 1024;
 
 impl Flags {
-    /// The command line of `program`, for its help, its man page and completions.
+    /// The command line of `program`, for its help and its manual page.
     pub fn command(program: Program) -> clap::Command {
         <Self as CommandFactory>::command()
             .name(program.name)
