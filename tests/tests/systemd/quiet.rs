@@ -38,7 +38,9 @@ fn resident_kib(machine: &Machine, unit: &str) -> u64 {
 #[test]
 fn an_idle_daemon_wakes_up_for_its_watchdog_only_and_stays_small() {
     let Some(machine) = Machine::boot_started("idle") else { return };
-    // Some work before, and time for what it leaves to be collected: a second after the deadlines.
+    // Some work before, and time for what it leaves to be collected: a second after the deadlines, so two seconds at the
+    // latest, and as much again. There is nothing to wait for instead: no command shows how many records wait for that, and
+    // daemons that have nothing to do just then are as quiet as those that are done.
     machine.json(&["--timeout", "1s", "bench", "--likes", "2000", "--concurrency", "32"]);
     thread::sleep(Duration::from_secs(4));
     let before = [ARTICLE, USER].map(|unit| switches(&machine, unit));
