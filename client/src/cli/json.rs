@@ -123,7 +123,7 @@ pub struct RecoverDocument {
     quarantined: usize,
     /// Slots of the journal that could not be used: sagas may stand there that nobody finishes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    unusable_slots: Option<usize>,
+    unreadable_slots: Option<Vec<u32>>,
     /// Sagas that had ended before, and of whose end every service has been told now.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled: Option<usize>,
@@ -135,8 +135,8 @@ pub struct RecoverDocument {
 impl RecoverDocument {
     /// Of the whole journal, and with what became of sagas that had ended before.
     pub fn of(report: &Report, settled: usize, unsettled: usize) -> Self {
-        let unusable_slots = Some(report.unusable_slots);
-        Self { unusable_slots, settled: Some(settled), unsettled: Some(unsettled), ..report.into() }
+        let unreadable_slots = Some(report.unreadable_slots.clone());
+        Self { unreadable_slots, settled: Some(settled), unsettled: Some(unsettled), ..report.into() }
     }
 }
 
@@ -144,7 +144,7 @@ impl From<&Report> for RecoverDocument {
     fn from(report: &Report) -> Self {
         let Report { recovered, completed, compensated, unfinished, needs_attention, quarantined, .. } =
             *report;
-        let (unusable_slots, settled, unsettled) = (None, None, None);
+        let (unreadable_slots, settled, unsettled) = (None, None, None);
         Self {
             recovered,
             completed,
@@ -152,7 +152,7 @@ impl From<&Report> for RecoverDocument {
             unfinished,
             needs_attention,
             quarantined,
-            unusable_slots,
+            unreadable_slots,
             settled,
             unsettled,
         }

@@ -15,7 +15,7 @@ use crate::log::{JournalError, SagaLog, Slot, SlotLock, Story, history};
 use crate::saga::End;
 
 /// What recovery found and did.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Report {
     /// Unfinished sagas of dead runners that were taken over.
     pub recovered: usize,
@@ -29,8 +29,8 @@ pub struct Report {
     pub needs_attention: usize,
     /// Sagas whose record is damaged: nobody drives them until an operator forces an end.
     pub quarantined: usize,
-    /// Slots that could not be used: sagas may stand there that nobody finishes.
-    pub unusable_slots: usize,
+    /// The numbers of slots that could not be used: sagas may stand there that nobody finishes.
+    pub unreadable_slots: Vec<u32>,
 }
 
 /// Takes over every slot whose runner is gone, and drives what is open there for at most `wait`.
@@ -46,7 +46,7 @@ pub async fn once(context: &Context, order: Order, wait: Duration) -> Result<Rep
             Ok(recovery) => recoveries.extend(recovery),
             Err(e) => {
                 tracing::warn!(slot = slot.number(), "slot skipped: {e}");
-                report.unusable_slots += 1;
+                report.unreadable_slots.push(slot.number());
             }
         }
     }

@@ -76,7 +76,7 @@ async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
             None,
         ));
     }
-    let slots = match report.unusable_slots {
+    let slots = match report.unreadable_slots.len() {
         0 if report.unfinished == 0 => return Ok(()),
         0 => return Err(CliError::Unfinished(report.unfinished)),
         1 => "one slot of the journal".to_owned(),
