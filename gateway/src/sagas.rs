@@ -141,7 +141,7 @@ impl SagaReader {
             if known.is_some_and(|(oldest, newest)| !page.may_take(oldest, newest)) {
                 return Ok(ControlFlow::Continue(()));
             }
-            let stories = read()?;
+            let (stories, _) = read()?;
             // The head goes on to change.
             if !is_head
                 && let (Some((oldest, _)), Some((newest, _))) =

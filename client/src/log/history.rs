@@ -3,7 +3,7 @@
 //! Owners go on writing meanwhile. A record that is being written looks like a torn tail, and is simply not seen yet; a
 //! segment that vanishes was replaced by a newer one, and the slot is read again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::ops::ControlFlow;
 
@@ -146,8 +146,8 @@ fn read_older(
     }
 }
 
-/// Reads a segment when its stories are wanted.
-pub type ReadSegment<'a> = dyn Fn() -> Result<Stories, JournalError> + 'a;
+/// Reads a segment when its stories are wanted: these, and what of it is damaged.
+pub type ReadSegment<'a> = dyn Fn() -> Result<(Stories, Vec<Damage>), JournalError> + 'a;
 
 /// Goes through the segments of a slot, the newest first, until `each` breaks off. It is given a segment's number, whether
 /// that is the head, and what reads it: so no more than one needs to be in memory at once, and what is not wanted is not
@@ -165,16 +165,40 @@ pub fn newest_first(
     read_again(|last_try| {
         let numbers = segment::numbers(slot)?;
         let (Some(head), _) = segment::head(slot, &numbers)? else { return Ok(()) };
-        if each(head.place.segment, true, &|| Ok(stories_of(&head).0))?.is_break() {
+        if each(head.place.segment, true, &|| Ok(stories_of(&head)))?.is_break() {
             return Ok(());
         }
         for number in older_than(&head, &numbers, 0).into_iter().rev() {
-            if each(number, false, &|| Ok(read_older(slot, &head, number, last_try)?.0))?.is_break() {
+            if each(number, false, &|| read_older(slot, &head, number, last_try))?.is_break() {
                 break;
             }
         }
         Ok(())
     })
+}
+
+/// Shows every saga on record once, in no order, with no more than a segment in memory at a time. What can't be read is told
+/// as by [`read`]; there are no sagas in what is returned.
+///
+/// # Errors
+/// As for [`read`].
+pub fn survey(journal: &Journal, mut each: impl FnMut(&Slot, Story)) -> Result<History, JournalError> {
+    let mut history = History::default();
+    for slot in journal.slots()? {
+        let (mut seen, mut damage) = (HashSet::new(), BTreeMap::new());
+        let surveyed = newest_first(&slot, |segment, _, read| {
+            let (stories, damaged) = read()?;
+            damage.insert(segment, damaged);
+            stories
+                .into_values()
+                .filter(|story| seen.insert(story.saga))
+                .for_each(|story| each(&slot, story));
+            Ok(ControlFlow::Continue(()))
+        });
+        history.damage.extend(damage.into_values().flatten());
+        history.skipped.extend(surveyed.err().map(|error| (slot, error)));
+    }
+    Ok(history)
 }
 
 /// The slot and story of one saga. Of each slot no more is read than it takes to find it, the newest first.
@@ -187,7 +211,7 @@ pub fn find(journal: &Journal, saga: SagaId) -> Result<Option<(Slot, Story)>, Jo
     for slot in journal.slots()? {
         let mut found = None;
         let searched = newest_first(&slot, |_, _, read| {
-            found = read()?.remove(&saga);
+            found = read()?.0.remove(&saga);
             Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
         if let Some(story) = found {

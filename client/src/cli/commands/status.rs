@@ -117,14 +117,12 @@ pub async fn run(tools: &Tools) -> Result<(), CliError> {
         service("article", article_remote.target(), article),
         service("user", user_remote.target(), user),
     ];
-    let (history, problem) = match read(tools) {
-        Ok(history) => (history, None),
-        Err(error) => (History::default(), Some(error.told().message().to_owned())),
+    let (seen, problem) = match look(tools) {
+        Ok(seen) => (seen, None),
+        Err(error) => (Seen::default(), Some(error.told().message().to_owned())),
     };
-    let open = history.sagas.iter().filter(|(_, story)| story.is_open());
-    let open: Vec<_> = open.map(|(slot, story)| Found::new(tools, slot.clone(), story)).collect();
-    let log = log(tools, &history, &open, problem);
-    let unfinished: Vec<_> = open.iter().filter(|found| found.view.is_unfinished()).collect();
+    let log = log(tools, &seen, problem);
+    let unfinished: Vec<_> = seen.open.iter().filter(|found| found.view.is_unfinished()).collect();
     if tools.output.json {
         let unfinished_sagas = unfinished.iter().map(|found| &found.view).collect();
         tools.output.document(&StatusDocument { services: &services, log: &log, unfinished_sagas })?;
@@ -135,8 +133,27 @@ pub async fn run(tools: &Tools) -> Result<(), CliError> {
     if unreachable.len() == services.len() { Err(CliError::NoDaemon(unreachable)) } else { Ok(()) }
 }
 
-fn read(tools: &Tools) -> Result<History, CliError> {
-    Ok(tools.journal_to_read()?.map(|journal| history::read(&journal)).transpose()?.unwrap_or_default())
+/// What the log tells.
+#[derive(Default)]
+struct Seen {
+    by_state: BTreeMap<&'static str, usize>,
+    open: Vec<Found>,
+    /// What of it can't be read or is damaged.
+    gaps: History,
+}
+
+fn look(tools: &Tools) -> Result<Seen, CliError> {
+    let mut seen = Seen::default();
+    let Some(journal) = tools.journal_to_read()? else { return Ok(seen) };
+    let (by_state, open) = (&mut seen.by_state, &mut seen.open);
+    seen.gaps = history::survey(&journal, |slot, story| {
+        *by_state.entry(state_word(story.state.as_ref())).or_default() += 1;
+        if story.is_open() {
+            open.push(Found::new(tools, slot.clone(), &story));
+        }
+    })?;
+    open.sort_by_key(|found| found.saga);
+    Ok(seen)
 }
 
 fn service<R: std::fmt::Debug>(
@@ -174,14 +191,10 @@ fn service<R: std::fmt::Debug>(
     }
 }
 
-fn log(tools: &Tools, history: &History, open: &[Found], problem: Option<String>) -> LogDocument {
+fn log(tools: &Tools, seen: &Seen, problem: Option<String>) -> LogDocument {
     let now_ms = moment::now_ms();
     let how_many =
-        |filter: &dyn Fn(&SagaView) -> bool| open.iter().filter(|found| filter(&found.view)).count();
-    let mut by_state = BTreeMap::new();
-    for (_, story) in &history.sagas {
-        *by_state.entry(state_word(story.state.as_ref())).or_default() += 1;
-    }
+        |filter: &dyn Fn(&SagaView) -> bool| seen.open.iter().filter(|found| filter(&found.view)).count();
     let journal = Journal::open_existing(&tools.config.journal);
     let slots = journal.and_then(|journal| journal.slots()).unwrap_or_default();
     let runner = |slot: &Slot| {
@@ -190,16 +203,16 @@ fn log(tools: &Tools, history: &History, open: &[Found], problem: Option<String>
     };
     LogDocument {
         journal: tools.config.journal.display().to_string(),
-        sagas: history.sagas.len(),
+        sagas: seen.by_state.values().sum(),
         unfinished: how_many(&SagaView::is_unfinished),
         unsettled: how_many(&|view| !view.is_unfinished() && !view.settled),
         needs_attention: how_many(&|view| view.needs_attention),
         hanging: how_many(&|view| view.hangs(now_ms, HANGING_AFTER)),
-        by_state,
+        by_state: seen.by_state.clone(),
         runners: slots.iter().filter_map(runner).collect(),
-        problem: problem.or_else(|| unread_in_words(&history.skipped)),
-        unreadable_slots: history.skipped.iter().map(|(slot, _)| slot.number()).collect(),
-        damage: history.damage.iter().map(ToString::to_string).collect(),
+        problem: problem.or_else(|| unread_in_words(&seen.gaps.skipped)),
+        unreadable_slots: seen.gaps.skipped.iter().map(|(slot, _)| slot.number()).collect(),
+        damage: seen.gaps.damage.iter().map(ToString::to_string).collect(),
     }
 }
 

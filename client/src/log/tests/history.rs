@@ -74,11 +74,17 @@ fn the_newest_segment_is_told_first_and_no_more_is_read_than_is_wanted() {
     let slot = &journal.slots().unwrap()[0];
     let mut told = Vec::new();
     history::newest_first(slot, |segment, is_head, read| {
-        told.push((segment, is_head, read()?.into_keys().collect::<Vec<_>>()));
+        told.push((segment, is_head, read()?.0.into_keys().collect::<Vec<_>>()));
         Ok(ControlFlow::Continue(()))
     })
     .unwrap();
     assert_eq!(told, [(2, true, vec![slots.late, slots.open]), (1, false, vec![slots.settled])]);
+
+    let mut shown = Vec::new();
+    history::survey(&journal, |_, story| shown.push(story)).unwrap();
+    shown.sort_by_key(|story| story.saga);
+    let all: Vec<_> = read(slots.dir.path()).sagas.into_iter().map(|(_, story)| story).collect();
+    assert_eq!(shown, all, "each once");
 
     for (_, story) in read(slots.dir.path()).sagas {
         let (_, found) = history::find(&journal, story.saga).unwrap().expect("it is there");

@@ -135,9 +135,12 @@ impl Found {
 /// One saga.
 ///
 /// # Errors
-/// The journal can't be read, or the saga does not stand in it.
+/// The journal can't be read, or not all of it; or the saga does not stand in it.
 pub fn find_one(tools: &Tools, saga: SagaId) -> Result<Found, CliError> {
-    let found = tools.history()?.sagas.into_iter().find(|(_, story)| story.saga == saga);
+    let found = match tools.journal_to_read()? {
+        Some(journal) => history::find(&journal, saga)?,
+        None => None,
+    };
     found.map(|(slot, story)| Found::new(tools, slot, &story)).ok_or(CliError::NoSuchSaga(saga))
 }
 
