@@ -40,13 +40,24 @@ impl Peer {
     /// The daemon says something else.
     pub fn greet(socket: &Path) -> Result<Self, TurnedAway> {
         let mut peer = Self::connect(socket);
-        match peer.read().expect("a hello") {
-            FromDaemon::Hello(ServerHello::Welcome(_)) => {}
-            FromDaemon::Hello(ServerHello::Turned { away, .. }) => return Err(away),
-            other => panic!("no hello: {other:?}"),
-        }
+        peer.welcomed()?;
         peer.send(&frame(&hello())).expect("a daemon that listens");
         Ok(peer)
+    }
+
+    /// Hears the daemon's hello.
+    ///
+    /// # Errors
+    /// The daemon turns it away.
+    ///
+    /// # Panics
+    /// The daemon says something else.
+    pub fn welcomed(&mut self) -> Result<(), TurnedAway> {
+        match self.read().expect("a hello") {
+            FromDaemon::Hello(ServerHello::Welcome(_)) => Ok(()),
+            FromDaemon::Hello(ServerHello::Turned { away, .. }) => Err(away),
+            other => panic!("no hello: {other:?}"),
+        }
     }
 
     /// Sends bytes, whatever they are.

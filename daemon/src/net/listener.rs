@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use like_protocol::message::TurnedAway;
 use like_protocol::socket::Socket;
+use rustix::net::SendFlags;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -52,7 +53,9 @@ impl Server {
                 Some(_ended) = sessions.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        sessions.spawn(server.clone().connection(stream, closing.clone()));
+                        if let Some(open) = server.admit(&stream) {
+                            sessions.spawn(server.clone().connection(stream, open, closing.clone()));
+                        }
                     }
                     Err(e) => {
                         warn!("can't accept a connection, trying again: {e}");
@@ -63,13 +66,8 @@ impl Server {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: UnixStream, closing: watch::Receiver<bool>) {
-        let ended = match self.admit(&stream) {
-            Ok(Ok(_open)) => self.session(stream, closing).await,
-            Ok(Err(away)) => session::turn_away(stream, away).await,
-            Err(e) => Err(e.into()),
-        };
-        match ended {
+    async fn connection(self: Arc<Self>, stream: UnixStream, _open: Open, closing: watch::Receiver<bool>) {
+        match self.session(stream, closing).await {
             Ok(()) => debug!("a session ended"),
             Err(SessionError::Broken(e)) if is_ordinary(&e) => debug!("a session ended: {e}"),
             Err(e) => warn!("a session was ended: {e}"),
@@ -81,9 +79,27 @@ impl Server {
         session::serve(read, write, self.service.clone(), closing).await
     }
 
-    /// Counts a connection in, if its peer is allowed and there is room.
-    fn admit(&self, stream: &UnixStream) -> io::Result<Result<Open, TurnedAway>> {
+    /// Counts a connection in, if its peer is allowed and there is room. Else the peer is told why not.
+    ///
+    /// All of that happens before the next connection is accepted: left to a task each, a burst of connections would hold
+    /// far more descriptors than are allowed to be open.
+    fn admit(&self, stream: &UnixStream) -> Option<Open> {
         let open = Open::count(self.gauges.clone());
+        let told = match self.refusal(stream, open.others) {
+            Ok(None) => return Some(open),
+            Ok(Some(away)) => tell(stream, away),
+            Err(e) => Err(e),
+        };
+        match told {
+            Ok(()) => debug!("a peer was told why it is turned away"),
+            Err(e) if is_ordinary(&e) => debug!("a peer did not wait to be turned away: {e}"),
+            Err(e) => warn!("a peer could not be told why it is turned away: {e}"),
+        }
+        None
+    }
+
+    /// Why the peer is not served, if so, while so many others are connected.
+    fn refusal(&self, stream: &UnixStream, others: u32) -> io::Result<Option<TurnedAway>> {
         let peer = Peer::of(stream)?;
         if !self.allowed.admits(&peer) {
             info!(
@@ -91,19 +107,26 @@ impl Server {
                 pid = peer.pid,
                 "turned away: neither the user nor one of its groups is allowed"
             );
-            return Ok(Err(TurnedAway::NotAllowed));
+            return Ok(Some(TurnedAway::NotAllowed));
         }
-        if open.others >= self.connections_max {
+        if others >= self.connections_max {
             info!(
                 uid = peer.uid,
                 pid = peer.pid,
-                connections = open.others,
+                connections = others,
                 "turned away: as many connections as allowed are open"
             );
-            return Ok(Err(TurnedAway::TooManyConnections));
+            return Ok(Some(TurnedAway::TooManyConnections));
         }
-        Ok(Ok(open))
+        Ok(None)
     }
+}
+
+/// Tells a peer why it is not served, without waiting for it: it has taken nothing yet, so there is room for a few bytes.
+fn tell(stream: &UnixStream, away: TurnedAway) -> io::Result<()> {
+    let frame = session::turned_away(away)?;
+    rustix::net::send(stream, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 /// One connection in the count of open ones.

@@ -8,11 +8,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use like_protocol::codec::{ReplyWriter, RequestReader, daemon_end};
 use like_protocol::message::{
     ClientHello, FromDaemon, MAGIC, PROTOCOL_VERSION, Reply, ReplyBody, Request, ServerHello, ToDaemon,
-    Welcome,
+    TurnedAway, Welcome,
 };
 use like_protocol::time::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -89,17 +89,18 @@ where
     Session { requests, replies, queue: &service.queue, session, answers, in_flight: 0 }.run(closing).await
 }
 
-/// Tells a peer why it is not served.
+/// What a peer that is not served is told: a hello that says why, as it is sent.
 ///
 /// # Errors
-/// It is gone, or does not listen.
-pub async fn turn_away<W: AsyncWrite + Unpin>(
-    write: W,
-    away: like_protocol::message::TurnedAway,
-) -> Result<(), SessionError> {
-    let (_, mut replies) = daemon_end(tokio::io::empty(), write);
+/// It can't be encoded.
+pub fn turned_away(away: TurnedAway) -> io::Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    let (_, mut replies) = daemon_end(tokio::io::empty(), &mut frame);
     let hello = FromDaemon::Hello(ServerHello::Turned { magic: MAGIC, away });
-    within_stall(replies.send(hello)).await
+    // Memory has room at once.
+    replies.send(hello).now_or_never().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))?;
+    drop(replies);
+    Ok(frame)
 }
 
 /// Says hello and hears it. Nothing if the peer went away without a word.

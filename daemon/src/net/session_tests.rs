@@ -246,9 +246,8 @@ async fn a_peer_that_takes_no_replies_is_cut_off() {
 
 #[tokio::test]
 async fn who_is_turned_away_is_told_why() {
-    let (near, far) = duplex(1024);
-    turn_away(far, TurnedAway::NotAllowed).await.unwrap();
-    let (mut replies, _requests) = client_end(near, tokio::io::sink());
+    let frame = turned_away(TurnedAway::NotAllowed).unwrap();
+    let (mut replies, _requests) = client_end(&frame[..], tokio::io::sink());
     let told = replies.next().await.unwrap().unwrap();
     assert_eq!(told, FromDaemon::Hello(ServerHello::Turned { magic: MAGIC, away: TurnedAway::NotAllowed }));
     assert!(replies.next().await.is_none());

@@ -1,11 +1,13 @@
 //! A daemon as a process: flags, store, sockets, systemd, start and stop.
 //!
+//! * [`descriptors`]: how many may be open, and for what.
 //! * [`flags`]: what was typed, and what was meant.
 //! * [`socket`]: the listening socket, passed or made.
 //! * [`start`]: opens and checks the store, within bounds.
 //! * [`run`]: the daemon's life from its first line to its last.
 //! * [`logging`]: where log lines go.
 
+pub mod descriptors;
 pub mod flags;
 pub mod logging;
 pub mod run;

@@ -13,6 +13,7 @@ use tokio::task::JoinError;
 use tracing::{debug, error, info, warn};
 
 use super::VERSION;
+use super::descriptors::{self, TooFewDescriptors};
 use super::flags::Config;
 use super::socket::{Listening, SocketError};
 use super::{logging, start};
@@ -27,12 +28,12 @@ use crate::store::{LoggedStore, StoreError};
 /// How long sessions may take to send their last replies once everything is committed.
 const CLOSING_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Descriptors that a daemon needs besides its connections. Where fewer than twice as many may be open, it keeps half.
-const DESCRIPTORS_BESIDES: u64 = 64;
-
 /// Why a daemon did not start, or ended. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// It may open too few files.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// Its data directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -77,7 +78,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// See [`RunError`].
 pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     logging::start(config.log_format).map_err(RunError::Journal)?;
-    let connections_max = connections_that_fit(config.connections_max);
+    let connections_max = descriptors::connections_that_fit(config.connections_max)?;
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
     let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
     let (store, participant) = start::take_up(domain, data, config.log_bytes_max, clock.now())?;
@@ -210,51 +211,5 @@ fn watchdog() -> Option<Heartbeat> {
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(e) = sd_notify::notify(state) {
         debug!("can't notify the supervisor: {e}");
-    }
-}
-
-/// How many of the connections that are wanted can have a descriptor each, after the limit has been raised as far as it
-/// needs to be and goes. Whoever comes then is turned away: an accept that fails for want of a descriptor would tell
-/// nobody anything, and the store would have none left either.
-fn connections_that_fit(wanted: u32) -> u32 {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let needed = u64::from(wanted) + DESCRIPTORS_BESIDES;
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return wanted;
-    }
-    let before = limit.current;
-    limit.current = Some(limit.maximum.map_or(needed, |maximum| maximum.min(needed)));
-    if let Err(e) = setrlimit(Resource::Nofile, limit) {
-        warn!("can't raise the limit of open files: {e}");
-        limit.current = before;
-    }
-    let fit = limit.current.map_or(wanted, |current| fit_into(current, wanted));
-    if fit < wanted {
-        warn!(
-            "only {} files may be open: {fit} connections fit instead of {wanted}",
-            limit.current.unwrap_or_default()
-        );
-    }
-    fit
-}
-
-/// How many connections fit where so many files may be open.
-fn fit_into(descriptors: u64, wanted: u32) -> u32 {
-    let besides = DESCRIPTORS_BESIDES.min(descriptors / 2);
-    u32::try_from(descriptors - besides).unwrap_or(u32::MAX).min(wanted)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_leave_the_store_its_descriptors() {
-        assert_eq!(fit_into(20_000, 1024), 1024);
-        assert_eq!(fit_into(1024, 1024), 960);
-        assert_eq!(fit_into(128, 1024), 64);
-        assert_eq!(fit_into(60, 1024), 30);
-        assert_eq!(fit_into(1, 1024), 1);
     }
 }

@@ -1,12 +1,19 @@
 //! Connections: more than fit, idle ones, and ones that are never finished.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use like_protocol::codec::REQUEST_FRAME_BYTES_MAX;
-use like_protocol::message::TurnedAway;
+use like_protocol::codec::{self, REQUEST_FRAME_BYTES_MAX};
+use like_protocol::ids::{SagaId, StepId};
+use like_protocol::likes::ArticleId;
+use like_protocol::likes::article::ArticleOperation;
+use like_protocol::message::{
+    Direction, ReplyBody, RequestBody, StepReply, StepRequest, ToDaemon, TurnedAway,
+};
+use like_protocol::time::{BootClock, Clock};
 use like_tests::house::{House, Service};
 use like_tests::peer::{self, Peer};
-use like_tests::process::eventually;
+use like_tests::process::{Ended, eventually};
 use like_tests::promises;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
@@ -76,7 +83,7 @@ fn a_daemon_without_descriptors_goes_on_with_whom_it_has_and_recovers() {
     eventually("an accept that fails", || {
         log(&house, "article").contains("can't accept a connection").then_some(())
     });
-    known.send(&peer::frame(&peer::request(1, like_protocol::message::RequestBody::Status))).expect("sent");
+    known.send(&peer::frame(&peer::request(1, RequestBody::Status))).expect("sent");
     known.reply().expect("whoever was there before is still served");
     prlimit(pid_of(pid), Resource::Nofile, all).expect("the limit can be raised again");
     others_are_served(&house, 7);
@@ -95,17 +102,38 @@ fn limit_descriptors(pid: u32) -> Rlimit {
     limit.expect("the limit of a child can be set")
 }
 
-#[test]
-fn a_low_limit_of_descriptors_leaves_the_store_its_own() {
+/// A house with an article, whose article daemon may open so many files, is started with some that are open, and has flags of
+/// its own.
+fn house_with_descriptors(most: u32, handed: std::ops::Range<u32>, flags: &[&str]) -> House {
+    let open: String = handed.map(|descriptor| format!("exec {descriptor}</dev/null; ")).collect();
     let mut house = House::closed(PROGRAM);
     house.start_prepared(Service::Article, |command| {
         let program = command.get_program().to_owned();
         let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        *command = std::process::Command::new("prlimit");
-        command.arg("--nofile=60:60").arg("--").arg(program).args(arguments);
+        *command = Command::new("sh");
+        command.args(["-c", &format!("{open}exec prlimit --nofile={most}:{most} -- \"$@\""), "sh"]);
+        command.arg(program).args(arguments).args(flags);
     });
     house.start(Service::User);
     house.article(1);
+    house
+}
+
+#[test]
+fn a_low_limit_of_descriptors_leaves_the_store_its_own() {
+    let house = house_with_descriptors(60, 3..3, &[]);
+    let mut taken = all_that_fit(&house);
+    assert!(log(&house, "article").contains("files may be open"), "the daemon says so when it starts");
+    assert!(!log(&house, "article").contains("can't accept"), "no accept has failed");
+    say(&format!("with 60 descriptors {} connections fit", taken.len()));
+    taken.truncate(2);
+    eventually("room again", || (house.likectl(&["article", "show", "1"]).code() == Some(0)).then_some(()));
+    others_are_served(&house, 7);
+    promises::kept(&house);
+}
+
+/// As many connections as a daemon allows.
+fn all_that_fit(house: &House) -> Vec<Peer> {
     let socket = house.socket(Service::Article);
     let mut taken = Vec::new();
     let away = loop {
@@ -116,13 +144,70 @@ fn a_low_limit_of_descriptors_leaves_the_store_its_own() {
         assert!(taken.len() < 60, "more connections than descriptors");
     };
     assert_eq!(away, TurnedAway::TooManyConnections);
-    assert!(log(&house, "article").contains("files may be open"), "the daemon says so when it starts");
+    taken
+}
+
+#[test]
+fn what_a_daemon_is_started_with_counts_among_its_descriptors() {
+    let few = all_that_fit(&house_with_descriptors(60, 3..10, &[])).len();
+    let more = all_that_fit(&house_with_descriptors(60, 3..3, &[])).len();
+    assert_eq!(few + 7, more);
+}
+
+#[test]
+fn a_burst_of_connections_leaves_the_store_its_descriptors_and_everybody_is_told() {
+    let house = house_with_descriptors(84, 3..3, &["--max-connections", "20", "--checkpoint-kib", "1"]);
+    let socket = house.socket(Service::Article);
+    let mut busy = Peer::greet(&socket).expect("there is room");
+    let mut idle: Vec<_> = (1..20).map(|_| Peer::greet(&socket).expect("there is room")).collect();
+    for _ in 0..5 {
+        // All of this is there at once when it goes on: connections to accept, and changes that need new files.
+        house.freeze(Service::Article);
+        (0..LIKES).for_each(|id| busy.send(&peer::frame(&a_like(id))).expect("sent"));
+        let mut burst: Vec<_> = (0..BURST).map(|_| Peer::connect(&socket)).collect();
+        house.thaw(Service::Article);
+        for peer in &mut burst {
+            assert_eq!(peer.welcomed().expect_err("all are taken"), TurnedAway::TooManyConnections);
+            assert!(peer.is_closed());
+        }
+        for _ in 0..LIKES {
+            let reply = busy.reply().expect("whoever was there before is still served");
+            assert!(matches!(reply.body, ReplyBody::Step(StepReply::Done(_))), "{reply:?}");
+        }
+    }
     assert!(!log(&house, "article").contains("can't accept"), "no accept has failed");
-    say(&format!("with 60 descriptors {} connections fit", taken.len()));
-    taken.truncate(2);
+    idle.truncate(8);
     eventually("room again", || (house.likectl(&["article", "show", "1"]).code() == Some(0)).then_some(()));
-    others_are_served(&house, 7);
-    promises::kept(&house);
+}
+
+/// Connections that wait to be accepted at once: far more than a daemon has descriptors left.
+const BURST: usize = 120;
+
+/// Changes that come with them.
+const LIKES: u64 = 64;
+
+/// A like more for the article, by a saga of its own.
+fn a_like(id: u64) -> ToDaemon {
+    let deadline = BootClock::open().expect("a boot id").now().deadline_in(Duration::from_secs(60));
+    let step = StepRequest {
+        id: StepId { saga: SagaId::generate(), step: 0 },
+        direction: Direction::Action,
+        deadline,
+        operation: codec::encode(&ArticleOperation::AddLike(ArticleId(1))).expect("an operation"),
+    };
+    peer::request(id, RequestBody::Step(step))
+}
+
+#[test]
+fn too_few_descriptors_are_told_before_anything_is_opened() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=30:30", "--", PROGRAM, "like-articled", "--socket"]);
+    command.arg(directory.path().join("socket")).arg("--data").arg(&data);
+    let refused = Ended::of(&mut command).expect_code(1);
+    assert!(refused.stderr.contains("only 30 files may be open"), "{refused:?}");
+    assert!(!data.exists(), "nothing was made");
 }
 
 #[test]

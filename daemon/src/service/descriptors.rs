@@ -1,0 +1,103 @@
+//! How many descriptors this process may have open, and how many of them its connections get.
+
+use std::fs;
+use std::io;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tracing::warn;
+
+/// Descriptors that a daemon opens for itself: its store's files and the next segment of its log, what a checkpoint, a merge
+/// and sled open meanwhile, the runtime's and the listener's, and the connection that is just being turned away. That is
+/// about twice as many as were ever seen open at once: a log that can't begin its next segment is the end of a daemon.
+const OWN: u64 = 32;
+
+/// What a process has open from the start, where that can't be read.
+const STANDARD_STREAMS: u64 = 3;
+
+/// Fewer descriptors than a daemon can do with.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "only {limit} files may be open, and this daemon needs {needed}: raise the limit (LimitNOFILE=, ulimit -n)"
+)]
+pub struct TooFewDescriptors {
+    limit: u64,
+    needed: u64,
+}
+
+/// How many of the connections that are wanted can have a descriptor each, after the limit has been raised as far as it
+/// needs to be and goes. Whoever comes then is turned away: an accept that fails for want of a descriptor would tell
+/// nobody anything, and the store would have none left either.
+///
+/// To be called before the daemon has opened anything: what is open now was handed to it, and stays.
+///
+/// # Errors
+/// Not one connection fits.
+pub fn connections_that_fit(wanted: u32) -> Result<u32, TooFewDescriptors> {
+    let besides = OWN + open_now().unwrap_or(STANDARD_STREAMS);
+    let Some(limit) = raised_to(u64::from(wanted) + besides) else { return Ok(wanted) };
+    let fit = fit_into(limit, besides, wanted)?;
+    if fit < wanted {
+        warn!("only {limit} files may be open: {fit} connections fit instead of {wanted}");
+    }
+    Ok(fit)
+}
+
+/// The limit of open files, raised as far as it needs to be and goes. None if there is none.
+fn raised_to(needed: u64) -> Option<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current?;
+    if before >= needed {
+        return Some(before);
+    }
+    limit.current = Some(limit.maximum.map_or(needed, |maximum| maximum.min(needed)));
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.current,
+        Err(e) => {
+            warn!("can't raise the limit of open files: {e}");
+            Some(before)
+        }
+    }
+}
+
+/// How many descriptors this process has open.
+fn open_now() -> io::Result<u64> {
+    let open = fs::read_dir("/proc/self/fd")?.count() as u64;
+    // One of them was opened to look.
+    Ok(open.saturating_sub(1))
+}
+
+/// How many connections fit where so many files may be open, so many of them besides connections.
+fn fit_into(limit: u64, besides: u64, wanted: u32) -> Result<u32, TooFewDescriptors> {
+    match limit.saturating_sub(besides) {
+        0 => Err(TooFewDescriptors { limit, needed: besides + 1 }),
+        fit => Ok(u32::try_from(fit).unwrap_or(u32::MAX).min(wanted)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn connections_leave_a_daemon_its_own_descriptors() {
+        let fit = |limit, wanted| fit_into(limit, 35, wanted).ok();
+        assert_eq!(fit(20_000, 1024), Some(1024));
+        assert_eq!(fit(1059, 1024), Some(1024));
+        assert_eq!(fit(1024, 1024), Some(989));
+        assert_eq!(fit(60, 1024), Some(25));
+        assert_eq!(fit(36, 1024), Some(1));
+        assert_eq!(fit(35, 1024), None);
+        assert_eq!(fit(1, 1024), None);
+    }
+
+    #[test]
+    fn what_was_handed_to_a_process_counts() {
+        let before = open_now().unwrap();
+        let more: Vec<_> = (0..40).map(|_| File::open("/dev/null").unwrap()).collect();
+        // Other tests of this process open and close files meanwhile.
+        assert!(open_now().unwrap() >= before + 20);
+        drop(more);
+    }
+}
