@@ -1,15 +1,18 @@
 //! The listening socket: TCP or Unix, passed by a supervisor or made here.
 //!
 //! A Unix socket's file that a crash left behind is replaced; a live one is never stolen. Between looking at it and
-//! having taken its place its directory is locked, so two gateways that start at once can't both find it stale.
+//! having taken its place its directory is locked, so two gateways that start at once can't both find it stale. Anybody
+//! who may open that directory can hold such a lock: it is waited for only so long.
 
 use std::fmt;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::thread;
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use rustix::io::Errno;
@@ -18,6 +21,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// The mode of a Unix socket that is made here: for its owner and group.
 const MODE: u32 = 0o660;
+/// How often the lock of a socket's directory is tried. Gateways that start or stop hold it for a moment only.
+const LOCK_TRIES_MAX: u32 = 20;
+/// How long it is waited between two tries: a second in all.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where to listen, as it is typed: `ADDRESS:PORT` or `unix:PATH`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,6 +83,12 @@ pub enum ListenError {
     /// Somebody listens there.
     #[error("another process listens on {0}: stop it, or give this gateway another place (--listen)")]
     InUse(Address),
+    /// Somebody else has locked its directory.
+    #[error(
+        "another program holds a lock on {0}: stop that program (lslocks and fuser name it), or give this gateway a path \
+         in another directory (--listen unix:PATH)"
+    )]
+    Locked(PathBuf),
     /// Something else is there.
     #[error("{0} exists and is no socket: remove it, or give another path (--listen unix:PATH)")]
     NoSocket(PathBuf),
@@ -117,7 +130,7 @@ impl Listen {
     /// Starts to listen. Connections wait from now on until they are accepted. To be called within a tokio runtime.
     ///
     /// # Errors
-    /// The place is taken, or the system refused.
+    /// The place is taken, its directory stays locked for a second, or the system refused.
     pub fn start(self) -> Result<Listener, ListenError> {
         match self {
             Self::PassedTcp(listener) => {
@@ -181,14 +194,26 @@ impl Listener {
         }
     }
 
-    /// Listens no more, and removes the socket's file if it is the gateway's own and no other gateway has put its own
-    /// there. What can't be removed stays, and the next gateway finds it stale.
-    pub fn close(self) {
-        let Self::Unix(listener, Some(path)) = self else { return };
-        drop(listener);
-        let Ok(_locked) = lock_directory_of(&path) else { return };
-        if is_live(&path).is_ok_and(|live| !live) {
-            let _stays = fs::remove_file(&path);
+    /// Listens no more: the socket's file, if it is the gateway's own.
+    pub fn close(self) -> Option<SocketFile> {
+        match self {
+            Self::Unix(_, Some(path)) => Some(SocketFile(path)),
+            Self::Unix(_, None) | Self::Tcp(_) => None,
+        }
+    }
+}
+
+/// The file of a Unix socket that this process made.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl SocketFile {
+    /// Removes the file of a socket that listens no more, unless another gateway has put its own there. What can't be
+    /// removed, as while somebody else has its directory locked for a second, stays, and the next gateway finds it stale.
+    pub fn remove(&self) {
+        let Ok(_locked) = lock_directory_of(&self.0) else { return };
+        if is_live(&self.0).is_ok_and(|live| !live) {
+            let _stays = fs::remove_file(&self.0);
         }
     }
 }
@@ -207,7 +232,7 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
 fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
     let address = || Address::Unix(path.to_owned());
     let at = |what| move |source| ListenError::Io { what, address: address(), source };
-    let _locked = lock_directory_of(path).map_err(at("lock the directory of"))?;
+    let _locked = lock_directory_of(path)?;
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(at("look at")(e)),
@@ -233,14 +258,21 @@ fn is_live(path: &Path) -> io::Result<bool> {
 }
 
 /// Locks the directory that a socket file is in, for as long as the returned file is kept.
-fn lock_directory_of(path: &Path) -> io::Result<File> {
-    let directory = match path.parent() {
+fn lock_directory_of(path: &Path) -> Result<File, ListenError> {
+    let at = |what, source| ListenError::Io { what, address: Address::Unix(path.to_owned()), source };
+    let name = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let directory = File::open(directory)?;
-    directory.lock()?;
-    Ok(directory)
+    let directory = File::open(name).map_err(|e| at("open the directory of", e))?;
+    for _ in 0..LOCK_TRIES_MAX {
+        match directory.try_lock() {
+            Ok(()) => return Ok(directory),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(e)) => return Err(at("lock the directory of", e)),
+        }
+    }
+    Err(ListenError::Locked(name.to_owned()))
 }
 
 #[cfg(test)]
@@ -266,7 +298,24 @@ mod tests {
         let path = temp.path().join("s");
         let listener = unix(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE);
-        listener.close();
+        listener.close().unwrap().remove();
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_somebody_has_locked_is_not_waited_for_long() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("s");
+        let listener = unix(&path).unwrap();
+        let theirs = File::open(temp.path()).unwrap();
+        theirs.lock().unwrap();
+        let refused = unix(&temp.path().join("t")).unwrap_err();
+        assert!(matches!(&refused, ListenError::Locked(directory) if directory == temp.path()), "{refused}");
+        let file = listener.close().unwrap();
+        file.remove();
+        assert!(path.exists(), "nothing is removed without the lock");
+        theirs.unlock().unwrap();
+        file.remove();
         assert!(!path.exists());
     }
 

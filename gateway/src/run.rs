@@ -112,8 +112,12 @@ async fn live(config: Config, clock: Arc<dyn Clock>) -> Result<(), RunError> {
     tracing::info!(signal, "stopping: no new connections");
     notify(&[NotifyState::Stopping, NotifyState::Status("Answering what is under way")]);
     stop.cancel();
-    let _panics_abort = serving.await;
+    let own = serving.await;
     host.close(grace).await;
+    // Last of all: whoever holds its directory's lock keeps nothing else from its end. A panic has aborted before.
+    if let Ok(Some(own)) = own {
+        own.remove();
+    }
     tracing::info!("stopped");
     Ok(())
 }

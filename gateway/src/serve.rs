@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::listen::{Accepted, Listener};
+use crate::listen::{Accepted, Listener, SocketFile};
 use crate::stall::Stalling;
 
 /// How long a client may take to send a request's head; also how long an idle connection is kept.
@@ -60,7 +60,7 @@ pub enum Peer {
 }
 
 /// Accepts connections and serves each until `stop`, then lets every one of them finish the request it is about with,
-/// for at most `grace`.
+/// for at most `grace`. Returns the file of its own socket, which has still to be removed.
 pub async fn serve(
     listener: Listener,
     app: Router,
@@ -69,7 +69,7 @@ pub async fn serve(
     mut beat: impl FnMut(),
     beat_every: Duration,
     grace: Duration,
-) {
+) -> Option<SocketFile> {
     let room = Arc::new(Semaphore::new(connections_max as usize));
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     let open = TaskTracker::new();
@@ -99,7 +99,7 @@ pub async fn serve(
             }
         }
     }
-    listener.close();
+    let own = listener.close();
     open.close();
     let drained = async {
         // The supervisor's watchdog goes on while requests are answered.
@@ -110,6 +110,7 @@ pub async fn serve(
     if tokio::time::timeout(grace, drained).await.is_err() {
         tracing::warn!(connections = open.len(), "some clients have not taken their answers");
     }
+    own
 }
 
 /// Says that there is no room, and waits a little for the client to take it: a connection that is closed with a request

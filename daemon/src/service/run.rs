@@ -81,6 +81,7 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     let connections_max = descriptors::connections_that_fit(config.connections_max)?;
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
     let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
+    let socket = config.socket.apart_from(data.path())?;
     let (store, participant) = start::take_up(domain, data, config.log_bytes_max, clock.now())?;
     let identity = Identity { role: D::ROLE, store: store.id(), software: VERSION.to_owned() };
     let queue = Arc::new(Queue::new(config.queue_limit));
@@ -104,7 +105,7 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
         let _within = runtime.enter();
         Stops::listen()?
     };
-    let listening = config.socket.listen()?;
+    let listening = socket.listen()?;
     let service = Arc::new(Service { queue, identity, clock });
     let server = Server { service, allowed: config.allowed, connections_max, gauges };
     let ended = runtime.block_on(serve(listening, stops, server, writer));
@@ -168,9 +169,6 @@ async fn serve<D: Domain>(
     notify(&[NotifyState::Stopping, NotifyState::Status("Draining")]);
     drop(stop);
     let sessions = accepting.await.map_err(|_| RunError::ListenerGone)?;
-    if let Some(own) = listening.own {
-        own.remove();
-    }
     queue.close();
     let ended = written.await.map_err(|_| RunError::WriterGone)?;
     ended?;
@@ -178,6 +176,10 @@ async fn serve<D: Domain>(
     let _all_gone = close.send(true);
     if tokio::time::timeout(CLOSING_WAIT_MAX, sessions.join_all()).await.is_err() {
         warn!("some sessions have not taken their replies");
+    }
+    // Last of all: whoever holds its directory's lock keeps nobody from an answer.
+    if let Some(own) = listening.own {
+        own.remove();
     }
     info!("stopped");
     Ok(())
