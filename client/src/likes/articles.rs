@@ -7,7 +7,8 @@ use std::time::Duration;
 use like_protocol::ids::StoreId;
 use like_protocol::likes::ArticleId;
 use like_protocol::likes::article::{
-    Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, ListedArticle, TITLE_CHARS_MAX,
+    Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, CHOSEN_ID_MAX, ListedArticle,
+    TITLE_CHARS_MAX,
 };
 use like_protocol::message::{DaemonStatus, PAGE_ROWS_MAX};
 
@@ -45,7 +46,7 @@ impl ArticleService {
         Self { asker: self.asker.within(within), seen: Arc::clone(&self.seen) }
     }
 
-    /// Makes an article; the service chooses the next free id if none is given. Durable once answered.
+    /// Makes an article; the service chooses the next id if none is given. Durable once answered.
     ///
     /// # Errors
     /// [`AskError::Lost`]: it may have been made.
@@ -144,6 +145,9 @@ pub fn explain(rejection: &ArticleRejection) -> String {
         ArticleRejection::Changed(id) => format!("article {id} has changed meanwhile"),
         ArticleRejection::Unaccounted(id) => format!(
             "the article service has a damaged operation record, which may touch article {id}: end its saga first"
+        ),
+        ArticleRejection::NoNextId => format!(
+            "article {CHOSEN_ID_MAX} exists, the last id that the article service chooses: give this article an id"
         ),
     }
 }

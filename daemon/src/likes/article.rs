@@ -13,7 +13,7 @@
 use like_protocol::ids::SagaId;
 use like_protocol::likes::article::{
     Article, ArticleAnswer, ArticleCommand, ArticleOperation, ArticleQuery, ArticleRejection, ArticleReply,
-    ListedArticle, TITLE_CHARS_MAX,
+    CHOSEN_ID_MAX, ListedArticle, TITLE_CHARS_MAX,
 };
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId};
 use tracing::error;
@@ -165,29 +165,22 @@ fn create(context: &mut Context<'_, '_>, id: Option<ArticleId>, title: &str) -> 
             return Err(Stop::Rejected(ArticleRejection::AlreadyExists(id)));
         }
         Some(id) => id,
-        None => next_free(context)?,
+        None => next_chosen(context)?,
     };
     context.put(key(TITLE, article), Title(title.to_owned()).stored());
     context.put(key(COUNT, article), Count::default().stored());
     Ok(article)
 }
 
-/// The id after the highest one, counted from 1; should the highest one have no next, the highest free one.
-fn next_free(context: &Context<'_, '_>) -> Result<ArticleId, Stopped> {
-    let mut range = KeyRange::prefix(&[TITLE]);
-    let Some(last) = context.last_key(&range)? else { return Ok(ArticleId(1)) };
-    let mut id = id_of(&last)?;
-    if let Some(next) = id.0.checked_add(1) {
-        return Ok(ArticleId(next));
-    }
-    loop {
-        range = range.before(&key(TITLE, id));
-        let below = context.last_key(&range)?.map(|key| id_of(&key)).transpose()?;
-        match (id.0.checked_sub(1), below) {
-            (Some(free), below) if below != Some(ArticleId(free)) => return Ok(ArticleId(free)),
-            (Some(taken), _) => id = ArticleId(taken),
-            (None, _) => return Err(Stop::Rejected(ArticleRejection::AlreadyExists(id))),
-        }
+/// The id after the highest one that could have been chosen here, counted from 1. It takes one look, whatever is taken:
+/// articles stay for ever, and so would a search.
+fn next_chosen(context: &Context<'_, '_>) -> Result<ArticleId, Stopped> {
+    let range = KeyRange::prefix(&[TITLE]).before(&key(TITLE, ArticleId(CHOSEN_ID_MAX.0 + 1)));
+    let highest = context.last_key(&range)?.map(|key| id_of(&key)).transpose()?;
+    match highest {
+        None => Ok(ArticleId(1)),
+        Some(CHOSEN_ID_MAX) => Err(Stop::Rejected(ArticleRejection::NoNextId)),
+        Some(highest) => Ok(ArticleId(highest.0 + 1)),
     }
 }
 

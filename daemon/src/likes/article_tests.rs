@@ -68,21 +68,37 @@ fn articles_are_made_once_under_an_id() {
 }
 
 #[test]
-fn ids_that_are_not_given_follow_the_highest_one() {
+fn ids_that_are_not_given_follow_the_highest_one_whatever_high_ones_are_given() {
     let mut articles = Harness::new(Articles);
     for (given, expected) in [
         (None, 1),
         (Some(7), 7),
         (None, 8),
         (Some(u64::MAX), u64::MAX),
-        (None, u64::MAX - 1),
-        (None, u64::MAX - 2),
-        (Some(u64::MAX - 4), u64::MAX - 4),
-        (None, u64::MAX - 3),
-        (None, u64::MAX - 5),
+        (None, 9),
+        (Some(u64::MAX - 1), u64::MAX - 1),
+        (Some(i64::MAX as u64), i64::MAX as u64),
+        (Some((1 << 53) - 1), (1 << 53) - 1),
+        (Some(CHOSEN_ID_MAX.0 + 1), CHOSEN_ID_MAX.0 + 1),
+        (None, 10),
+        (Some(u64::from(u32::MAX)), u64::from(u32::MAX)),
+        (None, 1 << 32),
     ] {
         assert_eq!(create(&mut articles, given, "t"), shown(article(expected, "t", 0, 0, 0)));
     }
+}
+
+#[test]
+fn where_no_id_follows_one_has_to_be_given() {
+    let mut articles = Harness::new(Articles);
+    let last = CHOSEN_ID_MAX.0;
+    for (given, expected) in [(Some(last - 1), last - 1), (None, last)] {
+        assert_eq!(create(&mut articles, given, "t"), shown(article(expected, "t", 0, 0, 0)));
+    }
+    assert_eq!(create(&mut articles, None, "t"), refused(ArticleRejection::NoNextId));
+    assert_eq!(create(&mut articles, None, ""), refused(ArticleRejection::BadTitle), "that comes first");
+    assert_eq!(create(&mut articles, Some(3), "t"), shown(article(3, "t", 0, 0, 0)));
+    assert_eq!(create(&mut articles, None, "t"), refused(ArticleRejection::NoNextId));
 }
 
 #[test]

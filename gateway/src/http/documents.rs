@@ -159,7 +159,7 @@ impl From<&LikeRecord> for RecordDocument {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewArticle {
-    /// Its number; the next free one if left out.
+    /// Its number; if left out, the one after the highest, numbers above 999999999999999 aside.
     pub article_id: Option<u64>,
     /// Its title: 1 to 255 characters.
     #[schema(min_length = 1, max_length = 255)]

@@ -7,6 +7,11 @@ use super::ArticleId;
 /// The longest title, in characters (Unicode scalar values).
 pub const TITLE_CHARS_MAX: usize = 255;
 
+/// The highest id that the article service chooses by itself. Any number can be given: the highest ones that types of
+/// integers have lie above, so that one article under such an id doesn't take all ids that could follow. And whoever reads
+/// numbers as floating-point ones keeps all 15 digits.
+pub const CHOSEN_ID_MAX: ArticleId = ArticleId(999_999_999_999_999);
+
 /// A saga step at the article service. A counter needs no lock: +1 and -1 commute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ArticleOperation {
@@ -39,6 +44,8 @@ pub enum ArticleRejection {
     /// An operation record is damaged, and may be that of an unsettled step of the article: a repair could spoil what
     /// its saga still does.
     Unaccounted(ArticleId),
+    /// An article has the highest id that the service chooses, [`CHOSEN_ID_MAX`]: none follows, so one has to be given.
+    NoNextId,
 }
 
 /// What can be read at the article service.
@@ -60,7 +67,7 @@ pub enum ArticleQuery {
 pub enum ArticleCommand {
     /// Make an article; answered by [`ArticleAnswer::Article`].
     Create {
-        /// Its id; the next free one if none is given.
+        /// Its id. If none is given, the one after the highest that is not above [`CHOSEN_ID_MAX`].
         id: Option<ArticleId>,
         /// Its title.
         title: String,

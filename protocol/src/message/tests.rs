@@ -158,6 +158,7 @@ fn like_messages_are_pinned() {
     pinned(&ArticleReply { likes: 5 }, "05");
     pinned(&ArticleRejection::NotFound(ArticleId(1)), "00_01");
     pinned(&ArticleRejection::NoLikes(ArticleId(1)), "02_01");
+    pinned(&ArticleRejection::NoNextId, "06");
 
     let key = Some(CallerKey(Uuid::from_bytes([0x44; 16])));
     let target = LikeTarget { user: UserId(7), article: ArticleId(1), key };

@@ -26,7 +26,7 @@ pub enum ArticleCommand {
 /// What to create.
 #[derive(Args, Debug)]
 pub struct CreateArgs {
-    /// Its id; the next free one if left out
+    /// Its id; if left out, the one after the highest, ids above 999999999999999 aside
     #[arg(long, value_name = "N")]
     id: Option<ArticleId>,
     /// Its title, 1 to 255 characters

@@ -45,6 +45,7 @@ fn every_error_has_its_documented_exit_code_and_kind() {
         (CliError::UnreadableSlots("why".to_owned()), 7, "needs_attention"),
         (rule(ArticleRejection::AlreadyExists(article)), 4, "already_exists"),
         (rule(ArticleRejection::BadTitle), 4, "invalid"),
+        (rule(ArticleRejection::NoNextId), 4, "invalid"),
         (CliError::Article(AskError::Lost(lost)), 8, "unavailable"),
         (retry(RetryReason::Busy), 5, "busy"),
         (retry(RetryReason::Storage), 5, "storage"),

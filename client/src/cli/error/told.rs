@@ -180,8 +180,9 @@ fn told_article_rule(rejection: &ArticleRejection) -> Told {
     match rejection {
         ArticleRejection::NotFound(_) => no_such_article(message),
         ArticleRejection::AlreadyExists(_) => {
-            told(Exit::Refused, "already_exists", message).hint("leave `--id` out to get the next free one")
+            told(Exit::Refused, "already_exists", message).hint("leave `--id` out to get the next one")
         }
+        ArticleRejection::NoNextId => told(Exit::Refused, "invalid", message).hint("`--id` gives it one"),
         _ => told(Exit::Refused, "invalid", message),
     }
 }
