@@ -197,7 +197,7 @@ impl<D: Domain, S: Store> Writer<D, S> {
     }
 
     fn status(&self, work: &Work, now: &Now) -> DaemonStatus {
-        let room = (self.space)().unwrap_or(Room { free_bytes: 0, total_bytes: 0 });
+        let room = (self.space)().unwrap_or(Room { free_bytes: 0, reserve_bytes: 0 });
         let (damaged, damaged_rows) = self.participant.damaged();
         DaemonStatus {
             role: self.identity.role.to_owned(),

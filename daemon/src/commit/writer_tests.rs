@@ -96,9 +96,9 @@ impl Rig {
         let mut store = Probe { rows, did: Arc::clone(&did), fails: Arc::clone(&fails), at_sync };
         let participant = Participant::open(Articles, &mut store, &now).unwrap();
         let (free, looked) = (free_bytes.clone(), looks.clone());
-        let space: Space = Box::new(move || {
+        let space: Space = Arc::new(move || {
             *looked.lock().unwrap() += 1;
-            Ok(Room { free_bytes: *free.lock().unwrap(), total_bytes: 1 << 40 })
+            Ok(Room { free_bytes: *free.lock().unwrap(), reserve_bytes: 1 << 20 })
         });
         let identity =
             Identity { role: "article", store: StoreId::from_bytes([5; 16]), software: "t".to_owned() };

@@ -82,14 +82,16 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
     let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
     let socket = config.socket.apart_from(data.path())?;
-    let (store, participant) = start::take_up(domain, data, config.log_bytes_max, clock.now())?;
+    let space = space::of(data.path().to_owned(), config.log_bytes_max);
+    let (store, participant) =
+        start::take_up(domain, data, config.log_bytes_max, space.clone(), clock.now())?;
     let identity = Identity { role: D::ROLE, store: store.id(), software: VERSION.to_owned() };
     let queue = Arc::new(Queue::new(config.queue_limit));
     let gauges = Arc::new(Gauges::default());
     let writer = Writer {
         participant,
-        space: space::of(store.path().to_owned()),
         store,
+        space,
         queue: queue.clone(),
         clock: clock.clone(),
         identity: identity.clone(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use like_protocol::time::Now;
 use tracing::debug;
 
+use crate::commit::space::Space;
 use crate::participant::Participant;
 use crate::participant::domain::Domain;
 use crate::store::data_dir::DataDir;
@@ -59,8 +60,8 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-/// Opens the store in `data`, with a checkpoint for so many bytes of log, and makes a participant of it: when this returns, the store has been read, written and
-/// synced once.
+/// Opens the store in `data`, with a checkpoint for so many bytes of log, on a disk that is looked at so, and makes a participant of
+/// it: when this returns, the store has been read, written and synced once.
 ///
 /// # Errors
 /// See [`StartError`]. After [`StartError::Hangs`] a thread is left behind that still has the store.
@@ -68,12 +69,13 @@ pub fn take_up<D: Domain>(
     domain: D,
     data: DataDir,
     log_bytes_max: u64,
+    space: Space,
     now: Now,
 ) -> Result<(LoggedStore, Participant<D>), StartError> {
     let path = data.path().to_owned();
     within(START_WAIT_MAX, path.clone(), move || {
         let_sled_sleep();
-        let mut store = LoggedStore::open_with(data, log_bytes_max, Shape::USUAL)?;
+        let mut store = LoggedStore::open_with(data, log_bytes_max, Shape::USUAL)?.within(space);
         let checked = Participant::open(domain, &mut store, &now).and_then(|mut participant| {
             participant.look_through(&Tx::new(&store), CHECKED_ROWS_MAX)?;
             Ok(participant)

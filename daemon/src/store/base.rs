@@ -16,6 +16,7 @@
 
 use std::error::Error;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::data_dir::DataDir;
@@ -41,7 +42,8 @@ pub trait Base: Send + Sync {
     /// atomically. Tells the key of the first one that is left.
     ///
     /// # Errors
-    /// It can't be written or synced.
+    /// It can't be written or synced. [`StoreError::Full`] if only space was missing: then any of these changes may be in the
+    /// base, and all before them are.
     fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError>;
 
     /// What was concluded last; nothing if the base has lost that.
@@ -120,12 +122,24 @@ impl SledBase {
     }
 
     fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
-        self.db.apply_batch(batch).map_err(|e| StoreError::failed("write to the store", e))
+        self.db.apply_batch(batch).map_err(|e| failed("write to the store", e))
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.db.flush().map_err(|e| StoreError::failed("flush the store", e))?;
+        self.db.flush().map_err(|e| failed("flush the store", e))?;
+        // For want of space too that is final: what sled takes for written may not be there.
         self.log.sync_data().map_err(|e| StoreError::failed("sync the store", e))
+    }
+}
+
+/// What comes of a write of sled's that failed. After one it writes nothing any more, whatever it is asked: what is on disk
+/// then ends before that write, and the next opening goes on from there.
+fn failed(what: &'static str, e: sled::Error) -> StoreError {
+    match e {
+        sled::Error::Io(e) if e.kind() == ErrorKind::StorageFull => {
+            StoreError::Full { what, source: e.into() }
+        }
+        e => StoreError::failed(what, e),
     }
 }
 
@@ -175,6 +189,22 @@ impl Base for SledBase {
         let _alone = self.alone();
         let written = self.db.insert(CORNERSTONE, row);
         written.map_err(|e| StoreError::failed("write to the store", e))?;
-        self.sync()
+        // Which list will be found is unknown if this fails, for whatever reason.
+        self.sync().map_err(StoreError::into_final)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_space_is_missing_is_told_apart_from_other_failures() {
+        let of = |kind: ErrorKind| failed("write", sled::Error::Io(kind.into()));
+        assert!(matches!(of(ErrorKind::StorageFull), StoreError::Full { .. }));
+        assert!(matches!(of(ErrorKind::StorageFull).into_final(), StoreError::Failed { .. }));
+        assert!(matches!(of(ErrorKind::Other), StoreError::Failed { .. }));
+        let bug = sled::Error::ReportableBug(String::new());
+        assert!(matches!(failed("write", bug), StoreError::Failed { .. }));
     }
 }

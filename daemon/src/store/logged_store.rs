@@ -34,6 +34,7 @@ use super::gaps::Gaps;
 use super::mark::Mark;
 use super::merge::{self, Merges};
 use super::merged::{Merged, rows_of};
+use super::room::Look;
 use super::run_list::RunList;
 use super::runs::{Listed, Runs, Shape};
 use super::{Batch, DOMAIN_TAG_FIRST, KeyRange, Row, Store, StoreError};
@@ -219,6 +220,12 @@ impl<Lock> LoggedStore<Lock> {
         })
     }
 
+    /// The same store, which looks at its disk in this way from now on, and merges only what fits there beside the reserve.
+    pub fn within(self, look: Look) -> Self {
+        self.runs.within(look);
+        self
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.disk.path()
@@ -275,6 +282,10 @@ impl<Lock> LoggedStore<Lock> {
             return Ok(());
         }
         self.merge_until_few()?;
+        if !self.runs.have_place() && self.runs.allowance().is_short() {
+            // The log goes on, as long as there is room for that.
+            return Ok(());
+        }
         let segments = self.log.roll().map_err(|e| StoreError::failed("begin a segment of the log", e))?;
         let work = Work {
             disk: Arc::clone(&self.disk),
@@ -317,13 +328,18 @@ impl<Lock> LoggedStore<Lock> {
         Ok(())
     }
 
-    /// Lets no more runs be made than are merged: takes the steps of merges here if there are too many.
+    /// Lets no more runs be made than are merged: takes the steps of merges here if there are too many. Who can't merge for want
+    /// of room has too many, and goes on.
     fn merge_until_few(&mut self) -> Result<(), StoreError> {
         while self.runs.are_too_many() {
+            let before = self.runs.listed().runs.len();
             self.merge()?;
             let Some(under_way) = &self.merges else { break };
             if under_way.hurry_while(|| self.runs.are_too_many())?.is_some() {
                 self.merges = None;
+                if self.runs.listed().runs.len() >= before {
+                    break;
+                }
             }
         }
         Ok(())

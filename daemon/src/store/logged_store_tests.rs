@@ -1,9 +1,14 @@
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
 use super::super::MemoryStore;
+use super::super::filter::Filter;
 use super::super::opening::{LOG, Opening};
+use super::super::room::Room;
+use super::super::run::{FirstKeys, Run};
+use super::super::run_list::Entry;
 use super::*;
 
 /// A log that makes a checkpoint at every sync, each waiting for the one before.
@@ -166,6 +171,56 @@ fn many_starts_without_much_work_make_a_checkpoint() {
     }
     assert!(named(temp.path(), "log.").len() <= SEGMENTS_MAX);
     assert_eq!(open(temp.path()).scan(&KeyRange::prefix(&[0x01]), 99).unwrap().len(), 2 * SEGMENTS_MAX + 1);
+}
+
+#[test]
+fn a_store_that_has_no_room_to_merge_waits_for_nobody_and_breaks_nothing_even_with_a_full_list_of_runs() {
+    let temp = tempfile::tempdir().unwrap();
+    let free_bytes = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&free_bytes);
+    let look = move || Ok(Room { free_bytes: seen.load(Ordering::Relaxed), reserve_bytes: 0 });
+    let mut store = again(temp.path(), TINY, false).unwrap().within(Arc::new(look));
+    let write = |store: &mut LoggedStore, number: u16| {
+        let key = [&[0x10][..], &number.to_be_bytes()].concat();
+        store.apply(batch(&[(&key, Some(&[1]))])).unwrap();
+        store.sync().unwrap();
+    };
+    (0..40).for_each(|number| write(&mut store, number));
+    assert!(store.runs().runs.len() > 30, "{:?}", store.runs());
+    // Hundreds more, each of which takes much of the list and nothing else.
+    for number in (0..u64::MAX - 1).rev() {
+        let entry = Entry { run: number, level: 1 << 62, rows: 0, blocks: 0, pieces: 0 };
+        let empty = Run::new(entry, FirstKeys::default(), Filter::for_keys(0));
+        if !store.runs.have_place() {
+            break;
+        }
+        store.runs.add(Some(empty), store.runs().through).unwrap();
+    }
+    (40..60).for_each(|number| write(&mut store, number));
+    assert!(store.active.len() >= 18, "the log goes on without a checkpoint: {}", store.active.len());
+    let all = KeyRange::prefix(&[0x10]);
+    assert_eq!(store.scan(&all, usize::MAX).unwrap().len(), 60);
+    free_bytes.store(u64::MAX, Ordering::Relaxed);
+    write(&mut store, 60);
+    assert!(store.runs().runs.len() < SMALL.runs_max && store.active.is_empty(), "all that waited is done");
+    assert_eq!(store.scan(&all, usize::MAX).unwrap().len(), 61);
+}
+
+#[test]
+fn a_writer_does_not_try_for_ever_to_merge_what_fits_only_when_he_asks_and_never_when_he_begins() {
+    let temp = tempfile::tempdir().unwrap();
+    let looks = AtomicU64::new(0);
+    let look = move || {
+        let look = looks.fetch_add(1, Ordering::Relaxed);
+        assert!(look < 10_000, "it looks for ever");
+        Ok(Room { free_bytes: if look % 2 == 0 { u64::MAX } else { 0 }, reserve_bytes: 0 })
+    };
+    let mut store = again(temp.path(), TINY, false).unwrap().within(Arc::new(look));
+    for number in 0..4 * SMALL.runs_max as u8 {
+        store.apply(batch(&[(&[0x10, number], Some(&[1]))])).unwrap();
+        store.sync().unwrap();
+    }
+    assert_eq!(store.scan(&KeyRange::prefix(&[0x10]), 99).unwrap().len(), 4 * SMALL.runs_max);
 }
 
 /// A step: rows to write, whether to sync after them, and whether to start anew after that.

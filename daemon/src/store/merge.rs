@@ -4,7 +4,8 @@
 //! Only runs that follow each other in age are merged. A merge of a lower level goes first, even in the middle of one of a higher
 //! level, which may take minutes: so checkpoints never wait for that.
 //!
-//! What a merge has written is nothing before the list names it; if it is cut short, its work is lost and nothing else.
+//! What a merge has written is nothing before the list names it; if it is cut short, its work is lost and nothing else. So one
+//! that does not fit on the disk ([`super::room`]) is not begun, or given up, and nobody else need stop for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,29 +38,58 @@ struct Merge {
     key: Vec<u8>,
 }
 
-/// Whether there is anything to be done.
+/// Whether there is anything to be done, and room for it. Nothing may be under way.
 pub fn is_due(runs: &Runs) -> bool {
-    runs.has_gone() || choose(&runs.listed(), runs, &BTreeMap::new()).is_some()
+    let Choice { fits, is_short } = choose(&runs.listed(), runs, &BTreeMap::new());
+    runs.allowance().note(is_short);
+    runs.has_gone() || fits.is_some()
 }
 
-/// The runs to be merged next, which follow each other in the list, by their places in it.
-fn choose(listed: &Listed, runs: &Runs, under_way: &BTreeMap<u64, Merge>) -> Option<Vec<Arc<Run>>> {
+/// What to merge next.
+struct Choice {
+    /// Runs that follow each other in the list, in its order, and for whose merge there is room.
+    fits: Option<Vec<Arc<Run>>>,
+    /// Whether there are others, which would come before these or with them, for which there is too little.
+    is_short: bool,
+}
+
+/// Looks for the runs to be merged next.
+fn choose(listed: &Listed, runs: &Runs, under_way: &BTreeMap<u64, Merge>) -> Choice {
     let fan_in = runs.shape().fan_in;
     let is_taken = |run: &Arc<Run>| {
         let mut taken = under_way.values().flat_map(|merge| &merge.merged);
         run.is_damaged() || taken.any(|taken| Arc::ptr_eq(taken, run))
     };
     let groups = listed.runs.chunk_by(|a, b| a.entry.level == b.entry.level && is_taken(a) == is_taken(b));
-    let whole = groups.filter(|group| group.len() >= fan_in && !group.iter().any(is_taken));
-    let lowest = whole.min_by_key(|group| group.iter().map(|run| run.entry.level).max());
-    if let Some(group) = lowest {
-        return Some(group.to_vec());
-    }
+    let mut wanted: Vec<_> =
+        groups.filter(|group| group.len() >= fan_in && !group.iter().any(is_taken)).collect();
+    wanted.sort_by_key(|group| group.iter().map(|run| run.entry.level).max());
     // Too many, and no four of a level: whatever of the newest can be merged.
-    let is_full = under_way.is_empty() && listed.runs.len() >= runs.shape().runs_max;
-    let mut newest = listed.runs.rsplit(is_taken).filter(|group| group.len() > 1);
-    let newest = if is_full { newest.next()? } else { return None };
-    Some(newest[newest.len().saturating_sub(fan_in)..].to_vec())
+    if under_way.is_empty() && listed.runs.len() >= runs.shape().runs_max {
+        let newest = listed.runs.rsplit(is_taken).find(|group| group.len() > 1);
+        wanted.extend(newest.map(|group| &group[group.len().saturating_sub(fan_in)..]));
+    }
+    let mut choice = Choice { fits: None, is_short: false };
+    if wanted.is_empty() {
+        return choice;
+    }
+    let room_bytes = runs.allowance().bytes_to_begin(listed.through);
+    let has_room = |part: &&[Arc<Run>]| Some(runs.bytes_of(values_of(part))) <= room_bytes;
+    for group in wanted {
+        // The oldest of a group if not all of it fits: so levels keep the order of age.
+        let lengths = (fan_in.min(group.len())..=group.len()).rev();
+        choice.fits = lengths.map(|length| &group[..length]).find(has_room).map(<[_]>::to_vec);
+        if choice.fits.is_some() {
+            break;
+        }
+        choice.is_short = true;
+    }
+    choice
+}
+
+/// In how many values of the base these runs are.
+fn values_of(runs: &[Arc<Run>]) -> u64 {
+    runs.iter().map(|run| u64::from(run.entry.values())).sum()
 }
 
 impl Merges {
@@ -71,7 +101,7 @@ impl Merges {
     /// Begins the next merge, if one is due that goes before those under way.
     fn begin(&mut self) {
         let listed = self.runs.listed();
-        let Some(merged) = choose(&listed, &self.runs, &self.under_way) else { return };
+        let Some(merged) = choose(&listed, &self.runs, &self.under_way).fits else { return };
         let level = merged.iter().map(|run| run.entry.level).max().unwrap_or(0);
         if self.under_way.first_key_value().is_some_and(|(lowest, _)| *lowest <= level) {
             return;
@@ -84,17 +114,19 @@ impl Merges {
         let rows = merged.iter().rev().map(|run| self.runs.rows_of(run, &[])).collect();
         self.under_way.insert(level, Merge { merged, rows, older, writer, key: Vec::new() });
     }
-}
 
-impl Steps for Merges {
-    type Outcome = ();
-
-    fn step(&mut self) -> Result<Option<()>, StoreError> {
+    /// Removes something, or goes on with a merge. That all is done, if it is.
+    fn go_on(&mut self) -> Result<Option<()>, StoreError> {
         if self.runs.remove_some()? {
             return Ok(None);
         }
         self.begin();
         let Some(mut lowest) = self.under_way.first_entry() else { return Ok(Some(())) };
+        if Some(lowest.get().bytes_left(&self.runs)) > self.runs.allowance().bytes_to_go_on() {
+            self.runs.give_up(&lowest.remove().writer);
+            self.runs.allowance().given_up(self.runs.listed().through);
+            return Ok(None);
+        }
         match lowest.get_mut().step(&self.runs) {
             Ok(false) => {}
             Ok(true) => {
@@ -111,7 +143,31 @@ impl Steps for Merges {
     }
 }
 
+impl Steps for Merges {
+    type Outcome = ();
+
+    fn step(&mut self) -> Result<Option<()>, StoreError> {
+        match self.go_on() {
+            Err(full @ StoreError::Full { .. }) => {
+                error!("{full}: runs of rows are left unmerged until the next checkpoint");
+                std::mem::take(&mut self.under_way)
+                    .values()
+                    .for_each(|merge| self.runs.give_up(&merge.writer));
+                self.runs.allowance().full(self.runs.listed().through);
+                Ok(Some(()))
+            }
+            other => other,
+        }
+    }
+}
+
 impl Merge {
+    /// How much disk it will still take, in bytes, at most.
+    fn bytes_left(&self, runs: &Runs) -> u64 {
+        let written = u64::from(self.writer.entry().values());
+        runs.bytes_of(values_of(&self.merged).saturating_sub(written))
+    }
+
     /// Merges some rows. Whether all of them are merged, durably.
     fn step(&mut self, runs: &Runs) -> Result<bool, StoreError> {
         while !self.writer.is_full() {

@@ -6,7 +6,8 @@
 //!   says how rows stand in files of our own, [`mark`] knows how far the log was durable, [`disk`] is all that they take from
 //!   their host. Checkpoints and merges are steps that are taken [`aside`].
 //! * [`runs`]: sorted runs of rows in a base, and their list ([`run_list`]); [`merge`] keeps them few. [`run`] is one of them, in
-//!   [`block`]s, with a [`filter`]; [`run_writer`] makes it. [`gaps`] are where a scan need not look.
+//!   [`block`]s, with a [`filter`]; [`run_writer`] makes it. [`gaps`] are where a scan need not look. [`room`] says what of the
+//!   disk merges may take.
 //! * [`base`]: the one file that names sled; [`opening`] keeps what opening it may destroy.
 //! * [`data_dir`]: guards the directory that all of it lives in.
 //! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
@@ -33,6 +34,7 @@ pub mod memory;
 pub mod merge;
 pub mod merged;
 pub mod opening;
+pub mod room;
 pub mod rows;
 pub mod run;
 pub mod run_list;
@@ -175,6 +177,16 @@ pub enum StoreError {
         /// What came of it.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// There was no space to write what is in nobody's way: values of a base that nothing names yet, or the removal of some.
+    /// What was there before is as it was. Only [`base::Base::feed`] says so; who can't do without what he fed goes by
+    /// it as if it were [`StoreError::Failed`].
+    #[error("can't {what}: {source}")]
+    Full {
+        /// What was tried.
+        what: &'static str,
+        /// What came of it.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// One row is not what was written. The store itself works: whatever does not need that row can go on.
     #[error("{0}")]
     Damaged(#[from] Damage),
@@ -204,6 +216,14 @@ fn hex(bytes: &[u8]) -> String {
 impl StoreError {
     pub(crate) fn failed(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed { what, source: source.into() }
+    }
+
+    /// The same, where even a want of space is final.
+    pub(crate) fn into_final(self) -> Self {
+        match self {
+            Self::Full { what, source } => Self::Failed { what, source },
+            other => other,
+        }
     }
 
     pub(crate) fn damaged(key: &[u8], why: Malformed) -> Self {

@@ -9,6 +9,9 @@
 
 use super::fields::{Fields, Malformed, put_number};
 
+/// No run takes more of the list: five numbers, the longest of which have ten bytes and five.
+pub const ENTRY_BYTES_MAX: usize = 40;
+
 /// A run as the list has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {

@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use super::base::{Base, VALUE_BYTES_MAX};
 use super::logged_store::OpenError;
 use super::merged::LayerRows;
+use super::room::{Allowance, Look, taken_by};
 use super::run::{Run, RunRows, places, run_of};
-use super::run_list::{Entry, RunList};
+use super::run_list::{ENTRY_BYTES_MAX, Entry, RunList};
 use super::run_writer::RunWriter;
 use super::{Key, KeyRange, StoreError};
 
@@ -46,9 +47,17 @@ impl Shape {
 #[derive(Clone, Default, Debug)]
 pub struct Listed {
     /// Everything up to the record of this number is in the runs.
-    through: u64,
+    pub through: u64,
     /// The runs, the oldest first.
     pub runs: Vec<Arc<Run>>,
+}
+
+impl Listed {
+    /// The list, as the base has it.
+    fn row(&self) -> Vec<u8> {
+        let runs = self.runs.iter().map(|run| run.entry).collect();
+        RunList { through: self.through, runs }.encode()
+    }
 }
 
 /// A run that no list names: its blocks are to be removed.
@@ -70,6 +79,7 @@ pub struct Runs {
     gone: Mutex<Vec<Gone>>,
     /// The number of the next run: above all under which there is anything.
     next: AtomicU64,
+    allowance: Allowance,
 }
 
 impl Runs {
@@ -82,7 +92,9 @@ impl Runs {
             StoreError::Damaged(damage) => {
                 OpenError::Damaged { path: path.to_owned(), what: damage.to_string() }
             }
-            failed @ StoreError::Failed { .. } => OpenError::refused(path, failed),
+            failed @ (StoreError::Failed { .. } | StoreError::Full { .. }) => {
+                OpenError::refused(path, failed)
+            }
         };
         let row = base.concluded().map_err(of_store)?;
         let row = row.ok_or_else(|| OpenError::Lost { path: path.to_owned() })?;
@@ -99,6 +111,7 @@ impl Runs {
             listed: RwLock::new(Arc::new(listed)),
             gone: Mutex::new(gone),
             next: AtomicU64::new(next),
+            allowance: Allowance::default(),
         };
         Ok((runs, list.through))
     }
@@ -121,6 +134,26 @@ impl Runs {
     /// Whether no checkpoint should add another run before some are merged.
     pub fn are_too_many(&self) -> bool {
         self.listed().runs.len() >= self.shape.runs_max
+    }
+
+    /// Whether the list has a place for another run.
+    pub fn have_place(&self) -> bool {
+        self.listed().row().len() + ENTRY_BYTES_MAX <= VALUE_BYTES_MAX
+    }
+
+    /// Looks at the disk in this way, and merges only what fits there from now on.
+    pub fn within(&self, look: Look) {
+        self.allowance.watch(look);
+    }
+
+    /// What merges may take of the disk.
+    pub fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
+
+    /// How much disk so many values of runs take, in bytes.
+    pub fn bytes_of(&self, values: u64) -> u64 {
+        taken_by(values, self.shape.block_bytes)
     }
 
     /// The value under `key`.
@@ -200,18 +233,21 @@ impl Runs {
         self.gone().push(Gone { run: writer.entry().run, held: None });
     }
 
-    /// Whether there are blocks to remove that nobody reads.
+    /// Whether there are blocks to remove that nobody reads, and room to do it.
     pub fn has_gone(&self) -> bool {
-        self.gone().iter().any(Gone::is_free)
+        self.gone().iter().any(Gone::is_free) && self.allowance.may_remove(self.listed().through)
     }
 
-    /// Removes some blocks that are in no run any more and that nobody reads. Whether there were any.
+    /// Removes some blocks that are in no run any more and that nobody reads, if there is room for that. Whether there were
+    /// any.
     ///
     /// # Errors
-    /// The base can't be read, written or synced.
+    /// The base can't be read, written or synced, or has no space.
     pub fn remove_some(&self) -> Result<bool, StoreError> {
         let free = self.gone().iter().find(|gone| gone.is_free()).map(|gone| gone.run);
-        let Some(run) = free else { return Ok(false) };
+        let Some(run) = free.filter(|_| self.allowance.may_remove(self.listed().through)) else {
+            return Ok(false);
+        };
         let removed = self.base.keys(&places(run..run + 1), REMOVED_AT_ONCE)?;
         if removed.is_empty() {
             self.gone().retain(|gone| gone.run != run);
@@ -229,8 +265,7 @@ impl Runs {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut listed = Listed::clone(&self.listed());
         how(&mut listed);
-        let entries = listed.runs.iter().map(|run| run.entry).collect();
-        let row = RunList { through: listed.through, runs: entries }.encode();
+        let row = listed.row();
         if row.len() > VALUE_BYTES_MAX {
             return Err(StoreError::failed(
                 "keep the list of runs",

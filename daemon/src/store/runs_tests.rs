@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use proptest::prelude::*;
 
@@ -11,17 +11,22 @@ use super::super::run::place;
 use super::super::{Batch, Row};
 use super::*;
 
+#[path = "room_tests.rs"]
+mod room;
+
 /// A base in memory that counts how often it is read.
 struct MapBase {
     values: Mutex<BTreeMap<Key, Vec<u8>>>,
     row: Mutex<Vec<u8>>,
     reads: AtomicUsize,
+    /// Whether there is no space to feed it anything.
+    is_full: AtomicBool,
 }
 
 impl MapBase {
     fn empty() -> Arc<Self> {
         let (values, row) = (Mutex::default(), Mutex::new(RunList::default().encode()));
-        Arc::new(Self { values, row, reads: AtomicUsize::new(0) })
+        Arc::new(Self { values, row, reads: AtomicUsize::new(0), is_full: AtomicBool::new(false) })
     }
 
     fn damage(&self, place: &[u8]) {
@@ -47,6 +52,9 @@ impl Base for MapBase {
     }
 
     fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(StoreError::Full { what: "feed", source: "no space".into() });
+        }
         let mut values = self.values.lock().unwrap();
         for (key, value) in changes.take(3) {
             match value {

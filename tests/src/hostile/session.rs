@@ -44,13 +44,13 @@ impl<D: Domain> Daemon<D> {
         let identity =
             Identity { role: D::ROLE, store: StoreId::from_bytes([3; 16]), software: "fuzzed".to_owned() };
         let queue = Arc::new(Queue::new(64));
-        let room = || Ok(Room { free_bytes: 1 << 40, total_bytes: 1 << 41 });
+        let room = || Ok(Room { free_bytes: 1 << 40, reserve_bytes: 1 << 20 });
         let writer = Writer {
             participant,
             store,
             queue: Arc::clone(&queue),
             clock: Arc::new(Still),
-            space: Box::new(room),
+            space: Arc::new(room),
             identity: identity.clone(),
             gauges: Arc::new(Gauges::default()),
             heartbeat: None,

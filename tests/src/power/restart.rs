@@ -82,7 +82,8 @@ impl Daemon {
     ) -> Result<Self, Broken> {
         let opened =
             DataDir::open(data, D::ROLE, false).map_err(|e| broken("a data directory is refused")(&e))?;
-        let taken_up = start::take_up(domain, opened, log_bytes_max, clock.now());
+        let space = space::of(data.to_owned(), log_bytes_max);
+        let taken_up = start::take_up(domain, opened, log_bytes_max, space.clone(), clock.now());
         let (store, participant) = taken_up.map_err(|e| broken("a store is not taken up")(&e))?;
         let identity = Identity { role: D::ROLE, store: store.id(), software: "after".to_owned() };
         let queue = Arc::new(Queue::new(1024));
@@ -93,7 +94,7 @@ impl Daemon {
         });
         let mut writer = Writer {
             participant,
-            space: space::of(data.to_owned()),
+            space,
             store,
             queue,
             clock: Arc::clone(clock),

@@ -89,12 +89,12 @@ fn damage(host: &Host, error: &like_daemon::store::StoreError) {
 
 fn space(host: &Host, role: Role) -> like_daemon::commit::space::Space {
     let host = host.clone();
-    Box::new(move || {
+    Arc::new(move || {
         let low = lock(&host.world.stores[role as usize]).low_until_ms > host.world.now_ms();
         if low {
             host.world.fault(super::faults::Fault::StorageLow, host.life.pid);
         }
-        Ok(Room { free_bytes: if low { 0 } else { 1 << 40 }, total_bytes: 1 << 41 })
+        Ok(Room { free_bytes: if low { 0 } else { 1 << 40 }, reserve_bytes: 1 << 20 })
     })
 }
 

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use like_daemon::store::data_dir::DataDir;
+use like_daemon::store::runs::Shape;
+use like_daemon::store::{Key, LoggedStore, Store};
 use like_protocol::failpoint::Failpoint;
 use like_tests::house::{House, Service};
 use like_tests::process::{Armed, Ended, Fault, Running, eventually, last_words};
@@ -11,8 +14,17 @@ use like_tests::promises;
 
 use super::{PROGRAM, log, say};
 
-/// How large the file system is. An eighth of it is the daemon's reserve.
-const DISK_BYTES: u64 = 24 * 1024 * 1024;
+/// How large the file system is. An eighth of it is the daemon's reserve for sagas, a quarter that for a checkpoint and a start.
+const DISK_BYTES: u64 = 48 * 1024 * 1024;
+
+/// How much is left where merges must not take it: enough for a start, and far less than a merge of the runs below writes.
+const LEFT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// So many runs are merged into one.
+const RUNS: usize = Shape::USUAL.fan_in;
+
+/// How many rows each of them has. With a hundred bytes in each, all of them are 3.5 MB, for whose merge 8.5 MB are wanted.
+const ROWS: usize = 8_000;
 
 /// A process that holds a small file system on which nobody else looks, and the way to it.
 struct SmallDisk {
@@ -64,11 +76,15 @@ impl SmallDisk {
         Path::new("/proc").join(self.holder.pid().to_string()).join("root").join(inside)
     }
 
+    /// How much is free on it.
+    fn free_bytes(&self) -> u64 {
+        let stat = rustix::fs::statvfs(self.seen()).expect("the file system");
+        stat.f_bavail * stat.f_frsize
+    }
+
     /// Fills it until no more than so many bytes are free.
     fn fill(&self, leave: u64) {
-        let stat = rustix::fs::statvfs(self.seen()).expect("the file system");
-        let free = stat.f_bavail * stat.f_frsize;
-        let fill = usize::try_from(free.saturating_sub(leave)).expect("a small disk");
+        let fill = usize::try_from(self.free_bytes().saturating_sub(leave)).expect("a small disk");
         fs::write(self.seen().join("something-else"), vec![1; fill]).expect("there is room for it");
     }
 
@@ -131,6 +147,52 @@ fn below_the_reserve_nothing_new_begins_and_what_has_begun_can_end() {
     // It passes, without a restart.
     disk.free();
     house.json(&["like", "1", "--user", "10"]);
+    promises::kept(&house);
+}
+
+/// Puts four runs into a store that is to be merged into one as soon as somebody serves it: more than is free while it is full.
+fn add_runs(data: &Path) {
+    let data = DataDir::open(data, Service::Article.role(), false).expect("a store that nobody serves");
+    let shape = Shape { fan_in: usize::MAX, ..Shape::USUAL };
+    let mut store = LoggedStore::open_with(data, 1, shape).expect("it opens");
+    let runs_before = store.runs().runs.len();
+    for run in 1..=RUNS {
+        // No row of the domain's: it looks at none with such a key.
+        let key = |row: usize| [&[0x70][..], &(row * RUNS + run).to_be_bytes()].concat();
+        let rows = (0..ROWS).map(|row| (Key::from_slice(&key(row)), Some(vec![0x5a; 100]))).collect();
+        store.apply(rows).expect("there is room");
+        eventually("another run", || {
+            store.sync().expect("there is room");
+            (store.runs().runs.len() == runs_before + run).then_some(())
+        });
+    }
+}
+
+#[test]
+fn below_the_reserve_nothing_is_merged_and_what_has_begun_can_end() {
+    let Some((mut house, disk)) = house() else { return };
+    house.json(&["like", "1", "--user", "7"]);
+    let halves = ["8", "9"].map(|user| half_a_like(&house, user));
+    house.stop(Service::Article).expect_code(0);
+    add_runs(&disk.seen());
+    disk.fill(LEFT_BYTES);
+    house.start_prepared(Service::Article, |command| disk.enter(command));
+    let [one, other] = halves;
+    one.kill();
+    house.likectl(&["--json", "recover", "--compensate"]).expect_code(0);
+    other.kill();
+    house.likectl(&["--json", "recover"]).expect_code(0);
+    assert_eq!(house.likes(1), 2, "one was undone, one done: its first step had been done before");
+    promises::nothing_is_left(&house);
+    let free_bytes = disk.free_bytes();
+    assert!(free_bytes > LEFT_BYTES / 2, "{free_bytes} bytes are free");
+    assert!(log(&house, "article").contains("too little disk space to merge"), "the daemon says so");
+    house.stop(Service::Article).expect_code(0);
+    house.start_prepared(Service::Article, |command| disk.enter(command));
+    // It passes, without a restart.
+    disk.free();
+    house.json(&["like", "1", "--user", "10"]);
+    assert!(log(&house, "article").contains("enough disk space to merge"), "and so does this");
     promises::kept(&house);
 }
 
