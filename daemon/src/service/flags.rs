@@ -34,9 +34,10 @@ pub struct Flags {
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_connections: u32,
 
-    /// Make a checkpoint of the store when its commit log has grown to this many KiB. About as much is held in memory,
-    /// twice that while a checkpoint is made, and read at the next start
-    #[arg(long, value_name = "KIB", default_value_t = CHECKPOINT_KIB, value_parser = clap::value_parser!(u64).range(1..=16 * 1024 * 1024))]
+    /// Make a checkpoint of the store when its commit log has grown to this many KiB, at most 1048576 (1 GiB: a start reads
+    /// no more in its time). As much is held in memory several times over, and read at the next start; twice as much while
+    /// a checkpoint is made. Five times as much free disk space is kept in reserve
+    #[arg(long, value_name = "KIB", default_value_t = CHECKPOINT_KIB, value_parser = clap::value_parser!(u64).range(1..=CHECKPOINT_KIB_MAX))]
     checkpoint_kib: u64,
 
     /// How log lines look. RUST_LOG chooses which are written
@@ -73,6 +74,10 @@ pub enum LogFormat {
 
 /// See [`LOG_BYTES_MAX`].
 const CHECKPOINT_KIB: u64 = LOG_BYTES_MAX / 1024;
+
+/// A start reads a MiB of log in some 26 ms. Where checkpoints keep up with their writer it finds no more than twice what makes one:
+/// 53 s of those that it has ([`START_WAIT_MAX`](super::start::START_WAIT_MAX)).
+const CHECKPOINT_KIB_MAX: u64 = 1024 * 1024;
 
 impl Flags {
     /// The command line of `program`, for its help and its manual page.
@@ -197,6 +202,7 @@ fn group_id(name: &str) -> Result<u32, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::start::START_WAIT_MAX;
     use super::*;
 
     const PROGRAM: Program = Program { name: "like-articled", about: "test" };
@@ -222,6 +228,17 @@ mod tests {
         assert_eq!(parse(&["--data", "d", "--queue", "0"]).unwrap_err().exit_code(), 2);
         assert_eq!(parse(&["--data", "d", "--colour"]).unwrap_err().exit_code(), 2);
         assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn no_log_may_grow_longer_than_a_start_has_time_to_read() {
+        let checkpoint_kib = |kib: u64| parse(&["--data", "d", "--checkpoint-kib", &kib.to_string()]);
+        assert_eq!(checkpoint_kib(1024 * 1024).unwrap().checkpoint_kib, 1024 * 1024);
+        assert_eq!(checkpoint_kib(1024 * 1024 + 1).unwrap_err().exit_code(), 2);
+        let read_ms = 2 * CHECKPOINT_KIB_MAX / 1024 * 26;
+        assert!(u128::from(read_ms) < START_WAIT_MAX.as_millis(), "{read_ms} ms");
+        let help = Flags::command(PROGRAM).render_long_help().to_string();
+        assert!(help.contains("1 GiB"), "{help}");
     }
 
     #[test]
