@@ -5,14 +5,13 @@
 //! a daemon would be the only one who is served.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use like_protocol::message::{Reply, Request, RequestBody, RetryReason, Settlement};
+use like_protocol::message::{Request, RequestBody, RetryReason, Settlement};
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::unsent::Unsent;
+use super::mailbox::Mailbox;
 
 /// How many bytes of requests may wait. Full batches of settlements are the only requests of any size; of those,
 /// some hundreds fit.
@@ -26,17 +25,8 @@ const LITTLE: usize = 64;
 pub struct Job {
     /// What is asked.
     pub request: Request,
-    /// The session that waits for it. It bounds how many jobs it has on their way, and so what waits in its channel.
-    pub session: UnboundedSender<Answer>,
-}
-
-/// A durable answer on its way to its session.
-#[derive(Debug)]
-pub struct Answer {
-    /// What the client is told.
-    pub reply: Reply,
-    /// Counts the answer's bytes until they have been sent.
-    pub unsent: Unsent,
+    /// The session that waits for it.
+    pub session: Arc<Mailbox>,
 }
 
 /// The queue.
@@ -180,13 +170,12 @@ fn bytes_of(body: &RequestBody) -> usize {
 #[cfg(test)]
 mod tests {
     use like_protocol::message::Payload;
-    use tokio::sync::mpsc;
 
     use super::*;
 
     fn job(id: u64, bytes: usize) -> Job {
         let body = RequestBody::Query(Payload::from(vec![0; bytes]));
-        Job { request: Request { id, body }, session: mpsc::unbounded_channel().0 }
+        Job { request: Request { id, body }, session: Mailbox::open().0 }
     }
 
     fn ids(drained: Drained) -> Vec<u64> {

@@ -16,13 +16,13 @@ use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::StoreId;
 use like_protocol::message::{DaemonStatus, Direction, Reply, ReplyBody, RequestBody, RetryReason};
 use like_protocol::time::{Clock, Now};
-use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
 use super::Gauges;
-use super::queue::{Answer, Drained, Job, Queue};
+use super::mailbox::{Answer, Mailbox};
+use super::queue::{Drained, Job, Queue};
 use super::space::{Room, Space};
-use super::unsent::UnsentTotal;
+use super::unsent::UnsentBytes;
 use crate::participant::domain::Domain;
 use crate::participant::{Moment, Participant};
 use crate::store::{Store, StoreError, Tx};
@@ -142,10 +142,11 @@ impl<D: Domain, S: Store> Writer<D, S> {
             for Job { request, session } in reads {
                 let body = match request.body {
                     RequestBody::Status => ReplyBody::Status(self.status(work, &moment.now)),
-                    _ if work.unsent.is_too_much() => ReplyBody::Retry(RetryReason::Busy),
+                    _ if work.unsent.put_off(&session.unsent) => ReplyBody::Retry(RetryReason::Busy),
                     body => self.participant.evaluate(&mut tx, &moment, body)?,
                 };
-                answers.push((session, work.answer(request.id, body)));
+                let answer = work.answer(&session, request.id, body);
+                answers.push((session, answer));
             }
         }
         tell(answers);
@@ -168,7 +169,8 @@ impl<D: Domain, S: Store> Writer<D, S> {
         let mut answers = Vec::with_capacity(jobs.len());
         for Job { request, session } in jobs {
             let body = self.participant.evaluate(&mut tx, &moment, request.body)?;
-            answers.push((session, work.answer(request.id, body)));
+            let answer = work.answer(&session, request.id, body);
+            answers.push((session, answer));
         }
         let overdue =
             self.participant.next_due_ms().is_some_and(|due| due + COLLECTION_SLACK_MS <= now.at_ms);
@@ -238,10 +240,9 @@ impl<D: Domain, S: Store> Writer<D, S> {
     }
 }
 
-fn tell(answers: Vec<(UnboundedSender<Answer>, Answer)>) {
+fn tell(answers: Vec<(Arc<Mailbox>, Answer)>) {
     for (session, answer) in answers {
-        // A session that is gone asks again, if it matters to it, on a new connection.
-        let _gone = session.send(answer);
+        session.put(answer);
     }
 }
 
@@ -268,18 +269,19 @@ pub struct Work {
     groups: u64,
     committed: u64,
     storage_low: bool,
-    unsent: UnsentTotal,
+    /// Of the answers to all sessions.
+    unsent: UnsentBytes,
     beaten: Instant,
 }
 
 impl Work {
     fn begin(now: Now) -> Self {
-        let (unsent, beaten) = (UnsentTotal::default(), Instant::now());
+        let (unsent, beaten) = (UnsentBytes::default(), Instant::now());
         Self { ready_at: now, groups: 0, committed: 0, storage_low: false, unsent, beaten }
     }
 
-    fn answer(&self, id: u64, body: ReplyBody) -> Answer {
-        let unsent = self.unsent.count(&body);
+    fn answer(&self, session: &Mailbox, id: u64, body: ReplyBody) -> Answer {
+        let unsent = self.unsent.count(&session.unsent, &body);
         Answer { reply: Reply { id, body }, unsent }
     }
 }

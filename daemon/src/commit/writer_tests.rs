@@ -81,7 +81,7 @@ struct Rig {
     clock: Arc<Hand>,
     free_bytes: Arc<Mutex<u64>>,
     looks: Arc<Mutex<u32>>,
-    session: mpsc::UnboundedSender<Answer>,
+    session: Arc<Mailbox>,
     answers: Arc<Mutex<mpsc::UnboundedReceiver<Answer>>>,
 }
 
@@ -113,7 +113,7 @@ impl Rig {
             gauges,
             heartbeat: None,
         };
-        let (session, answers) = mpsc::unbounded_channel();
+        let (session, answers) = Mailbox::open();
         let work = Work::begin(now);
         let answers = Arc::new(Mutex::new(answers));
         let mut rig = Self { writer, work, did, fails, clock, free_bytes, looks, session, answers };
@@ -332,7 +332,8 @@ async fn a_supervisor_hears_from_an_idle_writer_and_from_a_busy_one() {
 fn pages_that_nobody_takes_put_off_further_reads() {
     let mut rig = Rig::new();
     let page = ReplyBody::Answer(like_protocol::message::Payload::from(vec![0; UNSENT_BYTES_MAX + 1]));
-    let unsent = rig.work.unsent.count(&page);
+    let deaf = Mailbox::open().0;
+    let unsent = [&deaf, &rig.session].map(|session| rig.work.unsent.count(&session.unsent, &page));
     let unsettled = RequestBody::Unsettled { after: None, limit: 1 };
     rig.group(vec![show(), unsettled, rig.add(1, Direction::Action)]).unwrap();
     let busy = ReplyBody::Retry(RetryReason::Busy);
@@ -340,6 +341,9 @@ fn pages_that_nobody_takes_put_off_further_reads() {
     drop(unsent);
     rig.ask(show()).unwrap();
     assert!(matches!(rig.answers()[..], [ReplyBody::Answer(_)]));
+    let _unsent = rig.work.unsent.count(&deaf.unsent, &page);
+    rig.ask(show()).unwrap();
+    assert!(matches!(rig.answers()[..], [ReplyBody::Answer(_)]), "others do not suffer for it");
 }
 
 #[test]

@@ -21,13 +21,17 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::commit::writer::Identity;
-use crate::commit::{Answer, Job, Queue};
+use crate::commit::{Answer, Job, Mailbox, Queue};
 
 /// How long a peer may take to say hello.
 pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long a peer may take none of the replies that are ready for it.
 pub const SEND_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// How many bytes of replies are gathered before they are sent, as the writer of frames has it by itself: what is gathered counts as
+/// unsent.
+const GATHERED_BYTES_MAX: usize = 8 * 1024;
 
 /// How many requests of one session may be on their way. What comes then stays in the socket.
 pub const IN_FLIGHT_MAX: usize = 1024;
@@ -85,7 +89,7 @@ where
     };
     let Some(hello) = hello else { return Ok(()) };
     debug!(peer = hello.software, "a session begins");
-    let (session, answers) = mpsc::unbounded_channel();
+    let (session, answers) = Mailbox::open();
     Session { requests, replies, queue: &service.queue, session, answers, in_flight: 0 }.run(closing).await
 }
 
@@ -136,7 +140,7 @@ struct Session<'a, R, W> {
     requests: RequestReader<R>,
     replies: ReplyWriter<W>,
     queue: &'a Queue,
-    session: mpsc::UnboundedSender<Answer>,
+    session: Arc<Mailbox>,
     answers: mpsc::UnboundedReceiver<Answer>,
     in_flight: usize,
 }
@@ -171,7 +175,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Session<'_, R, W> {
 
     /// Hands a request to the writer, or tells the peer at once why not.
     async fn submit(&mut self, request: Request) -> Result<(), SessionError> {
-        match self.queue.submit(Job { request, session: self.session.clone() }, self.in_flight) {
+        match self.queue.submit(Job { request, session: Arc::clone(&self.session) }, self.in_flight) {
             Ok(()) => {
                 self.in_flight += 1;
                 Ok(())
@@ -185,10 +189,15 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Session<'_, R, W> {
 
     /// Sends everything that is ready, in as few writes as it fits.
     async fn send(&mut self, answered: &mut Vec<Answer>) -> Result<(), SessionError> {
+        let mut gathered = Vec::new();
         for Answer { reply, unsent } in answered.drain(..) {
             self.in_flight -= 1;
             within_stall(self.replies.feed(FromDaemon::Reply(reply))).await?;
-            drop(unsent);
+            gathered.push(unsent);
+            if self.replies.get_ref().write_buffer().len() >= GATHERED_BYTES_MAX {
+                within_stall(self.replies.flush()).await?;
+                gathered.clear();
+            }
         }
         within_stall(self.replies.flush()).await
     }

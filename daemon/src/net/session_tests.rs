@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::commit::queue::Drained;
-use crate::commit::unsent::UnsentTotal;
+use crate::commit::unsent::UnsentBytes;
 
 struct Stopped(Mutex<Now>);
 
@@ -87,9 +87,16 @@ fn reply(id: u64, body: ReplyBody) -> FromDaemon {
 }
 
 fn answer(job: &Job) {
-    let (id, body) = (job.request.id, ReplyBody::Settled);
-    let unsent = UnsentTotal::default().count(&body);
-    job.session.send(Answer { reply: Reply { id, body }, unsent }).unwrap();
+    answer_with(job, ReplyBody::Settled);
+}
+
+fn answer_with(job: &Job, body: ReplyBody) {
+    let unsent = UnsentBytes::default().count(&job.session.unsent, &body);
+    job.session.put(Answer { reply: Reply { id: job.request.id, body }, unsent });
+}
+
+fn page(bytes: usize) -> ReplyBody {
+    ReplyBody::Answer(like_protocol::message::Payload::from(vec![0; bytes]))
 }
 
 #[tokio::test]
@@ -237,11 +244,34 @@ async fn a_peer_that_takes_no_replies_is_cut_off() {
     let mut rig = Rig::open(9).await;
     rig.send(request(1)).await;
     let jobs = rig.jobs().await;
-    let body = ReplyBody::Answer(like_protocol::message::Payload::from(vec![0; 512 * 1024]));
-    let total = UnsentTotal::default();
-    let unsent = total.count(&body);
-    jobs[0].session.send(Answer { reply: Reply { id: 1, body }, unsent }).unwrap();
+    answer_with(&jobs[0], page(512 * 1024));
     assert!(matches!(rig.ended.await.unwrap(), Err(SessionError::Stalled)));
+}
+
+#[tokio::test]
+async fn what_is_gathered_counts_as_unsent_until_the_peer_takes_it() {
+    let mut rig = Rig::open(9).await;
+    for id in 1..=3 {
+        rig.send(request(id)).await;
+    }
+    let mut jobs = rig.jobs().await;
+    while jobs.len() < 3 {
+        jobs.extend(rig.jobs().await);
+    }
+    let unsent = jobs[0].session.unsent.clone();
+    jobs.iter().for_each(|job| answer_with(job, page(100 * 1024)));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(unsent.get(), 300 * 1024, "nobody has read, and only a part of the first has left");
+    for left in [2, 1, 0] {
+        assert!(matches!(rig.next().await, Some(FromDaemon::Reply(_))));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        // What has been read was sent; of what follows, some fits on the way.
+        assert!(unsent.get() <= left * 100 * 1024, "{} with {left} to come", unsent.get());
+    }
 }
 
 #[tokio::test]
