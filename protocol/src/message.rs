@@ -24,7 +24,8 @@ pub const PROTOCOL_VERSION: u16 = 1;
 /// How many settlements one request may carry. Bounds the work that one request puts on the writer.
 pub const SETTLEMENTS_MAX: usize = 256;
 
-/// How many rows one page of any list may have. Bounds how long one read may hold the writer (well under 1 ms).
+/// How many rows one page of any list may have. Bounds how long one read may hold the writer: some
+/// milliseconds where each row has to be looked for by itself.
 pub const PAGE_ROWS_MAX: u32 = 256;
 
 /// How many damaged rows a status names.

@@ -1,6 +1,7 @@
 //! Where the answers of a session go.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use like_protocol::message::Reply;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,13 +23,15 @@ pub struct Mailbox {
     answers: UnboundedSender<Answer>,
     /// Of its answers, those that it has not sent.
     pub unsent: UnsentBytes,
+    /// The turn of its latest read, for the queue alone.
+    pub(super) turn: AtomicU64,
 }
 
 impl Mailbox {
     /// A new session's, and what comes out of it.
     pub fn open() -> (Arc<Self>, UnboundedReceiver<Answer>) {
         let (answers, receiver) = unbounded_channel();
-        (Arc::new(Self { answers, unsent: UnsentBytes::default() }), receiver)
+        (Arc::new(Self { answers, unsent: UnsentBytes::default(), turn: AtomicU64::default() }), receiver)
     }
 
     /// Hands the session an answer. One that is gone asks again, if it matters to it, on a new connection.

@@ -3,8 +3,12 @@
 //! It is bounded by requests and by their bytes. What does not fit is answered with `busy` at once: a client that
 //! waits and comes back costs nothing here. Half of it is kept for sessions that have little on their way, or whoever floods
 //! a daemon would be the only one who is served.
+//!
+//! Changes come out in the order in which they came. Reads come out by turns, one of each session that has any in each turn,
+//! and those of one session in their order: whoever asks for much is waited for by nobody else.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,25 +44,54 @@ pub struct Queue {
 
 #[derive(Default, Debug)]
 struct State {
-    jobs: VecDeque<Job>,
+    changes: VecDeque<Job>,
+    /// By turn, and then as they came.
+    reads: BTreeMap<(u64, u64), Job>,
+    /// The turn of the read that came out last.
+    turn: u64,
+    /// How many reads have come.
+    arrived: u64,
     bytes: usize,
     closed: bool,
 }
 
 impl State {
-    fn take(&mut self, most: usize) -> Vec<Job> {
-        let count = most.min(self.jobs.len());
-        let jobs: Vec<_> = self.jobs.drain(..count).collect();
+    fn len(&self) -> usize {
+        self.changes.len() + self.reads.len()
+    }
+
+    fn put(&mut self, job: Job) {
+        self.bytes += bytes_of(&job.request.body);
+        if !only_reads(&job.request.body) {
+            return self.changes.push_back(job);
+        }
+        // The turn after the one that is on, so that those who are in it already come first.
+        let turn = self.turn.max(job.session.turn.load(Ordering::Relaxed)) + 1;
+        job.session.turn.store(turn, Ordering::Relaxed);
+        self.reads.insert((turn, self.arrived), job);
+        self.arrived += 1;
+    }
+
+    fn take_changes(&mut self, most: usize) -> Vec<Job> {
+        let count = most.min(self.changes.len());
+        let jobs: Vec<_> = self.changes.drain(..count).collect();
         self.bytes -= jobs.iter().map(|job| bytes_of(&job.request.body)).sum::<usize>();
         jobs
+    }
+
+    fn take_read(&mut self) -> Option<Job> {
+        let ((turn, _), job) = self.reads.pop_first()?;
+        self.turn = turn;
+        self.bytes -= bytes_of(&job.request.body);
+        Some(job)
     }
 }
 
 /// What came out of the queue.
 #[derive(Debug)]
 pub enum Drained {
-    /// The oldest jobs, in their order; none if nothing came in time.
-    Jobs(Vec<Job>),
+    /// The oldest changes, in their order; none if there are only reads, or nothing came in time.
+    Changes(Vec<Job>),
     /// It is closed, and there is nothing left in it.
     Ended,
 }
@@ -69,7 +102,7 @@ impl Queue {
         Self { state: Mutex::default(), arrived: Notify::new(), limit: limit.max(1) }
     }
 
-    /// Adds a job at the end, of a session that has so many others on their way.
+    /// Adds a job, of a session that has so many others on their way.
     ///
     /// # Errors
     /// The queue is full, for this session at least, or closed. The job comes back with what its client is to be told.
@@ -81,25 +114,24 @@ impl Queue {
         if state.closed {
             return Err((job, RetryReason::Draining));
         }
-        let is_full = state.jobs.len() >= self.limit || state.bytes + bytes > QUEUED_BYTES_MAX;
-        let is_kept = state.jobs.len() >= self.limit / 2 && others >= (self.limit / LITTLE).max(1);
+        let is_full = state.len() >= self.limit || state.bytes + bytes > QUEUED_BYTES_MAX;
+        let is_kept = state.len() >= self.limit / 2 && others >= (self.limit / LITTLE).max(1);
         if is_full || is_kept {
             return Err((job, RetryReason::Busy));
         }
-        state.bytes += bytes;
-        state.jobs.push_back(job);
+        state.put(job);
         drop(state);
         self.arrived.notify_one();
         Ok(())
     }
 
-    /// Takes out up to `most` jobs. If there are none it waits until one comes, the queue is closed, or `wait` is over. One
-    /// writer waits at a time.
+    /// Takes out up to `most` changes. If there is nothing, not even a read, it waits until something comes, the queue is closed,
+    /// or `wait` is over. One writer waits at a time.
     pub async fn drain(&self, most: usize, wait: Option<Duration>) -> Drained {
         match wait {
             Some(wait) => {
                 let drained = tokio::time::timeout(wait, self.drained(most)).await;
-                drained.unwrap_or_else(|_| Drained::Jobs(Vec::new()))
+                drained.unwrap_or_else(|_| Drained::Changes(Vec::new()))
             }
             None => self.drained(most).await,
         }
@@ -109,8 +141,8 @@ impl Queue {
         loop {
             {
                 let mut state = self.state();
-                if !state.jobs.is_empty() {
-                    return Drained::Jobs(state.take(most));
+                if state.len() > 0 {
+                    return Drained::Changes(state.take_changes(most));
                 }
                 if state.closed {
                     return Drained::Ended;
@@ -120,9 +152,14 @@ impl Queue {
         }
     }
 
-    /// Takes out up to `most` jobs that are there, and waits for none.
+    /// Takes out up to `most` changes that are there, and waits for none.
     pub fn drain_now(&self, most: usize) -> Vec<Job> {
-        self.state().take(most)
+        self.state().take_changes(most)
+    }
+
+    /// Takes out the read whose turn it is, if there is any.
+    pub fn next_read(&self) -> Option<Job> {
+        self.state().take_read()
     }
 
     /// Lets nothing more in. What is in it is still drained.
@@ -133,7 +170,7 @@ impl Queue {
 
     /// How many jobs wait.
     pub fn len(&self) -> usize {
-        self.state().jobs.len()
+        self.state().len()
     }
 
     /// Whether none waits.
@@ -148,6 +185,14 @@ impl Queue {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a request changes nothing, whatever it finds.
+fn only_reads(body: &RequestBody) -> bool {
+    match body {
+        RequestBody::Query(_) | RequestBody::Unsettled { .. } | RequestBody::Status => true,
+        RequestBody::Step(_) | RequestBody::Settle(_) | RequestBody::Command(_) => false,
     }
 }
 
@@ -174,13 +219,13 @@ mod tests {
     use super::*;
 
     fn job(id: u64, bytes: usize) -> Job {
-        let body = RequestBody::Query(Payload::from(vec![0; bytes]));
+        let body = RequestBody::Command(Payload::from(vec![0; bytes]));
         Job { request: Request { id, body }, session: Mailbox::open().0 }
     }
 
     fn ids(drained: Drained) -> Vec<u64> {
         match drained {
-            Drained::Jobs(jobs) => jobs.iter().map(|job| job.request.id).collect(),
+            Drained::Changes(jobs) => jobs.iter().map(|job| job.request.id).collect(),
             Drained::Ended => panic!("ended"),
         }
     }
@@ -195,6 +240,48 @@ mod tests {
         assert_eq!(ids(queue.drain(1, None).await), [1]);
         queue.submit(job(4, 0), 0).unwrap();
         assert_eq!(ids(queue.drain(9, None).await), [2, 4]);
+    }
+
+    /// A read of a session that has others on their way.
+    fn read(session: &Arc<Mailbox>, id: u64) -> Job {
+        Job { request: Request { id, body: RequestBody::Status }, session: Arc::clone(session) }
+    }
+
+    fn next_reads(queue: &Queue, most: usize) -> Vec<u64> {
+        std::iter::from_fn(|| queue.next_read()).take(most).map(|job| job.request.id).collect()
+    }
+
+    #[tokio::test]
+    async fn reads_are_apart_from_changes_and_count_as_much() {
+        let queue = Queue::new(3);
+        queue.submit(job(1, 0), 0).unwrap();
+        queue.submit(read(&Mailbox::open().0, 2), 0).unwrap();
+        queue.submit(job(3, 0), 0).unwrap();
+        assert_eq!(queue.submit(read(&Mailbox::open().0, 4), 0).unwrap_err().1, RetryReason::Busy);
+        assert_eq!(ids(queue.drain(9, None).await), [1, 3]);
+        assert!(ids(queue.drain(9, None).await).is_empty(), "a read is not waited for");
+        queue.close();
+        assert!(ids(queue.drain(9, None).await).is_empty(), "nor forgotten");
+        assert_eq!(next_reads(&queue, 9), [2]);
+        assert!(matches!(queue.drain(9, None).await, Drained::Ended));
+        assert_eq!(queue.state().bytes, 0);
+    }
+
+    #[test]
+    fn whoever_asks_for_much_is_waited_for_by_nobody_else() {
+        let queue = Queue::new(1000);
+        let [much, little, late] = [(); 3].map(|()| Mailbox::open().0);
+        (0..100).for_each(|id| queue.submit(read(&much, id), 0).unwrap());
+        assert_eq!(next_reads(&queue, 50), (0..50).collect::<Vec<_>>());
+        queue.submit(read(&little, 200), 0).unwrap();
+        queue.submit(read(&little, 201), 0).unwrap();
+        queue.submit(read(&late, 300), 0).unwrap();
+        // Whoever comes does not push those away who have waited for this turn.
+        assert_eq!(next_reads(&queue, 6), [50, 200, 300, 51, 201, 52]);
+        queue.submit(read(&much, 100), 0).unwrap();
+        queue.submit(read(&late, 301), 0).unwrap();
+        assert_eq!(next_reads(&queue, 3), [53, 301, 54]);
+        assert_eq!(next_reads(&queue, 99), (55..=100).collect::<Vec<_>>(), "each session's in their order");
     }
 
     #[test]

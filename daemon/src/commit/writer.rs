@@ -1,9 +1,11 @@
 //! The one task that owns the store.
 //!
-//! Over and over: drain the queue; answer what only reads, from the store, which is durable at that moment; evaluate the
-//! rest in order against the store and what the group has written so far, apply and sync, and only then answer. Duplicates
-//! are answered after the sync too, so nothing is ever shown that a crash could take back. A write or sync that
-//! fails ends the task: nobody of its group is answered, and the process ends with it.
+//! Over and over, in rounds: take the changes out of the queue; answer reads, from the store, which is durable at that moment;
+//! evaluate the changes in order against the store and what the group has written so far, apply and sync, and only then
+//! answer. Duplicates are answered after the sync too, so nothing is ever shown that a crash could take back. A write or sync
+//! that fails ends the task: nobody of its group is answered, and the process ends with it.
+//!
+//! Reads have only so much time in each round: what is left of them waits for the next one, and changes for no flood of reads.
 //!
 //! A group holds up its thread, and with it the sessions, until it is durable. That is meant: there is nothing to answer
 //! meanwhile, what comes meanwhile waits in the sockets and is the next group, and nobody is woken on another core.
@@ -27,9 +29,14 @@ use crate::participant::domain::Domain;
 use crate::participant::{Moment, Participant};
 use crate::store::{Store, StoreError, Tx};
 
-/// How many requests one group takes. Where syncs are slow, whoever is left out waits for another one; where they are quick,
-/// groups never get so large. Evaluating so many takes some milliseconds.
+/// How many changes one group takes. Where syncs are slow, whoever is left out waits for another one; where they are quick,
+/// groups never get so large. Evaluating so many saga steps takes some milliseconds.
 pub const GROUP_REQUESTS_MAX: usize = 1024;
+
+/// For how many milliseconds the reads of one round are answered; the one that is under way then is the last. A page takes up to
+/// some milliseconds itself, so that less would come to a page a round, and a sync for each where others change something.
+/// And it is no more than a sync takes on many a disk, which everybody waits for as well.
+const ROUND_READS_MS_MAX: u64 = 5;
 
 /// How long a record may be due before an otherwise idle daemon wakes up for it: so a second's worth goes at once.
 const COLLECTION_SLACK_MS: u64 = 1000;
@@ -84,16 +91,14 @@ impl<D: Domain, S: Store> Writer<D, S> {
             let wait = self.idle_wait(&work);
             match self.queue.drain(GROUP_REQUESTS_MAX, wait).await {
                 Drained::Ended => return Ok(()),
-                Drained::Jobs(jobs) => self.serve(&mut work, jobs).await?,
+                Drained::Changes(changes) => self.serve(&mut work, changes).await?,
             }
             self.beat(&mut work);
         }
     }
 
-    async fn serve(&mut self, work: &mut Work, jobs: Vec<Job>) -> Result<(), StoreError> {
-        let asked = jobs.len();
-        let changes = self.answer_reads(work, jobs)?;
-        if changes.len() < asked {
+    async fn serve(&mut self, work: &mut Work, changes: Vec<Job>) -> Result<(), StoreError> {
+        if self.answer_reads(work)? {
             // Their sessions send the answers now, and not when the group is durable.
             tokio::task::yield_now().await;
         }
@@ -125,32 +130,29 @@ impl<D: Domain, S: Store> Writer<D, S> {
         }
     }
 
-    /// Answers those of the requests that only read, and hands back the others. What is read is what the groups before have
-    /// made durable, so there is nothing to wait for.
+    /// Answers the reads that wait in the queue, or as many as there is time for in one round, and says whether there were any.
+    /// What is read is what the groups before have made durable, so there is nothing to wait for.
     ///
     /// # Errors
     /// The store failed: as for [`Writer::group`].
-    pub fn answer_reads(&mut self, work: &mut Work, jobs: Vec<Job>) -> Result<Vec<Job>, StoreError> {
-        let (reads, changes): (Vec<_>, Vec<_>) = jobs.into_iter().partition(only_reads);
-        if reads.is_empty() {
-            return Ok(changes);
+    pub fn answer_reads(&mut self, work: &mut Work) -> Result<bool, StoreError> {
+        let mut next = self.queue.next_read();
+        if next.is_none() {
+            return Ok(false);
         }
         let moment = Moment { now: self.clock.now(), storage_low: work.storage_low };
-        let mut answers = Vec::with_capacity(reads.len());
-        {
-            let mut tx = Tx::new(&self.store);
-            for Job { request, session } in reads {
-                let body = match request.body {
-                    RequestBody::Status => ReplyBody::Status(self.status(work, &moment.now)),
-                    _ if work.unsent.put_off(&session.unsent) => ReplyBody::Retry(RetryReason::Busy),
-                    body => self.participant.evaluate(&mut tx, &moment, body)?,
-                };
-                let answer = work.answer(&session, request.id, body);
-                answers.push((session, answer));
-            }
+        let mut tx = Tx::new(&self.store);
+        while let Some(Job { request, session }) = next {
+            let body = match request.body {
+                RequestBody::Status => ReplyBody::Status(self.status(work, &moment.now)),
+                _ if work.unsent.put_off(&session.unsent) => ReplyBody::Retry(RetryReason::Busy),
+                body => self.participant.evaluate(&mut tx, &moment, body)?,
+            };
+            session.put(work.answer(&session, request.id, body));
+            let spent_ms = self.clock.now().at_ms.saturating_sub(moment.now.at_ms);
+            next = if spent_ms < ROUND_READS_MS_MAX { self.queue.next_read() } else { None };
         }
-        tell(answers);
-        Ok(changes)
+        Ok(true)
     }
 
     /// One group of changes: evaluated, made durable, answered. One of no requests does what has become due.
@@ -193,7 +195,9 @@ impl<D: Domain, S: Store> Writer<D, S> {
             work.committed += count;
         }
         pass(Failpoint::GroupSynced);
-        tell(answers);
+        for (session, answer) in answers {
+            session.put(answer);
+        }
         pass(Failpoint::GroupAnswered);
         Ok(())
     }
@@ -237,20 +241,6 @@ impl<D: Domain, S: Store> Writer<D, S> {
         }
         work.storage_low = low;
         low
-    }
-}
-
-fn tell(answers: Vec<(Arc<Mailbox>, Answer)>) {
-    for (session, answer) in answers {
-        session.put(answer);
-    }
-}
-
-/// Whether a request changes nothing, whatever it finds.
-fn only_reads(job: &Job) -> bool {
-    match job.request.body {
-        RequestBody::Query(_) | RequestBody::Unsettled { .. } | RequestBody::Status => true,
-        RequestBody::Step(_) | RequestBody::Settle(_) | RequestBody::Command(_) => false,
     }
 }
 

@@ -1,9 +1,13 @@
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc as std_mpsc;
 
+use like_protocol::codec;
 use like_protocol::ids::BootId;
 use like_protocol::likes::ArticleId;
-use like_protocol::likes::article::{ArticleCommand, ArticleOperation, ArticleQuery, ArticleReply};
+use like_protocol::likes::article::{
+    ArticleAnswer, ArticleCommand, ArticleOperation, ArticleQuery, ArticleReply,
+};
 use like_protocol::message::{Ending, Request, Settlement, StepReply, StepRequest};
 use tokio::sync::mpsc;
 
@@ -63,13 +67,18 @@ impl Store for Probe {
     }
 }
 
-/// A clock that tests move.
+/// A clock that tests move, and that moves by itself at every look if they say so.
 #[derive(Debug)]
-struct Hand(Mutex<Now>);
+struct Hand {
+    now: Mutex<Now>,
+    ms_a_look: AtomicU64,
+}
 
 impl Clock for Hand {
     fn now(&self) -> Now {
-        *self.0.lock().unwrap()
+        let mut now = self.now.lock().unwrap();
+        now.at_ms += self.ms_a_look.load(Ordering::Relaxed);
+        *now
     }
 }
 
@@ -89,7 +98,7 @@ impl Rig {
     /// A writer over an article service that has article 1.
     fn new() -> Self {
         let now = Now { boot: BootId::from_bytes([1; 16]), at_ms: 1000 };
-        let clock = Arc::new(Hand(Mutex::new(now)));
+        let clock = Arc::new(Hand { now: Mutex::new(now), ms_a_look: AtomicU64::new(0) });
         let (did, fails) = (Arc::default(), Arc::default());
         let (free_bytes, looks) = (Arc::new(Mutex::new(1 << 40)), Arc::new(Mutex::new(0)));
         let (rows, at_sync) = (MemoryStore::default(), Box::new(|| ()));
@@ -123,14 +132,17 @@ impl Rig {
         rig
     }
 
-    fn jobs(&self, bodies: Vec<RequestBody>) -> Vec<Job> {
-        let job = |(id, body)| Job { request: Request { id, body }, session: self.session.clone() };
-        (0..).zip(bodies).map(job).collect()
+    fn submit(&self, bodies: Vec<RequestBody>) {
+        for (id, body) in (0..).zip(bodies) {
+            let job = Job { request: Request { id, body }, session: Arc::clone(&self.session) };
+            self.writer.queue.submit(job, 0).unwrap();
+        }
     }
 
     fn group(&mut self, bodies: Vec<RequestBody>) -> Result<(), StoreError> {
-        let jobs = self.jobs(bodies);
-        let changes = self.writer.answer_reads(&mut self.work, jobs)?;
+        self.submit(bodies);
+        let changes = self.writer.queue.drain_now(GROUP_REQUESTS_MAX);
+        self.writer.answer_reads(&mut self.work)?;
         self.writer.group(&mut self.work, changes)
     }
 
@@ -149,7 +161,7 @@ impl Rig {
     }
 
     fn wait(&self, ms: u64) {
-        self.clock.0.lock().unwrap().at_ms += ms;
+        self.clock.now.lock().unwrap().at_ms += ms;
     }
 
     fn add(&self, number: u8, direction: Direction) -> RequestBody {
@@ -214,9 +226,7 @@ async fn answers_to_reads_leave_before_their_group_is_synced() {
     let mut rig = Rig::new();
     let (at_sync, synced) = std_mpsc::channel();
     rig.writer.store.at_sync = Box::new(move || at_sync.send(()).unwrap());
-    for job in rig.jobs(vec![rig.add(1, Direction::Action), show()]) {
-        rig.writer.queue.submit(job, 0).unwrap();
-    }
+    rig.submit(vec![rig.add(1, Direction::Action), show()]);
     rig.writer.queue.close();
     let answers = rig.answers.clone();
     // Stands for a session on the same thread, which sends what it is handed.
@@ -247,9 +257,7 @@ async fn a_failed_write_or_sync_answers_nobody_and_ends_the_writer() {
     for fails in [Did::Apply, Did::Sync] {
         let mut rig = Rig::new();
         *rig.fails.lock().unwrap() = Some(fails);
-        for job in rig.jobs(vec![show(), rig.add(1, Direction::Action)]) {
-            rig.writer.queue.submit(job, 0).unwrap();
-        }
+        rig.submit(vec![show(), rig.add(1, Direction::Action)]);
         rig.writer.queue.close();
         let failed = rig.writer.run().await.unwrap_err();
         assert!(failed.to_string().contains("broken disk"), "{failed}");
@@ -260,9 +268,7 @@ async fn a_failed_write_or_sync_answers_nobody_and_ends_the_writer() {
 #[tokio::test]
 async fn a_closed_queue_is_emptied_before_the_writer_ends() {
     let mut rig = Rig::new();
-    for job in rig.jobs(vec![rig.add(1, Direction::Action), show()]) {
-        rig.writer.queue.submit(job, 0).unwrap();
-    }
+    rig.submit(vec![rig.add(1, Direction::Action), show()]);
     rig.writer.queue.close();
     rig.writer.run().await.unwrap();
     assert_eq!(rig.answers().len(), 2);
@@ -326,6 +332,65 @@ async fn a_supervisor_hears_from_an_idle_writer_and_from_a_busy_one() {
     };
     let (ended, ()) = futures::join!(rig.writer.run(), listen);
     ended.unwrap();
+}
+
+/// How many likes an answer to [`show`] shows.
+fn shown(answer: &ReplyBody) -> Option<u64> {
+    let ReplyBody::Answer(answer) = answer else { return None };
+    match codec::decode(&answer.0).unwrap() {
+        ArticleAnswer::Article(article) => Some(article.likes),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_reads_holds_nobody_up_for_longer_than_a_round() {
+    let mut rig = Rig::new();
+    // Three reads take the time of a round.
+    rig.clock.ms_a_look.store(2, Ordering::Relaxed);
+    let (beat, beats) = mpsc::unbounded_channel();
+    rig.writer.heartbeat =
+        Some(Heartbeat { interval: Duration::ZERO, beat: Box::new(move || beat.send(()).unwrap()) });
+    rig.submit([vec![show(); 30], vec![rig.add(1, Direction::Action)], vec![show(); 30]].concat());
+    rig.writer.queue.close();
+    // A session on the same thread is let to send after every round.
+    let (queue, left) = (rig.writer.queue.clone(), Mutex::new(Vec::new()));
+    let session = async {
+        while !queue.is_empty() {
+            left.lock().unwrap().push(queue.len());
+            tokio::task::yield_now().await;
+        }
+    };
+    let (served, ()) = futures::join!(rig.writer.run(), session);
+    served.unwrap();
+    let answers = rig.answers();
+    let likes: Vec<_> = answers.iter().map(shown).collect();
+    let expected = [vec![Some(0); 3], vec![None], vec![Some(1); 57]].concat();
+    assert_eq!(likes, expected, "one round of reads, the change, and the others from what is durable then");
+    assert_eq!(answers[3], done(&ArticleReply { likes: 1 }));
+    assert_eq!(left.into_inner().unwrap(), (1..20).map(|round| 60 - 3 * round).collect::<Vec<_>>());
+    assert!(beats.len() >= 20, "the supervisor hears after every round");
+}
+
+#[test]
+fn what_is_left_of_the_reads_comes_in_later_rounds_in_its_order() {
+    let mut rig = Rig::new();
+    rig.clock.ms_a_look.store(2, Ordering::Relaxed);
+    let other = Mailbox::open();
+    rig.submit(vec![show(); 7]);
+    let ids = |answers: &mut mpsc::UnboundedReceiver<Answer>| {
+        std::iter::from_fn(|| answers.try_recv().ok()).map(|answer| answer.reply.id).collect::<Vec<_>>()
+    };
+    let (answers, mut others) = (rig.answers.clone(), other.1);
+    assert!(rig.writer.answer_reads(&mut rig.work).unwrap());
+    assert_eq!(ids(&mut answers.lock().unwrap()), [0, 1, 2]);
+    let job = Job { request: Request { id: 9, body: show() }, session: other.0 };
+    rig.writer.queue.submit(job, 0).unwrap();
+    assert!(rig.writer.answer_reads(&mut rig.work).unwrap());
+    assert_eq!((ids(&mut answers.lock().unwrap()), ids(&mut others)), (vec![3, 4], vec![9]));
+    assert!(rig.writer.answer_reads(&mut rig.work).unwrap());
+    assert_eq!(ids(&mut answers.lock().unwrap()), [5, 6]);
+    assert!(!rig.writer.answer_reads(&mut rig.work).unwrap());
 }
 
 #[test]

@@ -8,7 +8,6 @@ use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split}
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::commit::queue::Drained;
 use crate::commit::unsent::UnsentBytes;
 
 struct Stopped(Mutex<Now>);
@@ -62,15 +61,12 @@ impl Rig {
         self.replies.next().await.transpose().unwrap()
     }
 
-    /// Takes what is in the queue once there is something, as the writer would.
+    /// Takes the reads that are in the queue once there is something, as the writer would.
     async fn jobs(&self) -> Vec<Job> {
         while self.queue.is_empty() {
             tokio::task::yield_now().await;
         }
-        match self.queue.drain(usize::MAX, None).await {
-            Drained::Jobs(jobs) => jobs,
-            Drained::Ended => panic!("closed"),
-        }
+        std::iter::from_fn(|| self.queue.next_read()).collect()
     }
 }
 

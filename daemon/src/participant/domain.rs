@@ -160,6 +160,16 @@ impl<'t, 's> Context<'t, 's> {
         self.tx.scan(range, limit.min(PAGE_ROWS_MAX) as usize)
     }
 
+    /// The first row of each of the first `limit` groups of a range, and never more than [`PAGE_ROWS_MAX`]. The keys of a group begin
+    /// with the same `shared` bytes, at least one; a shorter key is a group by itself. Damaged rows are among them.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn firsts(&self, range: &KeyRange, shared: usize, limit: u32) -> Result<Vec<Found>, StoreError> {
+        own(&range.from);
+        self.tx.firsts(range, shared, limit.min(PAGE_ROWS_MAX) as usize)
+    }
+
     /// The last key of a range, damaged or not.
     ///
     /// # Errors

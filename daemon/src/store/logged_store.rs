@@ -37,7 +37,7 @@ use super::merged::{Merged, rows_of};
 use super::room::Look;
 use super::run_list::RunList;
 use super::runs::{Listed, Runs, Shape};
-use super::{Batch, DOMAIN_TAG_FIRST, KeyRange, Row, Store, StoreError};
+use super::{Batch, DOMAIN_TAG_FIRST, KeyRange, Row, Store, StoreError, behind_group};
 
 /// How large the log grows before a checkpoint, if nobody says otherwise. What it holds is held in memory as well, and is
 /// read at the next start (some hundred milliseconds); a larger one writes rows that change often less often.
@@ -377,6 +377,29 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
             self.note_gap(&from, &range, first.as_ref());
         }
         first.into_iter().map(Ok).chain(rows).take(limit).collect()
+    }
+
+    fn firsts(&self, range: &KeyRange, shared: usize, limit: usize) -> Result<Vec<Row>, StoreError> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The layers are gone through once: a group's first row often lies in a block that is at hand already.
+        let (mut rows, mut from, mut firsts) = (self.rows(range), range.from.clone(), Vec::new());
+        while firsts.len() < limit {
+            if let Some(end) = self.gaps.end_of(&from) {
+                rows.skip_to(&end);
+            }
+            let passed = rows.passed();
+            let first = rows.next().transpose()?;
+            if first.is_none() || rows.passed() - passed >= PASSED_MAX {
+                self.note_gap(&from, range, first.as_ref());
+            }
+            let Some(row) = first else { break };
+            from = behind_group(&row.0, shared);
+            rows.skip_to(&from);
+            firsts.push(row);
+        }
+        Ok(firsts)
     }
 
     fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {

@@ -253,6 +253,10 @@ proptest! {
             for range in [KeyRange::prefix(&[0x01]), KeyRange::prefix(&[0x10]), KeyRange { from: vec![0x10, 2], to: vec![0x11, 4] }] {
                 for limit in [1, 3, 99] {
                     prop_assert_eq!(on_disk.scan(&range, limit).unwrap(), in_memory.scan(&range, limit).unwrap());
+                    for shared in [1, 2] {
+                        let firsts = |store: &dyn Store| store.firsts(&range, shared, limit).unwrap();
+                        prop_assert_eq!(firsts(&on_disk), firsts(&in_memory));
+                    }
                 }
                 prop_assert_eq!(on_disk.last(&range).unwrap(), in_memory.last(&range).unwrap());
             }

@@ -1,6 +1,6 @@
 //! Rows of several layers, read as one: what a newer layer says of a key hides what an older one says.
 
-use std::iter::Peekable;
+use std::collections::btree_map;
 
 use super::{Batch, Key, KeyRange, Row, StoreError};
 
@@ -8,24 +8,82 @@ use super::{Batch, Key, KeyRange, Row, StoreError};
 pub type Layered = Result<(Key, Option<Vec<u8>>), StoreError>;
 
 /// One layer's rows of a range, in the order of their keys.
-pub type LayerRows<'a> = Box<dyn Iterator<Item = Layered> + 'a>;
+pub trait Rows: Iterator<Item = Layered> {
+    /// Passes all rows below `key` that are left, without a look at each of them.
+    fn skip_to(&mut self, key: &[u8]);
+}
+
+/// The rows of whatever layer.
+pub type LayerRows<'a> = Box<dyn Rows + 'a>;
 
 /// The rows of a layer in memory.
 pub fn rows_of<'a>(layer: &'a Batch, range: &KeyRange) -> LayerRows<'a> {
     let rows = layer.range::<[u8], _>(range.bounds());
-    Box::new(rows.map(|(key, value)| Ok((key.clone(), value.clone()))))
+    Box::new(InMemory { layer, to: range.to.clone(), rows })
+}
+
+struct InMemory<'a> {
+    layer: &'a Batch,
+    to: Vec<u8>,
+    rows: btree_map::Range<'a, Key, Option<Vec<u8>>>,
+}
+
+impl Iterator for InMemory<'_> {
+    type Item = Layered;
+
+    fn next(&mut self) -> Option<Layered> {
+        self.rows.next().map(|(key, value)| Ok((key.clone(), value.clone())))
+    }
+}
+
+impl Rows for InMemory<'_> {
+    fn skip_to(&mut self, key: &[u8]) {
+        let left = KeyRange { from: key.to_vec(), to: self.to.clone() };
+        self.rows = if left.is_empty() {
+            btree_map::Range::default()
+        } else {
+            self.layer.range::<[u8], _>(left.bounds())
+        };
+    }
+}
+
+/// A layer and its next row, as soon as that was asked for.
+struct Layer<'a> {
+    rows: LayerRows<'a>,
+    next: Option<Option<Layered>>,
+}
+
+impl Layer<'_> {
+    fn peek(&mut self) -> Option<&Layered> {
+        self.next.get_or_insert_with(|| self.rows.next()).as_ref()
+    }
+
+    fn take(&mut self) -> Option<Layered> {
+        self.next.take().unwrap_or_else(|| self.rows.next())
+    }
+
+    fn skip_to(&mut self, key: &[u8]) {
+        // An error is for whoever reads on, and behind the last row there is nothing to skip.
+        if let None | Some(Some(Ok(_))) = &self.next
+            && !matches!(&self.next, Some(Some(Ok((next, _)))) if next[..] >= *key)
+        {
+            self.next = None;
+            self.rows.skip_to(key);
+        }
+    }
 }
 
 /// The rows of all layers, the newest layer first, in the order of their keys.
 pub struct Merged<'a> {
-    newest_first: Vec<Peekable<LayerRows<'a>>>,
+    newest_first: Vec<Layer<'a>>,
     passed: usize,
 }
 
 impl<'a> Merged<'a> {
     /// Merges these layers, given from the newest to the oldest.
     pub fn of(newest_first: impl IntoIterator<Item = LayerRows<'a>>) -> Self {
-        Self { newest_first: newest_first.into_iter().map(Iterator::peekable).collect(), passed: 0 }
+        let newest_first = newest_first.into_iter().map(|rows| Layer { rows, next: None }).collect();
+        Self { newest_first, passed: 0 }
     }
 
     /// How many keys it has passed that are deleted.
@@ -33,12 +91,17 @@ impl<'a> Merged<'a> {
         self.passed
     }
 
+    /// Passes all rows below `key` that are left, without a look at each of them. `key` is above that of the last row.
+    pub fn skip_to(&mut self, key: &[u8]) {
+        self.newest_first.iter_mut().for_each(|layer| layer.skip_to(key));
+    }
+
     /// What the layers say of the lowest key that any of them has left.
     fn lowest(&mut self) -> Option<Layered> {
         let mut lowest: Option<Key> = None;
         for layer in &mut self.newest_first {
             match layer.peek() {
-                Some(Err(_)) => return layer.next(),
+                Some(Err(_)) => return layer.take(),
                 Some(Ok((key, _))) if lowest.as_ref().is_none_or(|lowest| key < lowest) => {
                     lowest = Some(key.clone());
                 }
@@ -46,10 +109,13 @@ impl<'a> Merged<'a> {
             }
         }
         let lowest = lowest?;
-        let is_lowest = |row: &Layered| row.as_ref().is_ok_and(|(key, _)| *key == lowest);
-        let mut said = self.newest_first.iter_mut().filter_map(|layer| layer.next_if(is_lowest));
-        let newest = said.next();
-        said.for_each(drop);
+        let mut newest = None;
+        for layer in &mut self.newest_first {
+            if layer.peek().is_some_and(|row| row.as_ref().is_ok_and(|(key, _)| *key == lowest)) {
+                let said = layer.take();
+                newest = newest.or(said);
+            }
+        }
         newest
     }
 }
@@ -88,6 +154,7 @@ mod tests {
                 0..4,
             ),
             from in 0..4_u8,
+            skips in proptest::collection::vec(proptest::option::of(0..4_u8), 0..8),
         ) {
             let layer = |rows: BTreeMap<Vec<u8>, _>| rows.into_iter().map(|(key, value)| (key.into(), value)).collect();
             let layers: Vec<Batch> = layers.into_iter().map(layer).collect();
@@ -95,13 +162,26 @@ mod tests {
             let merged = Merged::of(layers.iter().rev().map(|layer| rows_of(layer, &range)));
             let merged: Vec<Row> = merged.collect::<Result<_, _>>().unwrap();
             let mut one = Batch::new();
-            layers.into_iter().for_each(|layer| one.extend(layer));
+            layers.iter().for_each(|layer| one.extend(layer.clone()));
             let expected: Vec<Row> = one
                 .into_iter()
                 .filter(|(key, _)| range.has(key))
                 .filter_map(|(key, value)| Some((key, value?)))
                 .collect();
-            prop_assert_eq!(merged, expected);
+            prop_assert_eq!(&merged, &expected);
+
+            // Now with skips, each to somewhere above the row before.
+            let mut skipping = Merged::of(layers.iter().rev().map(|layer| rows_of(layer, &range)));
+            let mut expected = expected.into_iter().peekable();
+            for skip in skips {
+                let row = skipping.next().transpose().unwrap();
+                prop_assert_eq!(&row, &expected.next());
+                if let (Some((last, _)), Some(tail)) = (row, skip) {
+                    let to = [&last[..], &[tail]].concat();
+                    skipping.skip_to(&to);
+                    while expected.next_if(|(key, _)| key[..] < to[..]).is_some() {}
+                }
+            }
         }
     }
 }

@@ -86,6 +86,15 @@ pub trait Store: Send {
     /// The store can't be read.
     fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError>;
 
+    /// The first row of each of the first `limit` groups of `range`. The keys of a group begin with the same `shared` bytes, at least one; a
+    /// shorter key is a group by itself.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn firsts(&self, range: &KeyRange, shared: usize, limit: usize) -> Result<Vec<Row>, StoreError> {
+        firsts_by(range, shared, limit, |range| Ok(self.scan(range, 1)?.pop()), |(key, _)| key)
+    }
+
     /// The last row of `range`.
     ///
     /// # Errors
@@ -107,6 +116,33 @@ pub trait Store: Send {
 
     /// How many bytes the store takes on disk, for people. 0 if that can't be told.
     fn bytes(&self) -> u64;
+}
+
+/// The first row of each of the first `limit` groups of a range, by looking for each. `first` finds the first row of a range.
+fn firsts_by<T>(
+    range: &KeyRange,
+    shared: usize,
+    limit: usize,
+    first: impl Fn(&KeyRange) -> Result<Option<T>, StoreError>,
+    key_of: impl Fn(&T) -> &Key,
+) -> Result<Vec<T>, StoreError> {
+    let (mut firsts, mut range) = (Vec::new(), range.clone());
+    while firsts.len() < limit
+        && !range.is_empty()
+        && let Some(row) = first(&range)?
+    {
+        range.from = behind_group(key_of(&row), shared);
+        firsts.push(row);
+    }
+    Ok(firsts)
+}
+
+/// The lowest key above all that begin with the same `shared` bytes as this one; or above this one, if it is shorter.
+fn behind_group(key: &[u8], shared: usize) -> Vec<u8> {
+    match key.get(..shared) {
+        Some(group) => KeyRange::prefix(group).to,
+        None => [key, &[0]].concat(),
+    }
 }
 
 /// The keys from one on, up to another that is not included.

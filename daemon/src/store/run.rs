@@ -17,7 +17,7 @@ use super::base::Base;
 use super::block::{self, BlockRows, follow_key, put_key};
 use super::fields::{Fields, Malformed};
 use super::filter::Filter;
-use super::merged::{LayerRows, Layered};
+use super::merged::{LayerRows, Layered, Rows};
 use super::run_list::Entry;
 use super::{Key, KeyRange, StoreError};
 
@@ -233,6 +233,15 @@ impl RunRows {
         }
     }
 
+    /// Goes on somewhere before the first row that is left whose key is not below `key`, and at most a block before it.
+    pub fn skip_to(&mut self, key: &[u8]) {
+        let keys = &self.run.keys;
+        if self.next < self.run.entry.blocks && keys.get(self.next as usize) <= key {
+            self.next = keys.count(|first| first <= key).saturating_sub(1);
+            self.rows = BlockRows::default();
+        }
+    }
+
     /// The key of the row at which it stands.
     pub fn key(&self) -> &[u8] {
         self.rows.key()
@@ -276,5 +285,12 @@ impl Iterator for Within {
             }
         }
         None
+    }
+}
+
+impl Rows for Within {
+    fn skip_to(&mut self, key: &[u8]) {
+        self.rows.skip_to(key);
+        self.range.from = key.to_vec();
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::fields::{Malformed, Stored};
 use super::seal::{open, seal};
-use super::{Batch, Damage, Key, KeyRange, Row, Store, StoreError};
+use super::{Batch, Damage, Key, KeyRange, Row, Store, StoreError, firsts_by};
 
 /// A row as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,10 +77,6 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// The store can't be read.
     pub fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Found>, StoreError> {
-        let opened = |(key, sealed): Row| {
-            let value = open(&key, sealed);
-            Found { key, value }
-        };
         let written = self.written_in(range);
         if written.is_empty() {
             return Ok(self.store.scan(range, limit)?.into_iter().map(opened).collect());
@@ -97,6 +93,17 @@ impl<'a> Tx<'a> {
             };
         }
         Ok(rows.into_iter().take(limit).map(|(key, value)| Found { key, value }).collect())
+    }
+
+    /// The first row of each of the first `limit` groups of `range`, as [`Store::firsts`] has them.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn firsts(&self, range: &KeyRange, shared: usize, limit: usize) -> Result<Vec<Found>, StoreError> {
+        if self.written_in(range).is_empty() {
+            return Ok(self.store.firsts(range, shared, limit)?.into_iter().map(opened).collect());
+        }
+        firsts_by(range, shared, limit, |range| Ok(self.scan(range, 1)?.pop()), |found| &found.key)
     }
 
     /// The last key of `range`, whatever its value is.
@@ -186,6 +193,11 @@ impl<'a> Tx<'a> {
     }
 }
 
+fn opened((key, sealed): Row) -> Found {
+    let value = open(&key, sealed);
+    Found { key, value }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -233,6 +245,7 @@ mod tests {
             let range = KeyRange { from: vec![from], to: vec![to] };
             let gets: Vec<_> = (0..12u8).map(|key| tx.get(&[key]).unwrap()).collect();
             let (rows, last) = (tx.scan(&range, limit).unwrap(), tx.last_key(&range).unwrap());
+            prop_assert_eq!(&tx.firsts(&range, 1, limit).unwrap(), &rows, "each is a group by itself");
             let mut after = store.clone();
             after.apply(tx.into_batch()).unwrap();
             let (stored, after) = (after.clone(), Tx::new(&after));

@@ -67,9 +67,9 @@ impl<D: Domain> Daemon<D> {
             let mut session = std::pin::pin!(serve(bytes, &mut sent, Arc::clone(&self.service), closing));
             // Whatever the session makes of it, it touches nothing but itself.
             while futures::poll!(&mut session).is_pending() {
-                let jobs = self.service.queue.drain_now(GROUP_REQUESTS_MAX);
-                let changes = self.writer.answer_reads(&mut self.work, jobs);
-                let done = changes.and_then(|changes| self.writer.group(&mut self.work, changes));
+                let changes = self.service.queue.drain_now(GROUP_REQUESTS_MAX);
+                let read = self.writer.answer_reads(&mut self.work);
+                let done = read.and_then(|_| self.writer.group(&mut self.work, changes));
                 done.expect("a store in memory does not fail");
                 tokio::task::yield_now().await;
             }

@@ -152,6 +152,25 @@ impl Store for SimStore {
         Ok(self.same(read, expected))
     }
 
+    fn firsts(&self, range: &KeyRange, shared: usize, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let read = self.store.firsts(range, shared, limit)?;
+        if range.is_empty() {
+            return Ok(read);
+        }
+        let expected = self.state(|state| {
+            let mut firsts: Vec<Row> = Vec::new();
+            for (key, value) in state.rows.range::<[u8], _>(range.bounds()) {
+                let group = |key: &Key| key.get(..shared).map(<[u8]>::to_vec);
+                if firsts.last().is_none_or(|(last, _)| group(key).is_none() || group(last) != group(key)) {
+                    firsts.push((key.clone(), value.clone()));
+                }
+            }
+            firsts.truncate(limit);
+            firsts
+        });
+        Ok(self.same(read, expected))
+    }
+
     fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
         let read = self.store.last(range)?;
         if range.is_empty() {

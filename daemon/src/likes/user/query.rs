@@ -103,22 +103,27 @@ fn liked_articles(
     after: Option<ArticleId>,
     limit: u32,
 ) -> Result<Vec<ArticleId>, StoreError> {
-    let all = KeyRange::prefix(&[LIKER]);
-    let beyond = |article: ArticleId| KeyRange::prefix(&one_number(LIKER, article.0)).to;
-    let mut from = after.map_or_else(|| all.from.clone(), beyond);
-    let mut articles = Vec::new();
-    while articles.len() < limit.min(PAGE_ROWS_MAX) as usize && from < all.to {
-        let rows = context.page(&KeyRange { from, to: all.to.clone() }, 1)?;
-        let Some(row) = rows.first() else { break };
-        match whole(context, numbers_of(&row.key))? {
-            Some((article, _)) => {
-                from = beyond(ArticleId(article));
-                articles.push(ArticleId(article));
-            }
-            None => from = all.clone().after(&row.key).from,
-        }
+    let mut range = KeyRange::prefix(&[LIKER]);
+    if let Some(article) = after {
+        range.from = KeyRange::prefix(&one_number(LIKER, article.0)).to;
     }
-    Ok(articles)
+    let (limit, shared) = (limit.min(PAGE_ROWS_MAX), one_number(LIKER, 0).len());
+    let mut articles = Vec::new();
+    loop {
+        let mut damaged = None;
+        for row in context.firsts(&range, shared, limit - articles.len() as u32)? {
+            match whole(context, numbers_of(&row.key))? {
+                Some((article, _)) => articles.push(ArticleId(article)),
+                None => {
+                    damaged = Some(row.key);
+                    break;
+                }
+            }
+        }
+        // Behind a row that is none there may be others of the same article.
+        let Some(key) = damaged else { return Ok(articles) };
+        range = range.after(&key);
+    }
 }
 
 /// A record is pending as long as the saga that made it holds it. (One that an unlike removed and put back is held

@@ -337,3 +337,18 @@ fn articles_with_records_are_listed_once_each() {
     assert_eq!(list(Some(5), 9), [u64::MAX]);
     assert!(list(Some(u64::MAX), 9).is_empty());
 }
+
+#[test]
+fn a_key_that_is_none_hides_no_liked_article() {
+    let mut users = Harness::new(Users);
+    users.act(1, &like(7, 5, None));
+    users.act(2, &like(7, 6, None));
+    // In front of all others, and in front of those of article 5.
+    users.put_row(vec![LIKER, 0].into(), Vec::new());
+    users.put_row(one_number(LIKER, 5), Vec::new());
+    for limit in [2, 9] {
+        let liked = asked(&mut users, &UserQuery::LikedArticles { after: None, limit });
+        assert_eq!(liked, UserAnswer::Articles(vec![ArticleId(5), ArticleId(6)]));
+    }
+    assert_eq!(users.participant.damaged().0, 2);
+}
