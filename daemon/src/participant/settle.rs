@@ -14,7 +14,7 @@ use super::domain::Domain;
 use super::holds::Holds;
 use super::record::{History, OperationRecord};
 use super::{Invalid, Moment, Participant, Record, check_deadline, decode};
-use crate::store::{StoreError, Tx};
+use crate::store::{Damage, StoreError, Tx};
 
 impl<D: Domain> Participant<D> {
     /// Settles all of them that no damage stands in the way of; or finds one that makes no sense and settles none.
@@ -81,20 +81,38 @@ impl<D: Domain> Participant<D> {
         warn!(saga_id = %id.saga, step = id.step, "an operator has ended the saga: its damaged record is replaced");
         let deadline = moment.now.deadline_in(DEADLINE_AHEAD_MAX);
         let sealed = Record::<D> { history: History::Cancelled, settled: true, deadline };
+        // What it held, if that was known before it was damaged, goes; what all others hold follows from their records. All that can
+        // fail comes first, so that a request that comes to nothing changes nothing.
+        let (holds, damages) = self.held_by_others(tx, id)?;
         sealed.write(&id, tx, &self.boots)?;
+        self.holds = holds;
         self.damaged.steps.remove(&id);
         self.unsettled.remove(&id);
         self.due.forget(&id);
         self.due.note(id, &deadline, &moment.now);
-        // What it held, if that was known before it was damaged, goes; what all others hold follows from their records.
-        self.holds = Holds::default();
-        for other in self.unsettled.difference(&self.damaged.steps) {
-            let record = Record::<D>::read(other, tx, &self.boots)?;
-            if let Some(operation) = record.as_ref().and_then(OperationRecord::operation) {
-                self.holds.take(other.saga, self.domain.holds(operation));
-            }
+        for damage in damages {
+            self.note_damage(&damage);
         }
         Ok(())
+    }
+
+    /// What all unsettled steps but this one hold, by their records; and the damage of those that turn out to be damaged, which hold
+    /// nothing, as after a restart.
+    fn held_by_others(&self, tx: &Tx<'_>, id: StepId) -> Result<(Holds, Vec<Damage>), StoreError> {
+        let (mut holds, mut damages) = (Holds::default(), Vec::new());
+        for other in self.unsettled.difference(&self.damaged.steps).filter(|other| **other != id) {
+            let record = match self.read(other, tx) {
+                Err(StoreError::Damaged(damage)) => {
+                    damages.push(damage);
+                    continue;
+                }
+                read => read?,
+            };
+            if let Some(operation) = record.as_ref().and_then(OperationRecord::operation) {
+                holds.take(other.saga, self.domain.holds(operation));
+            }
+        }
+        Ok((holds, damages))
     }
 
     /// Makes a record that may not be settled yet a settled one, and lets go what its step held.

@@ -96,6 +96,28 @@ fn what_a_damaged_record_held_is_locked_while_it_is_known_and_free_after_a_resta
 }
 
 #[test]
+fn a_forced_end_of_a_damaged_step_does_not_depend_on_other_damage() {
+    let mut users = Harness::new(Users);
+    for number in 1..=3 {
+        users.act(number, &like(u64::from(number), 1));
+    }
+    // Nobody has come upon either of them yet.
+    damage(&mut users, &record::key_of(&step(1)));
+    damage(&mut users, &record::key_of(&step(2)));
+    let forced = users.settlement(1, Forced);
+    assert_eq!(users.ask(RequestBody::Settle(vec![forced])), ReplyBody::Settled);
+    let (rows, named) = users.participant.damaged();
+    assert_eq!((rows, named[0].step), (1, Some(step(2))), "found on the way");
+    assert_eq!(users.act(4, &unlike(3, 1)), locked(3), "other locks stand");
+    assert_eq!(users.unsettled().len(), 2);
+    let forced = users.settlement(2, Forced);
+    assert_eq!(users.ask(RequestBody::Settle(vec![forced])), ReplyBody::Settled);
+    users.settle(3);
+    // From here on the harness compares what is in memory with what a restart finds.
+    assert!(users.unsettled().is_empty() && users.participant.holds.is_empty());
+}
+
+#[test]
 fn two_records_that_hold_the_same_are_damaged_and_stop_nobody() {
     let mut users = Harness::new(Users);
     users.act(1, &like(7, 1));
