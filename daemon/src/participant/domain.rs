@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::holds::{Hold, Holds};
 use crate::store::fields::{Malformed, Stored};
+use crate::store::logged_store::VALUE_BYTES_MAX;
+use crate::store::seal::SEAL_BYTES;
 use crate::store::{DOMAIN_TAG_FIRST, Damage, Found, Key, KeyRange, StoreError, Tx};
 
 /// One service's data and the rules for it.
@@ -22,6 +24,10 @@ use crate::store::{DOMAIN_TAG_FIRST, Damage, Found, Key, KeyRange, StoreError, T
 /// A row that turns out to be damaged is an error like a store that fails ([`StoreError::Damaged`]), and is passed on
 /// like one: the engine answers the request with it. Where a call reads many rows, one of them must not keep the others
 /// from being served: it says of that one what can be said, and tells [`Context::note_damage`].
+///
+/// What is stored is bounded. An operation and its reply have [`super::record::STORED_BYTES_MAX`] bytes together, as [`Stored`] has
+/// them: a step for which they take more is answered `Invalid`, and nothing of it happens. A value that a domain puts itself is
+/// for the domain to bound, by what it takes for a valid request: a store takes no more than [`ROW_BYTES_MAX`].
 pub trait Domain: Send + 'static {
     /// Which service this is. A store is made under a role and never opened under another.
     const ROLE: &'static str;
@@ -105,6 +111,9 @@ pub trait Domain: Send + 'static {
     ) -> Result<Self::Answer, Stop<Self::Rejection>>;
 }
 
+/// How long a value may be that a domain puts.
+pub const ROW_BYTES_MAX: usize = VALUE_BYTES_MAX - SEAL_BYTES;
+
 /// Why a domain did not do what it was asked.
 #[derive(Debug)]
 pub enum Stop<R> {
@@ -179,7 +188,7 @@ impl<'t, 's> Context<'t, 's> {
         self.tx.last_key(range)
     }
 
-    /// Puts a value.
+    /// Puts a value of at most [`ROW_BYTES_MAX`] bytes.
     pub fn put(&mut self, key: impl Into<Key>, value: Vec<u8>) {
         let key = key.into();
         own(&key);

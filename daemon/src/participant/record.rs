@@ -10,7 +10,9 @@ use like_protocol::time::Deadline;
 
 use super::barrier::{Standing, State};
 use super::boots::Boots;
-use crate::store::fields::{Fields, Malformed, Stored, put_number};
+use crate::store::fields::{Fields, Malformed, NUMBER_BYTES_MAX, Stored, put_number};
+use crate::store::logged_store::VALUE_BYTES_MAX;
+use crate::store::seal::SEAL_BYTES;
 use crate::store::{Found, Key, KeyRange, StoreError, Tx};
 
 pub(super) const TAG: u8 = 0x01;
@@ -18,6 +20,10 @@ const SETTLED: u8 = 0x80;
 const APPLIED: u8 = 0;
 const UNDONE: u8 = 1;
 const CANCELLED: u8 = 2;
+
+/// How many bytes an operation and its reply may have together, as they are stored: a value of a store less its checksum and the
+/// longest head that a record can have. So a record that fits does so with any later deadline as well.
+pub const STORED_BYTES_MAX: usize = VALUE_BYTES_MAX - SEAL_BYTES - (1 + 2 * NUMBER_BYTES_MAX);
 
 /// What happened to a step, with what is needed to repeat, undo or trace it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,12 +102,34 @@ impl<O: Stored, R: Stored> OperationRecord<O, R> {
     /// Its deadline counts by a boot that the store has not seen, which no request can bring about: only deadlines
     /// of the present boot are ever taken over.
     pub fn write(&self, id: &StepId, tx: &mut Tx<'_>, boots: &Boots) -> Result<(), StoreError> {
-        let value = self.encode(boots).map_err(|e| StoreError::failed("write an operation record", e))?;
+        let value = self.encode(boots).map_err(cant_write)?;
         tx.put(key_of(id), value);
         Ok(())
     }
 
+    /// Writes it, unless its operation and reply are longer than [`STORED_BYTES_MAX`]. Whether they were short enough.
+    ///
+    /// # Errors
+    /// As [`OperationRecord::write`].
+    pub fn write_if_short(&self, id: &StepId, tx: &mut Tx<'_>, boots: &Boots) -> Result<bool, StoreError> {
+        let mut value = self.head(boots).map_err(cant_write)?;
+        let head_bytes = value.len();
+        self.put_history(&mut value);
+        let is_short = value.len() - head_bytes <= STORED_BYTES_MAX;
+        if is_short {
+            tx.put(key_of(id), value);
+        }
+        Ok(is_short)
+    }
+
     fn encode(&self, boots: &Boots) -> Result<Vec<u8>, Malformed> {
+        let mut out = self.head(boots)?;
+        self.put_history(&mut out);
+        Ok(out)
+    }
+
+    /// What stands in front of operation and reply.
+    fn head(&self, boots: &Boots) -> Result<Vec<u8>, Malformed> {
         let boot =
             boots.number_of(self.deadline.boot).ok_or(Malformed("its deadline is of an unknown boot"))?;
         let kind = match self.history {
@@ -112,15 +140,18 @@ impl<O: Stored, R: Stored> OperationRecord<O, R> {
         let mut out = vec![if self.settled { kind | SETTLED } else { kind }];
         put_number(&mut out, boot);
         put_number(&mut out, self.deadline.at_ms);
+        Ok(out)
+    }
+
+    fn put_history(&self, out: &mut Vec<u8>) {
         match &self.history {
             History::Applied { operation, reply } => {
-                operation.store(&mut out);
-                reply.store(&mut out);
+                operation.store(out);
+                reply.store(out);
             }
-            History::Undone { operation } => operation.store(&mut out),
+            History::Undone { operation } => operation.store(out),
             History::Cancelled => {}
         }
-        Ok(out)
     }
 
     fn decode(bytes: &[u8], boots: &Boots) -> Result<Self, Malformed> {
@@ -137,6 +168,10 @@ impl<O: Stored, R: Stored> OperationRecord<O, R> {
         fields.end()?;
         Ok(Self { history, settled: kind & SETTLED != 0, deadline })
     }
+}
+
+fn cant_write(why: Malformed) -> StoreError {
+    StoreError::failed("write an operation record", why)
 }
 
 /// Where all records are.

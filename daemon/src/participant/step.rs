@@ -5,7 +5,7 @@ use tracing::debug;
 
 use super::barrier::{Verdict, verdict};
 use super::domain::{Domain, Stop};
-use super::record::{History, OperationRecord};
+use super::record::{History, OperationRecord, STORED_BYTES_MAX};
 use super::{Moment, Participant, Record, check_deadline, decode, encode};
 use crate::store::{StoreError, Tx};
 
@@ -104,7 +104,10 @@ impl<D: Domain> Participant<D> {
         };
         let history = History::Applied { operation, reply };
         let record = OperationRecord { history, settled: false, deadline: request.deadline };
-        record.write(&id, tx, &self.boots)?;
+        if !record.write_if_short(&id, tx, &self.boots)? {
+            let why = format!("the operation and its reply take more than {STORED_BYTES_MAX} bytes");
+            return Ok(ReplyBody::Invalid(why));
+        }
         tx.keep();
         self.index(id, &record, &moment.now);
         Ok(ReplyBody::Step(StepReply::Done(told)))

@@ -50,6 +50,9 @@ impl Stored for () {
     }
 }
 
+/// How many bytes the largest number takes.
+pub const NUMBER_BYTES_MAX: usize = 10;
+
 /// Appends a number, seven bits to a byte, the lowest first; small numbers take one byte.
 pub fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {

@@ -1,8 +1,12 @@
-//! A domain may write before it finds that it must reject: the engine forgets what it wrote.
+//! What a domain writes: it may do so before it finds that it must reject, and more than a store can take; the engine then
+//! forgets what it wrote.
 
 use super::*;
 use crate::participant::domain::{Context, Domain, Stop};
 use crate::participant::holds::Hold;
+use crate::participant::record::STORED_BYTES_MAX;
+use crate::store::fields::{Fields, Malformed, Stored, put_number};
+use crate::store::logged_store::VALUE_BYTES_MAX;
 use like_protocol::ids::SagaId;
 
 /// Writes first, and then rejects every operation and command that asks for a 0.
@@ -81,4 +85,88 @@ fn what_a_domain_wrote_before_it_rejected_is_forgotten_and_the_rest_of_the_group
     assert_eq!(replies[1..3], [rejected(&()), ReplyBody::Rejected(payload(&()))]);
     let written: Vec<_> = hasty.store.rows().map(|(key, _)| key).filter(|key| key[0] >= 0x10).collect();
     assert_eq!(written, [[0x10, 1], [0x10, 2]]);
+}
+
+/// Writes down whatever it is told, and says it again.
+#[derive(Clone, Copy)]
+struct Echo;
+
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+struct Words(Vec<u8>);
+
+impl Stored for Words {
+    fn store(&self, out: &mut Vec<u8>) {
+        put_number(out, self.0.len() as u64);
+        out.extend(&self.0);
+    }
+
+    fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let length = fields.number()?;
+        (0..length).map(|_| fields.byte()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Domain for Echo {
+    const ROLE: &'static str = "echo";
+    type Operation = Words;
+    type Reply = Words;
+    type Rejection = ();
+    type Note = ();
+    type Query = ();
+    type Command = ();
+    type Answer = ();
+
+    fn name_of(&self, _: &[u8]) -> Option<String> {
+        None
+    }
+
+    fn holds(&self, _: &Words) -> Vec<Hold> {
+        vec![Hold { resource: vec![0x10].into(), mode: crate::participant::holds::Mode::Exclusive }]
+    }
+
+    fn act(&self, context: &mut Context<'_, '_>, _: SagaId, words: &Words) -> Result<Words, Stop<()>> {
+        context.put(vec![0x10], Vec::new());
+        Ok(words.clone())
+    }
+
+    fn undo(&self, _: &mut Context<'_, '_>, _: SagaId, _: &Words, _: &Words) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn settle(&self, _: &mut Context<'_, '_>, _: SagaId, _: &Words, _: Option<()>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn query(&self, _: &Context<'_, '_>, (): ()) -> Result<(), Stop<()>> {
+        Ok(())
+    }
+
+    fn command(&self, _: &mut Context<'_, '_>, (): ()) -> Result<(), Stop<()>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_step_whose_record_no_store_takes_is_invalid_and_nothing_of_it_happens() {
+    // Each with two bytes for its length.
+    let longest = Words(vec![7; (STORED_BYTES_MAX - 4) / 2]);
+    let longer = Words(vec![7; longest.0.len() + 1]);
+    let mut echo = Harness::new(Echo);
+    let before = echo.store.clone();
+    assert!(payload(&longer).0.len() < PAYLOAD_BYTES_MAX, "no request is too long by itself");
+    assert!(matches!(echo.act(1, &longer), ReplyBody::Invalid(why) if why.contains("bytes")));
+    assert!(echo.store.rows().eq(before.rows()) && echo.unsettled().is_empty());
+    assert_eq!(echo.act(2, &longest), done(&longest), "nothing is held by the other one");
+    // However late a deadline it is given yet.
+    let latest = Record::<Echo> {
+        history: record::History::Applied { operation: longest.clone(), reply: longest },
+        settled: true,
+        deadline: Deadline { boot: echo.now.boot, at_ms: u64::MAX },
+    };
+    let mut tx = Tx::new(&echo.store);
+    latest.write(&step(2), &mut tx, &echo.participant.boots).unwrap();
+    tx.keep();
+    let batch = tx.into_batch();
+    let long = batch.values().flatten().map(Vec::len).max();
+    assert!(long.is_some_and(|long| long <= VALUE_BYTES_MAX && long + 2 * 10 > VALUE_BYTES_MAX), "{long:?}");
 }
