@@ -213,7 +213,7 @@ fn a_writer_does_not_try_for_ever_to_merge_what_fits_only_when_he_asks_and_never
     let look = move || {
         let look = looks.fetch_add(1, Ordering::Relaxed);
         assert!(look < 10_000, "it looks for ever");
-        Ok(Room { free_bytes: if look % 2 == 0 { u64::MAX } else { 0 }, reserve_bytes: 0 })
+        Ok(Room { free_bytes: if look.is_multiple_of(2) { u64::MAX } else { 0 }, reserve_bytes: 0 })
     };
     let mut store = again(temp.path(), TINY, false).unwrap().within(Arc::new(look));
     for number in 0..4 * SMALL.runs_max as u8 {

@@ -59,8 +59,16 @@ fn a_merge_under_way_is_given_up_when_what_is_left_of_it_does_not_fit_and_tried_
     free.store(wanted(&runs) - MARGIN_BYTES, Ordering::Relaxed);
     assert!(merges.step().unwrap().is_none());
     assert!(!runs.has_gone(), "it goes on while it fits");
-    free.store(RESERVE_BYTES + MARGIN_BYTES, Ordering::Relaxed);
+    free.store(MARGIN_BYTES - 1, Ordering::Relaxed);
     while merges.step().unwrap().is_none() {}
+    assert_eq!(
+        (runs.listed().runs.len(), base.runs().len()),
+        (2, 3),
+        "to remove what it has written takes room too"
+    );
+    free.store(MARGIN_BYTES, Ordering::Relaxed);
+    assert!(merge::is_due(&runs));
+    merge_all(&runs);
     assert_eq!((runs.listed().runs.len(), base.runs().len()), (2, 2), "what it had written is removed");
     free.store(u64::MAX, Ordering::Relaxed);
     assert!(!merge::is_due(&runs), "not at once");

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use like_daemon::store::data_dir::DataDir;
 use like_daemon::store::runs::Shape;
+use like_daemon::store::seal::seal;
 use like_daemon::store::{Key, LoggedStore, Store};
 use like_protocol::failpoint::Failpoint;
 use like_tests::house::{House, Service};
@@ -159,7 +160,8 @@ fn add_runs(data: &Path) {
     for run in 1..=RUNS {
         // No row of the domain's: it looks at none with such a key.
         let key = |row: usize| [&[0x70][..], &(row * RUNS + run).to_be_bytes()].concat();
-        let rows = (0..ROWS).map(|row| (Key::from_slice(&key(row)), Some(vec![0x5a; 100]))).collect();
+        let rows =
+            (0..ROWS).map(key).map(|key| (Key::from_slice(&key), Some(seal(&key, &[0x5a; 100])))).collect();
         store.apply(rows).expect("there is room");
         eventually("another run", || {
             store.sync().expect("there is room");
