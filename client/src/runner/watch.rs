@@ -127,6 +127,8 @@ struct Watcher {
     /// Slots by their inotify watch.
     watched: HashMap<i32, Slot>,
     busy: HashMap<u32, Busy>,
+    /// What was last said of slots that could not be used since: it is said once, however often they are tried.
+    skipped: HashMap<u32, String>,
     /// Whether it will be looked again for slots that could not be watched.
     looks_again: bool,
 }
@@ -146,9 +148,18 @@ impl Watcher {
         let (eyes, changes) = (Arc::clone(&fd), events.clone());
         let thread = std::thread::Builder::new().name("journal-watch".to_owned());
         thread.spawn(move || report_changes(&eyes, &changes)).map_err(unwatched)?;
-        let (watched, busy) = (HashMap::new(), HashMap::new());
-        let looks_again = false;
-        Ok(Self { context, order, notices, events, inotify: fd, journal_watch, watched, busy, looks_again })
+        Ok(Self {
+            context,
+            order,
+            notices,
+            events,
+            inotify: fd,
+            journal_watch,
+            watched: HashMap::new(),
+            busy: HashMap::new(),
+            skipped: HashMap::new(),
+            looks_again: false,
+        })
     }
 
     /// Watches slots that are new. Each is waited for at once: somebody may own it, or have died in it.
@@ -268,7 +279,11 @@ impl Watcher {
     /// Takes a locked slot over, and drives what is open in it in the background.
     fn recover(&mut self, lock: SlotLock) {
         let slot = lock.slot().clone();
-        match Recovery::of(&self.context, lock, self.order) {
+        let recovery = Recovery::of(&self.context, lock, self.order);
+        if recovery.is_ok() {
+            self.skipped.remove(&slot.number());
+        }
+        match recovery {
             Ok(None) => self.let_go(slot),
             Ok(Some(recovery)) => {
                 let unfinished = recovery.found();
@@ -285,7 +300,10 @@ impl Watcher {
         self.after(if e.is_unreadable() { SLOW } else { PAUSE }, Event::Due(slot));
     }
 
-    fn skip(&self, slot: &Slot, why: &str) {
+    fn skip(&mut self, slot: &Slot, why: &str) {
+        if self.skipped.insert(slot.number(), why.to_owned()).is_some_and(|before| before == why) {
+            return;
+        }
         tracing::warn!(slot = slot.number(), "slot skipped: {why}");
         let _ = self.notices.send(Notice::Skipped { slot: slot.number(), why: why.to_owned() });
     }

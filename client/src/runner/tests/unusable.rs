@@ -18,6 +18,12 @@ async fn left_behind(bench: &Bench) {
     say(&bench.right.actions, vec![done()]);
 }
 
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
 async fn a_slot_that_cannot_be_used_is_tried_again_later_and_no_sooner() {
     let bench = Bench::new();
@@ -32,10 +38,11 @@ async fn a_slot_that_cannot_be_used_is_tried_again_later_and_no_sooner() {
         std::fs::write(stray(&bench).with_extension("new"), "").unwrap();
         let again = tokio::time::timeout(SHORT, told.recv()).await;
         assert!(again.is_err(), "tried again at once: {again:?}");
+        pass(SLOW).await;
+        let again = tokio::time::timeout(SHORT, told.recv()).await;
+        assert!(again.is_err(), "said again: {again:?}");
         std::fs::remove_file(stray(&bench)).unwrap();
-        tokio::time::pause();
-        tokio::time::advance(SLOW).await;
-        tokio::time::resume();
+        pass(SLOW).await;
         let taken = tokio::time::timeout(LONG, told.recv()).await;
         assert!(matches!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished: 1 }))), "{taken:?}");
     };
