@@ -1,0 +1,89 @@
+//! What documents say of each other: links lead somewhere, and decision records that amend others are named there.
+
+// A test that can't go on panics and says why.
+#![allow(clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use like_tests::source;
+
+/// All documents, by their paths.
+fn documents() -> BTreeMap<PathBuf, String> {
+    let places = ["", "docs", "docs/adr", "fuzz"].map(|place| source::root().join(place));
+    let files = places.iter().flat_map(|place| fs::read_dir(place).expect("a directory"));
+    let paths = files.map(|file| file.expect("a file").path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    paths.map(|path| (path.clone(), fs::read_to_string(path).expect("a document"))).collect()
+}
+
+/// Where the links of a text lead that lead to files.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")).collect()
+}
+
+/// What a link calls a heading.
+fn anchor(heading: &str) -> String {
+    let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    heading.trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+}
+
+fn headings(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| anchor(line.trim_start_matches('#'))).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let documents = documents();
+    let mut followed = 0;
+    for (path, text) in &documents {
+        for link in links(text) {
+            let (file, heading) = link.split_once('#').map_or((link, None), |(file, to)| (file, Some(to)));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name("").join(file) };
+            let found = target.canonicalize();
+            assert!(found.is_ok(), "{}: {link} leads nowhere", path.display());
+            if let Some(heading) = heading {
+                let there = fs::read_to_string(&target).expect("a document");
+                assert!(headings(&there).contains(heading), "{}: no heading for {link}", path.display());
+            }
+            followed += 1;
+        }
+    }
+    assert!(documents.len() > 30 && followed > 100, "{followed} links of {} documents", documents.len());
+}
+
+/// The records that the head of a record says it `Amends`, and those that it is `Amended by`.
+fn amendments(text: &str) -> [BTreeSet<String>; 2] {
+    let head = text.split("\n## ").next().unwrap_or_default();
+    let named = |word: &str| {
+        let parts = head.split("Amend").skip(1).filter_map(|part| part.strip_prefix(word));
+        parts.flat_map(links).map(ToOwned::to_owned).collect()
+    };
+    [named("s "), named("ed by")]
+}
+
+#[test]
+fn a_record_that_amends_another_is_named_there() {
+    let is_record = |path: &Path| path.parent().is_some_and(|parent| parent.ends_with("adr"));
+    let records: BTreeMap<_, _> = documents()
+        .into_iter()
+        .filter(|(path, _)| is_record(path))
+        .map(|(path, text)| {
+            (path.file_name().expect("a name").to_string_lossy().into_owned(), amendments(&text))
+        })
+        .collect();
+    let mut pairs = 0;
+    for (name, [amends, amended_by]) in &records {
+        for other in amends {
+            assert!(records[other][1].contains(name), "{other} does not say that {name} amends it");
+            pairs += 1;
+        }
+        for other in amended_by {
+            assert!(records[other][0].contains(name), "{other} does not say that it amends {name}");
+        }
+    }
+    assert!(pairs > 20, "{pairs}");
+}
