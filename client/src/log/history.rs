@@ -131,7 +131,7 @@ fn read_older(
     }
     let kept = head.scan.kept.iter().find(|kept| kept.segment == number).copied();
     // It was the head once, so its carry-over was synced.
-    let certain = kept.map_or(Certain::CarryOver, Certain::End);
+    let certain = kept.map_or(Certain::CarryOver { proven: false }, Certain::End);
     match segment::read(slot, number, certain) {
         Err(JournalError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound || last_try => {
             let (place, to) = (Place { segment: number, ..head.place }, kept.map_or(0, |kept| kept.end));

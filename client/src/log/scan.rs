@@ -16,7 +16,11 @@ pub enum Certain {
     /// Nothing.
     Stated,
     /// Its carry-over was synced as a whole.
-    CarryOver,
+    CarryOver {
+        /// Whether that is known though no power cut has come since. One whose takeover was killed before it synced counts
+        /// like any other until then.
+        proven: bool,
+    },
     /// No power cut has come since it was written. One bad record among intact ones was changed later then; what looks
     /// torn all the same is taken for torn.
     Written {
@@ -29,7 +33,7 @@ pub enum Certain {
 
 impl Certain {
     fn has_carry_over(self) -> bool {
-        matches!(self, Self::CarryOver | Self::Written { carry_over: true })
+        matches!(self, Self::CarryOver { .. } | Self::Written { carry_over: true })
     }
 }
 

@@ -81,7 +81,7 @@ pub fn read(slot: &Slot, segment: u64, certain: Certain) -> Result<Segment, Jour
     let certain = match certain {
         Certain::End(kept) if no_power_cut_since => Certain::End(KeptSegment { durable: kept.end, ..kept }),
         Certain::Stated if no_power_cut_since => Certain::Written { carry_over: false },
-        Certain::CarryOver if no_power_cut_since => Certain::Written { carry_over: true },
+        Certain::CarryOver { proven } if no_power_cut_since => Certain::Written { carry_over: proven },
         certain => certain,
     };
     let mut scan = scan::scan(place, &bytes, certain);
@@ -121,7 +121,7 @@ pub fn head(slot: &Slot, numbers: &[u64]) -> Result<(Option<Segment>, Vec<Segmen
     let mut unfinished = Vec::new();
     for (at, number) in numbers.iter().enumerate().rev() {
         let carried = at == 0 || numbers[at - 1] + 1 != *number;
-        let certain = if carried { Certain::CarryOver } else { Certain::Stated };
+        let certain = if carried { Certain::CarryOver { proven: true } } else { Certain::Stated };
         let segment = read(slot, *number, certain)?;
         // The very first may have been cut short like any other, with nothing before it.
         if segment.scan.complete || *number == FIRST {

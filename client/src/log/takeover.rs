@@ -256,7 +256,11 @@ fn end_of(segment: &Segment) -> KeptSegment {
 /// Where an older segment ends, as the head says; if its word is lost, as it is found.
 fn end_in(lock: &SlotLock, head: &Segment, number: u64) -> Option<KeptSegment> {
     let stated = head.scan.kept.iter().find(|kept| kept.segment == number);
-    let found = || segment::read(lock.slot(), number, Certain::CarryOver).ok().map(|older| end_of(&older));
+    let found = || {
+        segment::read(lock.slot(), number, Certain::CarryOver { proven: false })
+            .ok()
+            .map(|older| end_of(&older))
+    };
     stated.copied().or_else(found)
 }
 

@@ -252,3 +252,18 @@ proptest! {
         prop_assert_eq!(world.written.len(), world.durable);
     }
 }
+
+/// Found by the property above: the segment of a takeover that was killed before it synced counts until the power goes, and
+/// what a power loss takes of it then is no damage.
+#[test]
+fn a_takeover_that_was_killed_before_it_synced_is_never_said_to_have_been_durable() {
+    let fates =
+        |first: u8| (0..16).map(|at| [first, 0, 1].get(at).copied().unwrap_or(0)).collect::<Vec<u8>>();
+    let mut world = World::new((0..SAGAS).map(|_| live(&[], true)).collect());
+    let power_lost_in_takeover = Happens::PowerLostInTakeover(vec![7, 9], 10, fates(36));
+    let told = [Happens::Told(0), Happens::Told(0), Happens::Told(1)];
+    let before = [Happens::Told(0), Happens::PowerLost(fates(2))];
+    for event in before.iter().chain(&told).chain([&power_lost_in_takeover, &Happens::Killed]) {
+        world.happens(event);
+    }
+}

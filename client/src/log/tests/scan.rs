@@ -38,7 +38,8 @@ fn busy() -> Written {
 }
 
 fn read(bytes: &[u8], carried: bool) -> (Scan, Stories, Vec<Damage>) {
-    let scan = scan(PLACE, bytes, if carried { Certain::CarryOver } else { Certain::Stated });
+    let scan =
+        scan(PLACE, bytes, if carried { Certain::CarryOver { proven: true } } else { Certain::Stated });
     let header = Some(Header { place: PLACE, lowest_live: 1, boot: None });
     let segment = Segment { place: PLACE, header, scan };
     let (stories, damage) = stories_of(&segment);
@@ -255,7 +256,7 @@ fn a_record_that_was_copied_elsewhere_in_the_segment_is_not_read() {
 fn a_segment_under_another_number_or_in_another_slot_is_empty() {
     let bytes = busy().bytes;
     for place in [Place { slot: 4, ..PLACE }, Place { segment: 6, ..PLACE }] {
-        let scan = scan(place, &bytes, Certain::CarryOver);
+        let scan = scan(place, &bytes, Certain::CarryOver { proven: true });
         assert!(scan.records.is_empty() && !scan.complete && scan.torn);
     }
 }

@@ -40,7 +40,7 @@ fn zeros_behind_the_last_record_change_nothing_whatever_is_certain() {
     let end = segment.bytes.len();
     let all = [
         Certain::Stated,
-        Certain::CarryOver,
+        Certain::CarryOver { proven: true },
         Certain::Written { carry_over: true },
         kept(&segment, 0),
         kept(&segment, end),
@@ -125,7 +125,9 @@ fn zeros_in_the_place_of_the_mark_are_no_space() {
     let mut segment = Written::new();
     segment.put_all(records(saga(1), open_events()));
     let bytes = with_space(&segment.bytes, 4000);
-    for certain in [Certain::Stated, Certain::CarryOver, Certain::Written { carry_over: false }] {
+    for certain in
+        [Certain::Stated, Certain::CarryOver { proven: true }, Certain::Written { carry_over: false }]
+    {
         let scanned = scan(PLACE, &bytes, certain);
         assert!(!scanned.complete && scanned.torn, "{certain:?}");
         assert_eq!((scanned.end, scanned.written), (segment.bytes.len() as u64, bytes.len() as u64));
