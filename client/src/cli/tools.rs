@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use like_protocol::ids::StoreId;
 use like_protocol::likes::{ARTICLE_ROLE, USER_ROLE};
 use like_protocol::time::{BootClock, Clock};
 
@@ -9,7 +10,7 @@ use super::config::Config;
 use super::error::CliError;
 use super::output::Output;
 use crate::likes::audit::LiveBooks;
-use crate::likes::{self, ArticleService, Likes, UserService};
+use crate::likes::{self, ActError, ArticleService, Likes, UserService};
 use crate::log::history::{self, History};
 use crate::log::{Journal, JournalError};
 use crate::rpc::Remote;
@@ -58,6 +59,19 @@ impl Tools {
     /// The connections to both services.
     pub fn remotes(&self) -> [&Arc<Remote>; 2] {
         [&self.article, &self.user]
+    }
+
+    /// The stores of both services. Where likes are many, one that can't be reached ends it here, before anything is begun.
+    ///
+    /// # Errors
+    /// A service can't be reached.
+    pub async fn stores(&self) -> Result<[StoreId; 2], CliError> {
+        let [article, user] = self.remotes();
+        let store = async |remote: &Remote| {
+            let connection = remote.connect(self.config.timeout).await.map_err(ActError::Unavailable)?;
+            Ok::<_, CliError>(connection.welcome().store)
+        };
+        Ok([store(article).await?, store(user).await?])
     }
 
     /// What a runner works with; the journal is made if there is none.

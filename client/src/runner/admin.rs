@@ -124,16 +124,17 @@ pub async fn force(
     if reason.trim().is_empty() || reason.chars().count() > REASON_CHARS_MAX {
         return Err(AdminError::BadReason);
     }
-    let (lock, known) = match find(context, saga)? {
+    let lock = match find(context, saga)? {
         Some((slot, story)) if let Some(ended) = story.state.as_ref().and_then(SagaState::ended) => {
             if ended != end {
                 return Err(AdminError::Ended { saga, end: ended });
             }
             return tell_again(context, &slot, &story, wait).await;
         }
-        Some((slot, _)) => (Some(claim(context, &slot, saga).await?), true),
-        None => (None, false),
+        Some((slot, _)) => Some(claim(context, &slot, saga).await?),
+        None => None,
     };
+    let known = lock.is_some();
     let (runner, open) = match lock {
         Some(lock) => Runner::over(context.clone(), lock)?,
         None => Runner::over_free(context)?,

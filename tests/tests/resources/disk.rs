@@ -124,6 +124,15 @@ fn half_a_like(house: &House, user: &str) -> Running {
     like
 }
 
+/// Of two halves of likes, besides one whole, one is undone by recovery and one done.
+fn undo_one_and_do_the_other(house: &House, [one, other]: [Running; 2]) {
+    one.kill();
+    house.likectl(&["--json", "recover", "--compensate"]).expect_code(0);
+    other.kill();
+    house.likectl(&["--json", "recover"]).expect_code(0);
+    assert_eq!(house.likes(1), 2, "one was undone, one done: its first step had been done before");
+}
+
 #[test]
 fn below_the_reserve_nothing_new_begins_and_what_has_begun_can_end() {
     let Some((house, disk)) = house() else { return };
@@ -137,12 +146,7 @@ fn below_the_reserve_nothing_new_begins_and_what_has_begun_can_end() {
     assert_eq!(status["services"][0]["storage_low"], true, "{status}");
     // Reads go on, and so do compensating and settling.
     assert_eq!(house.likes(1), 3);
-    let [one, other] = halves;
-    one.kill();
-    house.likectl(&["--json", "recover", "--compensate"]).expect_code(0);
-    other.kill();
-    house.likectl(&["--json", "recover"]).expect_code(0);
-    assert_eq!(house.likes(1), 2, "one was undone, one done: its first step had been done before");
+    undo_one_and_do_the_other(&house, halves);
     promises::no_drift(&house);
     promises::nothing_is_left(&house);
     // It passes, without a restart.
@@ -179,12 +183,7 @@ fn below_the_reserve_nothing_is_merged_and_what_has_begun_can_end() {
     add_runs(&disk.seen());
     disk.fill(LEFT_BYTES);
     house.start_prepared(Service::Article, |command| disk.enter(command));
-    let [one, other] = halves;
-    one.kill();
-    house.likectl(&["--json", "recover", "--compensate"]).expect_code(0);
-    other.kill();
-    house.likectl(&["--json", "recover"]).expect_code(0);
-    assert_eq!(house.likes(1), 2, "one was undone, one done: its first step had been done before");
+    undo_one_and_do_the_other(&house, halves);
     promises::nothing_is_left(&house);
     let free_bytes = disk.free_bytes();
     assert!(free_bytes > LEFT_BYTES / 2, "{free_bytes} bytes are free");

@@ -3,7 +3,7 @@
 use clap::Args;
 use indicatif::ProgressBar;
 
-use crate::cli::commands::saga::{find_open, unread_in_words};
+use crate::cli::commands::saga::{find_open, numbers, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::json::AuditDocument;
 use crate::cli::output::{BAD, Column, WARN, count, paint, table};
@@ -45,7 +45,7 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
         }
     }
     if tools.output.json {
-        let unreadable_slots = open.unreadable_slots();
+        let unreadable_slots = numbers(&open.unreadable);
         tools.output.document(&AuditDocument::new(&findings, unfinished, unreadable_slots, &repaired))?;
     } else {
         show(tools, args, &findings, unfinished, &repaired)?;

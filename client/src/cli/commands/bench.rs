@@ -65,9 +65,7 @@ struct BenchDocument {
 /// # Errors
 /// The runner or a service can't be used, or not one like was done. Likes that fail are counted otherwise.
 pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
-    for service in tools.remotes() {
-        service.connect(tools.config.timeout).await.map_err(ActError::Unavailable)?;
-    }
+    tools.stores().await?;
     let articles = create_articles(tools, args.articles).await?;
     let (runner, likes) = tools.likes()?;
     let bench = Bench { tools, args, likes: &likes, articles: &articles, first_user: first_user() };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::commands::saga::{Found, find_open, owners, rows, unread_in_words};
+use crate::cli::commands::saga::{Found, find_open, numbers, owners, rows, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::output::count;
 use crate::cli::tools::Tools;
@@ -58,7 +58,7 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
             alarming.iter().map(|f| &f.view).filter(|v| filter(v)).map(|v| v.saga_id.as_str()).collect()
         };
         tools.output.document(&CheckDocument {
-            unreadable_slots: open.unreadable_slots(),
+            unreadable_slots: numbers(&open.unreadable),
             needs_attention: ids(&|view| view.needs_attention),
             hanging: ids(&hangs),
             sagas: alarming

@@ -6,7 +6,7 @@ use std::time::Duration;
 use like_protocol::message::{DaemonStatus, DamagedRow};
 use serde::Serialize;
 
-use crate::cli::commands::saga::{Found, rows, unread_in_words};
+use crate::cli::commands::saga::{Found, numbers, rows, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::output::{BAD, Column, GOOD, STRONG, WARN, bytes, count, paint, table};
 use crate::cli::tools::Tools;
@@ -211,7 +211,7 @@ fn log(tools: &Tools, seen: &Seen, problem: Option<String>) -> LogDocument {
         by_state: seen.by_state.clone(),
         runners: slots.iter().filter_map(runner).collect(),
         problem: problem.or_else(|| unread_in_words(&seen.gaps.skipped)),
-        unreadable_slots: seen.gaps.skipped.iter().map(|(slot, _)| slot.number()).collect(),
+        unreadable_slots: numbers(&seen.gaps.skipped),
         damage: seen.gaps.damage.iter().map(ToString::to_string).collect(),
     }
 }

@@ -2,8 +2,10 @@
 
 use std::io;
 
+use super::CliError;
 use super::told::{Exit, Told, told};
 use crate::cli::output::count;
+use crate::likes::ActError;
 
 /// A file can't be read or written. One that is wrong in itself is refused; nothing has been done to it.
 pub(super) fn told_file(what: &str, path: &str, error: &io::Error) -> Told {
@@ -22,11 +24,12 @@ pub(super) fn told_file(what: &str, path: &str, error: &io::Error) -> Told {
 
 /// The hint of what stopped the import comes first: it is to be seen to before. Whatever was counted before is imported, so
 /// it is not true that nothing has changed.
-pub(super) fn told_stopped(how_to_go_on: &str, unfinished: usize, why: Told) -> Told {
-    let reason = why.message.strip_prefix("nothing has changed: ").unwrap_or(&why.message);
-    let message = match why.exit {
-        Exit::Interrupted => "interrupted before the end of the file".to_owned(),
-        _ => format!("the import stopped: {reason}"),
+pub(super) fn told_stopped(how_to_go_on: &str, unfinished: usize, error: &CliError) -> Told {
+    let why = error.told();
+    let message = match error {
+        CliError::Interrupted(_) => "interrupted before the end of the file".to_owned(),
+        CliError::Act(ActError::Compensated { detail, .. }) => format!("the import stopped: {detail}"),
+        _ => format!("the import stopped: {}", why.message),
     };
     let (exit, kind, message) = match (why.exit, unfinished) {
         (Exit::Interrupted, _) | (_, 0) => (why.exit, why.kind, message),

@@ -109,7 +109,7 @@ impl CliError {
                 told(Exit::Refused, "invalid", format!("line {line}: {why}")).hint("mend that line")
             }
             Self::ImportStopped { how_to_go_on, unfinished, why } => {
-                files::told_stopped(how_to_go_on, *unfinished, why.told())
+                files::told_stopped(how_to_go_on, *unfinished, why)
             }
             Self::NotAllImported(rejected, lines, rejects) => {
                 files::told_rejected(*rejected, *lines, rejects.as_deref())
@@ -223,8 +223,8 @@ fn told_no_daemon(unreachable: &[Unreachable]) -> Told {
         [..] if unreachable.iter().all(is_down) => told(Exit::Unavailable, "unavailable", "no service can be reached")
             .hint("start them (systemctl start like.target), or name their sockets with --article-socket and --user-socket"),
         [first, ..] => {
-            let Told { message, .. } = told_unreachable(first);
-            Told { message: format!("no service can be reached: {message}"), ..told_unreachable(first) }
+            let told = told_unreachable(first);
+            Told { message: format!("no service can be reached: {}", told.message), ..told }
         }
         [] => told(Exit::Unavailable, "unavailable", "no service can be reached"),
     }

@@ -27,7 +27,7 @@ use serde::Serialize;
 use crate::cli::error::CliError;
 use crate::cli::output::{DIM, GOOD, STRONG, WARN, count, paint, printable};
 use crate::cli::tools::Tools;
-use crate::likes::{ActError, Likes};
+use crate::likes::Likes;
 use crate::log::Keeping;
 use crate::runner::{Options, Runner};
 use act::Maker;
@@ -88,7 +88,7 @@ struct ImportDocument<'a> {
 /// It stopped before the end of the file, or lines of it were not imported.
 pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
     let input = Input::open(&args.file)?;
-    let stores = stores(tools).await?;
+    let stores = tools.stores().await?;
     let mut context = tools.context()?;
     let place = Place::of(&tools.config.journal, &args.file);
     let before = input.noted(&place, stores)?;
@@ -237,16 +237,6 @@ impl Input {
             None => "give it the same input again: what is imported counts as already liked",
         }
     }
-}
-
-/// Which stores the likes go to. A service that can't be reached ends it here, before anything is begun.
-async fn stores(tools: &Tools) -> Result<[StoreId; 2], CliError> {
-    let [article, user] = tools.remotes();
-    let store = async |remote: &crate::rpc::Remote| {
-        let connection = remote.connect(tools.config.timeout).await.map_err(ActError::Unavailable)?;
-        Ok::<_, CliError>(connection.welcome().store)
-    };
-    Ok([store(article).await?, store(user).await?])
 }
 
 fn progress_bar(tools: &Tools, input: &Input) -> ProgressBar {

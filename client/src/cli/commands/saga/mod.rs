@@ -173,11 +173,9 @@ pub struct Open {
     pub unreadable: Vec<(Slot, JournalError)>,
 }
 
-impl Open {
-    /// The numbers of the slots that can't be read.
-    pub fn unreadable_slots(&self) -> Vec<u32> {
-        self.unreadable.iter().map(|(slot, _)| slot.number()).collect()
-    }
+/// The numbers of slots that can't be read.
+pub fn numbers(unreadable: &[(Slot, JournalError)]) -> Vec<u32> {
+    unreadable.iter().map(|(slot, _)| slot.number()).collect()
 }
 
 /// Says which slots can't be read, and of the first one why; nothing if all can.
