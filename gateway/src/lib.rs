@@ -42,15 +42,26 @@ pub const NAME: &str = "like-gateway";
 /// The version that the gateway names.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The exit code of a command line that can't be followed.
+const USAGE: u8 = 2;
+
 /// `like-gateway`'s main: returns when the gateway has ended. To be called once, first thing in `main`.
 ///
 /// The exit code is 0 after an orderly stop, 1 after a failure that one line on standard error explains, and 2 if the
-/// arguments make no sense. A panic anywhere aborts the process: what was in flight stands in the saga log.
+/// arguments, or the sockets that were passed, make no sense. A panic anywhere aborts the process: what was in flight
+/// stands in the saga log.
 pub fn main() -> ExitCode {
     abort_on_panic();
     failpoint::arm_from_environment();
     let flags = Flags::parse_from(own_arguments());
-    match Config::from_flags(flags).map_err(run::RunError::from).and_then(run::run) {
+    let config = match Config::from_flags(flags) {
+        Ok(config) => config,
+        Err(unusable) => {
+            eprintln!("{NAME}: {unusable}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match run::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("{NAME}: {e}");

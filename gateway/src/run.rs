@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::flags::{Config, ConfigError};
+use crate::flags::Config;
 use crate::host::Host;
 use crate::http::{self, App};
 use crate::listen::ListenError;
@@ -26,9 +26,6 @@ const IDLE_BEAT: Duration = Duration::from_secs(60);
 /// Why a gateway did not start, or ended. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Its flags can't be followed.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// It can't listen.
     #[error(transparent)]
     Listen(#[from] ListenError),

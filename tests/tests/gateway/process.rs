@@ -71,3 +71,16 @@ fn a_place_that_is_taken_is_said_in_one_line() {
     assert!(ended.stderr.contains("another process listens"), "{ended:?}");
     gateway.get("/articles").expect(200);
 }
+
+#[test]
+fn flags_that_cannot_be_followed_exit_with_2_and_one_line() {
+    let house = House::open(PROGRAM);
+    let missing = house.path().join("no-token").display().to_string();
+    for (flags, named) in [(["--timeout", "2h"], "--timeout"), (["--admin-token-file", &missing], &missing)] {
+        let mut gateway = program(house.program(), "like-gateway");
+        gateway.arg("--journal").arg(house.journal()).args(flags);
+        let ended = Ended::of(&mut gateway).expect_code(2);
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert!(ended.stderr.contains(named), "{ended:?}");
+    }
+}
