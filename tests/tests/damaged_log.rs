@@ -91,8 +91,8 @@ fn journal(disk: &RamDisk) -> Journal {
 
 fn read(disk: &RamDisk) -> Told {
     let history = history::read(&journal(disk)).expect("a journal");
-    assert!(history.skipped.is_empty(), "{:?}", history.skipped);
-    let damage = history.damage.into_iter().map(|d| (d.place, d.from, d.to, d.sagas)).collect();
+    assert!(history.gaps.skipped.is_empty(), "{:?}", history.gaps.skipped);
+    let damage = history.gaps.damage.into_iter().map(|d| (d.place, d.from, d.to, d.sagas)).collect();
     Told { stories: history.sagas.into_iter().map(|(_, story)| (story.saga, story)).collect(), damage }
 }
 
@@ -141,7 +141,7 @@ fn head_is_lost(disk: &RamDisk, path: &Path) -> bool {
         |error: &JournalError| matches!(error, JournalError::HeadLost { path: lost } if lost == path);
     let lock = journal(disk).claim(&journal(disk).slots().expect("slots")[place_of(path).slot as usize]);
     let taken = take_over(lock.expect("a slot").expect("its lock"), Keeping::default());
-    matches!(&history.skipped[..], [(_, error)] if skipped(error))
+    matches!(&history.gaps.skipped[..], [(_, error)] if skipped(error))
         && taken.is_err_and(|error| skipped(&error))
         && disk.files() == before
 }

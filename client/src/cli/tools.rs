@@ -126,11 +126,11 @@ impl Tools {
     pub fn history(&self) -> Result<History, CliError> {
         let Some(journal) = self.journal_to_read()? else { return Ok(History::default()) };
         let history = history::read(&journal)?;
-        for (slot, error) in &history.skipped {
+        for (slot, error) in &history.gaps.skipped {
             let number = slot.number();
             self.output.warn(format!("warning: slot {number} of the journal can't be read: {error}"));
         }
-        for damage in &history.damage {
+        for damage in &history.gaps.damage {
             self.output.warn(format!("warning: the journal is damaged: {damage}"));
         }
         Ok(history)

@@ -25,38 +25,35 @@ const READ_AGAIN_MAX: u32 = 20;
 pub struct History {
     /// Every saga on record with its slot, oldest first.
     pub sagas: Vec<(Slot, Story)>,
+    /// What else there is, and can't be told.
+    pub gaps: Gaps,
+}
+
+/// What of a journal can't be told: sagas may stand there that nobody sees.
+#[derive(Debug, Default)]
+pub struct Gaps {
     /// What is damaged.
     pub damage: Vec<Damage>,
     /// Slots that can't be read, and why.
     pub skipped: Vec<(Slot, JournalError)>,
 }
 
+impl Gaps {
+    /// Whether all is told.
+    pub fn are_none(&self) -> bool {
+        self.damage.is_empty() && self.skipped.is_empty()
+    }
+}
+
 /// Reads all slots of a journal.
 ///
 /// # Errors
-/// The journal's directory can't be read. A slot that can't be is reported in [`History::skipped`].
+/// The journal's directory can't be read. A slot that can't be is reported in [`Gaps::skipped`].
 pub fn read(journal: &Journal) -> Result<History, JournalError> {
-    let mut history = History::default();
-    for slot in journal.slots()? {
-        match read_slot(&slot) {
-            Ok((stories, damage)) => {
-                history.sagas.extend(stories.into_values().map(|story| (slot.clone(), story)));
-                history.damage.extend(damage);
-            }
-            Err(e) => history.skipped.push((slot, e)),
-        }
-    }
-    history.sagas.sort_by_key(|(_, story)| story.saga);
-    Ok(history)
-}
-
-/// Reads one slot.
-///
-/// # Errors
-/// A segment can't be read, or was written by a newer program.
-pub fn read_slot(slot: &Slot) -> Result<(Stories, Vec<Damage>), JournalError> {
-    let Newest { stories, damage, .. } = newest_in(slot, 0)?;
-    Ok((stories, damage))
+    let mut sagas = Vec::new();
+    let gaps = survey(journal, |slot, story| sagas.push((slot.clone(), story)))?;
+    sagas.sort_by_key(|(_, story)| story.saga);
+    Ok(History { sagas, gaps })
 }
 
 /// What the newest segments of a slot tell.
@@ -74,7 +71,7 @@ pub struct Newest {
 /// what is older. Costs the same however long the history is.
 ///
 /// # Errors
-/// As for [`read_slot`].
+/// A segment can't be read, or was written by a newer program.
 pub fn newest_in(slot: &Slot, from: u64) -> Result<Newest, JournalError> {
     read_again(|last_try| newest_in_once(slot, from, last_try))
 }
@@ -157,7 +154,7 @@ pub type ReadSegment<'a> = dyn Fn() -> Result<(Stories, Vec<Damage>), JournalErr
 /// tells the same end of it. If the owner replaced a segment just then, all are named again.
 ///
 /// # Errors
-/// As for [`read_slot`], and whatever `each` fails with.
+/// As for [`newest_in`], and whatever `each` fails with.
 pub fn newest_first(
     slot: &Slot,
     mut each: impl FnMut(u64, bool, &ReadSegment<'_>) -> Result<ControlFlow<()>, JournalError>,
@@ -177,13 +174,12 @@ pub fn newest_first(
     })
 }
 
-/// Shows every saga on record once, in no order, with no more than a segment in memory at a time. What can't be read is told
-/// as by [`read`]; there are no sagas in what is returned.
+/// Shows every saga on record once, in no order, with no more than a segment in memory at a time.
 ///
 /// # Errors
 /// As for [`read`].
-pub fn survey(journal: &Journal, mut each: impl FnMut(&Slot, Story)) -> Result<History, JournalError> {
-    let mut history = History::default();
+pub fn survey(journal: &Journal, mut each: impl FnMut(&Slot, Story)) -> Result<Gaps, JournalError> {
+    let mut gaps = Gaps::default();
     for slot in journal.slots()? {
         let (mut seen, mut damage) = (HashSet::new(), BTreeMap::new());
         let surveyed = newest_first(&slot, |segment, _, read| {
@@ -195,10 +191,10 @@ pub fn survey(journal: &Journal, mut each: impl FnMut(&Slot, Story)) -> Result<H
                 .for_each(|story| each(&slot, story));
             Ok(ControlFlow::Continue(()))
         });
-        history.damage.extend(damage.into_values().flatten());
-        history.skipped.extend(surveyed.err().map(|error| (slot, error)));
+        gaps.damage.extend(damage.into_values().flatten());
+        gaps.skipped.extend(surveyed.err().map(|error| (slot, error)));
     }
-    Ok(history)
+    Ok(gaps)
 }
 
 /// The slot and story of one saga. Of each slot no more is read than it takes to find it, the newest first.
@@ -236,7 +232,7 @@ fn closed(mut story: Story) -> Option<Story> {
 /// What is open in one slot: unfinished, quarantined, or ended and not known to be settled. Only the head is read.
 ///
 /// # Errors
-/// As for [`read_slot`].
+/// As for [`newest_in`].
 pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
     Ok(recent_in(slot)?.into_iter().filter(Story::is_open).collect())
 }
@@ -245,7 +241,7 @@ pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
 /// however long the history is.
 ///
 /// # Errors
-/// As for [`read_slot`].
+/// As for [`newest_in`].
 pub fn recent_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
     let (head, _) = read_again(|_| segment::head(slot, &segment::numbers(slot)?))?;
     let Some(head) = head else { return Ok(Vec::new()) };

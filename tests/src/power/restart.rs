@@ -220,10 +220,10 @@ async fn recovered(context: &Context, order: Order) -> Result<(), Broken> {
         return Err(format!("recovery leaves something: {report:?}"));
     }
     let history = history::read(&context.journal).map_err(|e| broken("the journal can't be read")(&e))?;
-    if let Some(damage) = history.damage.first() {
+    if let Some(damage) = history.gaps.damage.first() {
         return Err(format!("the journal is called damaged: {damage}"));
     }
-    if let Some((slot, error)) = history.skipped.first() {
+    if let Some((slot, error)) = history.gaps.skipped.first() {
         return Err(format!("slot {} can't be used: {error}", slot.number()));
     }
     for (_, story) in &history.sagas {

@@ -295,15 +295,15 @@ impl Oracle {
 
     /// The logs were read, at any time: nothing of them is damaged, and whoever was heard of stands in them.
     pub fn read(&self, world: &World, told: &History) {
-        world.note(0, "read", told.sagas.len() as u64, told.skipped.len() as u64);
-        for damage in &told.damage {
+        world.note(0, "read", told.sagas.len() as u64, told.gaps.skipped.len() as u64);
+        for damage in &told.gaps.damage {
             world.broken(format!("no fault damages logs, but {damage}"));
         }
         let stories: BTreeMap<_, _> = told.sagas.iter().map(|(_, story)| (story.saga, story)).collect();
         if let Some(story) = stories.values().find(|story| story.is_quarantined()) {
             world.broken(format!("saga {} is quarantined: {story:?}", story.saga));
         }
-        if !told.skipped.is_empty() || !world.plan.keeps_all() {
+        if !told.gaps.skipped.is_empty() || !world.plan.keeps_all() {
             return;
         }
         if let Some(forgotten) =

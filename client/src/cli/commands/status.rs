@@ -13,7 +13,7 @@ use crate::cli::tools::Tools;
 use crate::cli::view::{HANGING_AFTER, OwnerView, SagaView, state_word};
 use crate::cli::{duration, moment};
 use crate::likes::AskError;
-use crate::log::history::{self, History};
+use crate::log::history::{self, Gaps};
 use crate::log::{Journal, Slot, owner};
 use crate::rpc::Unreachable;
 
@@ -139,7 +139,7 @@ struct Seen {
     by_state: BTreeMap<&'static str, usize>,
     open: Vec<Found>,
     /// What of it can't be read or is damaged.
-    gaps: History,
+    gaps: Gaps,
 }
 
 fn look(tools: &Tools) -> Result<Seen, CliError> {

@@ -48,7 +48,7 @@ fn every_saga_is_told_once_and_as_it_stands() {
     let slots = two_segments();
     let told = read(slots.dir.path());
     assert_eq!(open_by_saga(&told), [(slots.settled, false), (slots.late, false), (slots.open, true)]);
-    assert!(told.damage.is_empty() && told.skipped.is_empty());
+    assert!(told.gaps.are_none());
     let open = history::open_in(&told.sagas[0].0).unwrap();
     assert_eq!(open.iter().map(|story| story.saga).collect::<Vec<_>>(), [slots.open]);
 }
@@ -110,7 +110,7 @@ fn damage_in_a_segment_of_history_makes_no_settled_saga_look_unfinished() {
         changed[at] ^= 0x20;
         fs::write(&file, &changed).unwrap();
         let told = read(path);
-        reported += usize::from(told.damage.len() == 1);
+        reported += usize::from(told.gaps.damage.len() == 1);
         let open: Vec<_> =
             told.sagas.iter().filter(|(_, story)| story.is_open()).map(|(_, s)| s.clone()).collect();
         let before: Vec<_> =
@@ -136,9 +136,9 @@ fn a_slot_that_cannot_be_read_is_said_to_be_skipped_and_holds_up_no_other() {
 
     let told = read(path);
     assert_eq!(told.sagas.len(), 3);
-    assert_eq!(told.skipped.len(), 2);
-    assert!(matches!(told.skipped[1].1, JournalError::NewerFormat { format: 2, .. }));
-    let error = told.skipped[1].1.to_string();
+    assert_eq!(told.gaps.skipped.len(), 2);
+    assert!(matches!(told.gaps.skipped[1].1, JournalError::NewerFormat { format: 2, .. }));
+    let error = told.gaps.skipped[1].1.to_string();
     assert!(
         error.contains("00000001.log has log format 2") && error.contains("use the newer program"),
         "{error}"
@@ -157,7 +157,7 @@ fn a_live_end_is_not_damage() {
     for cut in 1..200 {
         fs::write(&file, &bytes[..bytes.len() - cut]).unwrap();
         let told = read(path);
-        assert!(told.damage.is_empty());
+        assert!(told.gaps.damage.is_empty());
         let growing = told.sagas.iter().filter(|(_, story)| story.saga == saga(9)).map(|(_, story)| story);
         assert_eq!(told.sagas.len(), 3 + growing.clone().count());
         assert!(growing.into_iter().all(|story| story.is_open() && !story.is_quarantined()), "cut by {cut}");
@@ -192,12 +192,7 @@ fn readers_see_every_saga_while_runners_come_and_go() {
         let runners = scope.spawn(|| (0..300).for_each(|_| take(path).log.let_go()));
         while !runners.is_finished() {
             let told = read(path);
-            assert!(
-                told.skipped.is_empty() && told.damage.is_empty(),
-                "{:?} {:?}",
-                told.skipped,
-                told.damage
-            );
+            assert!(told.gaps.are_none(), "{:?}", told.gaps);
             assert_eq!(open_by_saga(&told), [(saga(1), true)]);
             assert_eq!(history::open_in(&slot).unwrap().len(), 1);
         }

@@ -179,7 +179,7 @@ fn a_runner_that_was_killed_leaves_space_that_nobody_calls_torn_or_damaged() {
     let end = written(&left, 1).len() as u64;
     assert!(end < length(&left));
     let read = history::read(&Journal::open(&left).unwrap()).unwrap();
-    assert!(read.damage.is_empty() && read.sagas.len() == 2, "{read:?}");
+    assert!(read.gaps.damage.is_empty() && read.sagas.len() == 2, "{read:?}");
     let taken = take(&left);
     assert!(taken.damage.is_empty() && taken.cut.is_empty(), "{:?} {:?}", taken.damage, taken.cut);
     assert_eq!(taken.unclosed, Some((Place { slot: 0, segment: 1 }, end)));
@@ -231,7 +231,7 @@ fn what_was_written_while_it_was_read_is_not_damaged_and_what_is_missing_twice_i
     let (disk, log, half) = half_read();
     let read = |misread: &[&Vec<u8>]| {
         disk.lock().misread.extend(misread.iter().map(|bytes| (*bytes).clone()));
-        let (stories, damage) = history::read_slot(log.slot()).unwrap();
+        let history::Newest { stories, damage, .. } = history::newest_in(log.slot(), 0).unwrap();
         assert!(disk.lock().misread.is_empty(), "it was looked at as often as that");
         (stories[&saga(1)].is_quarantined(), damage.len())
     };

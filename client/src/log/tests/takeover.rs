@@ -239,7 +239,7 @@ fn a_carry_over_without_anything_behind_it_that_is_damaged_is_not_mistaken_for_a
         fs::write(segment_path(path, 2), &bytes).unwrap();
         let now = open_at(path);
         assert!(before.keys().all(|saga| now.contains_key(saga)), "byte {at}: {now:?}");
-        assert!(!history::read(&Journal::open(path).unwrap()).unwrap().damage.is_empty(), "byte {at}");
+        assert!(!history::read(&Journal::open(path).unwrap()).unwrap().gaps.damage.is_empty(), "byte {at}");
     }
 }
 
@@ -256,7 +256,7 @@ fn a_head_that_has_lost_its_mark_is_no_empty_slot() {
         let journal = Journal::open(path).unwrap();
         let before = numbers(path);
         let history = history::read(&journal).unwrap();
-        assert!(matches!(history.skipped[..], [(_, JournalError::HeadLost { .. })]), "{history:?}");
+        assert!(matches!(history.gaps.skipped[..], [(_, JournalError::HeadLost { .. })]), "{history:?}");
         assert!(history::find(&journal, saga(9)).is_err(), "it may stand there");
         let taken = take_over(journal.claim_free().unwrap(), Keeping::default());
         assert!(matches!(taken, Err(JournalError::HeadLost { .. })), "{taken:?}");
@@ -375,7 +375,7 @@ fn a_runner_that_keeps_few_segments_removes_its_own_alone() {
         told,
         [(1..=8).collect(), vec![11, 17, 18]].concat().into_iter().map(saga).collect::<Vec<_>>()
     );
-    assert!(read.damage.is_empty() && read.sagas.iter().all(|(_, story)| !story.is_open()));
+    assert!(read.gaps.damage.is_empty() && read.sagas.iter().all(|(_, story)| !story.is_open()));
 }
 
 #[test]

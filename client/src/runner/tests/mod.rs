@@ -238,7 +238,7 @@ impl Bench {
 
     fn states(&self) -> HashMap<SagaId, SagaState> {
         let history = history::read(&self.context().journal).unwrap();
-        assert!(history.damage.is_empty() && history.skipped.is_empty());
+        assert!(history.gaps.are_none());
         history.sagas.into_iter().map(|(_, story)| (story.saga, story.state.unwrap())).collect()
     }
 }
