@@ -4,7 +4,7 @@
 //! peer has read it, only to learn that there is room to write again, which it never lacked: for each request and each reply
 //! a process gets up for nothing, on a core that its peer needs. Here the kernel is asked about room while a writer has none.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
@@ -37,26 +37,6 @@ impl Socket {
 
     fn watched(&self) -> io::Result<&AsyncFd<UnixStream>> {
         self.watched.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    /// Writes at once if there is room. Else waits until there is some.
-    fn poll_writing(
-        &mut self,
-        cx: &mut Context<'_>,
-        write: impl Fn(&mut &UnixStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            match write(&mut self.watched()?.get_ref()) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_room(cx))?,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                written => {
-                    if self.for_room {
-                        self.watch_anew(false)?;
-                    }
-                    return Poll::Ready(written);
-                }
-            }
-        }
     }
 
     /// Ready when it is worth another try to write.
@@ -125,20 +105,20 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
+    /// Writes at once if there is room. Else waits until there is some.
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_writing(cx, |socket| socket.write(bytes))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_writing(cx, |socket| socket.write_vectored(pieces))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
+        loop {
+            match self.watched()?.get_ref().write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_room(cx))?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                written => {
+                    if self.for_room {
+                        self.watch_anew(false)?;
+                    }
+                    return Poll::Ready(written);
+                }
+            }
+        }
     }
 
     /// What was written is the kernel's: nothing is kept back here.

@@ -136,6 +136,32 @@ async fn a_waiting_reader_hears_of_every_message_however_it_is_cut() {
     assert!(received == whole, "{} of {} bytes, or others", received.len(), whole.len());
 }
 
+/// The kernel tells of it once, however much of it is taken at a time.
+#[tokio::test]
+async fn what_has_come_at_once_is_read_to_its_end_in_pieces() {
+    let (mut ours, mut theirs) = pair();
+    theirs.write_all(&bytes(64)).await.unwrap();
+    let mut received = Vec::new();
+    for _ in 0..4 {
+        let mut piece = [0; 16];
+        let reading = tokio::time::timeout(Duration::from_secs(20), ours.read_exact(&mut piece));
+        reading.await.expect("it waits for what is there").unwrap();
+        received.extend(piece);
+    }
+    assert_eq!(received, bytes(64));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_peer_that_leaves_without_reading_is_told() {
+    let (mut ours, theirs) = pair();
+    ours.write_all(b"never read").await.unwrap();
+    drop(theirs);
+    let mut received = [0; 8];
+    let reading = tokio::time::timeout(Duration::from_secs(20), ours.read(&mut received));
+    let broken = reading.await.expect("it waits for whoever is gone").unwrap_err();
+    assert_eq!(broken.kind(), io::ErrorKind::ConnectionReset);
+}
+
 #[tokio::test]
 async fn an_end_is_told_to_a_reader_as_often_as_it_asks_and_to_a_writer() {
     let (mut ours, mut theirs) = pair();
