@@ -57,6 +57,20 @@ async fn a_frame_longer_than_the_limit_is_refused_before_it_is_read() {
     assert!(matches!(&read[..], [Err(_)]), "{read:?}");
 }
 
+#[test]
+fn what_is_longer_than_the_longest_frame_is_not_encoded_and_leaves_nothing() {
+    // A length of this size takes five bytes.
+    let longest = vec![0u8; REPLY_FRAME_BYTES_MAX - 5];
+    let longer = vec![0u8; REPLY_FRAME_BYTES_MAX - 4];
+    assert_eq!(encode(&longest).unwrap().0.len(), REPLY_FRAME_BYTES_MAX);
+    assert!(encode(&longer).is_err());
+    let mut out = b"before".to_vec();
+    assert!(encode_onto(&longer, &mut out).is_err());
+    assert_eq!(out, b"before");
+    encode_onto(&longest, &mut out).unwrap();
+    assert_eq!((&out[..6], out.len()), (&b"before"[..], 6 + REPLY_FRAME_BYTES_MAX));
+}
+
 #[tokio::test]
 async fn trailing_bytes_and_unknown_variants_are_refused() {
     for frame in [&[1u8, 7, 5, 0][..], &[9, 0], &[1, 7, 99]] {
