@@ -150,6 +150,16 @@ mod tests {
     }
 
     #[test]
+    fn the_boot_clock_tells_the_milliseconds_since_the_boot() {
+        let kernel_ms = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32).as_millis() as u64
+        };
+        let (before, now, after) = (kernel_ms(), BootClock::open().unwrap().now(), kernel_ms());
+        assert!((before..=after).contains(&now.at_ms), "{before} {} {after}", now.at_ms);
+    }
+
+    #[test]
     fn the_boot_clock_never_goes_back() {
         let clock = BootClock::open().unwrap();
         let readings: Vec<_> = (0..1000).map(|_| clock.now()).collect();
