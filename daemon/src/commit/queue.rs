@@ -214,7 +214,9 @@ fn bytes_of(body: &RequestBody) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use like_protocol::message::Payload;
+    use like_protocol::ids::{BootId, SagaId, StepId};
+    use like_protocol::message::{Ending, Payload};
+    use like_protocol::time::Deadline;
 
     use super::*;
 
@@ -301,11 +303,28 @@ mod tests {
     #[tokio::test]
     async fn bytes_are_bounded_too() {
         let queue = Queue::new(100);
-        queue.submit(job(1, QUEUED_BYTES_MAX / 2), 0).unwrap();
-        let (_, reason) = queue.submit(job(2, QUEUED_BYTES_MAX / 2), 0).unwrap_err();
+        queue.submit(job(1, QUEUED_BYTES_MAX / 4), 0).unwrap();
+        queue.submit(job(2, QUEUED_BYTES_MAX / 4), 0).unwrap();
+        let (_, reason) = queue.submit(job(3, QUEUED_BYTES_MAX / 2), 0).unwrap_err();
         assert_eq!(reason, RetryReason::Busy);
-        assert_eq!(ids(queue.drain(9, None).await), [1]);
-        queue.submit(job(3, QUEUED_BYTES_MAX / 2), 0).unwrap();
+        assert_eq!(ids(queue.drain(1, None).await), [1]);
+        queue.submit(job(4, QUEUED_BYTES_MAX / 2), 0).unwrap();
+    }
+
+    #[test]
+    fn a_batch_of_settlements_counts_with_all_that_it_holds() {
+        let saga = SagaId::from_bytes([1; 16]);
+        let deadline = Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 0 };
+        let settlement = |note_bytes| Settlement {
+            id: StepId { saga, step: 0 },
+            deadline,
+            ending: Ending::Natural,
+            note: Some(Payload::from(vec![0; note_bytes])),
+        };
+        let bytes = |settlements| bytes_of(&RequestBody::Settle(settlements));
+        let one = bytes(vec![settlement(0)]) - bytes(vec![]);
+        assert!(one >= size_of::<Settlement>());
+        assert_eq!(bytes(vec![settlement(100), settlement(1000)]), bytes(vec![]) + 2 * one + 1100);
     }
 
     #[tokio::test]

@@ -69,7 +69,8 @@ impl Drop for Unsent {
 
 #[cfg(test)]
 mod tests {
-    use like_protocol::message::Payload;
+    use like_protocol::ids::{SagaId, StepId};
+    use like_protocol::message::{Payload, UnsettledState, UnsettledStep};
 
     use super::*;
 
@@ -86,6 +87,11 @@ mod tests {
         drop(first);
         assert_eq!((all.get(), session.get()), (2, 0));
         drop(second);
+        let step = StepId { saga: SagaId::from_bytes([1; 16]), step: 0 };
+        let unsettled = UnsettledStep { id: step, deadline: None, state: UnsettledState::Damaged };
+        let list = all.count(&session, &ReplyBody::Unsettled(vec![unsettled; 3]));
+        assert_eq!(all.get(), 3 * size_of::<UnsettledStep>());
+        drop(list);
         assert_eq!(all.get(), 0);
     }
 

@@ -283,9 +283,11 @@ fn low_disk_space_is_looked_for_only_when_something_new_is_asked() {
     rig.group(vec![show(), rig.add(1, Direction::Compensation), rig.settle(1)]).unwrap();
     assert_eq!(*rig.looks.lock().unwrap(), looked);
     rig.answers();
-    rig.group(vec![rig.add(2, Direction::Action), create(), rig.add(3, Direction::Compensation)]).unwrap();
     let put_off = ReplyBody::Retry(RetryReason::Storage);
-    assert_eq!(rig.answers(), [put_off.clone(), put_off, ReplyBody::Step(StepReply::Undone)]);
+    for new in [rig.add(2, Direction::Action), create()] {
+        rig.group(vec![rig.add(3, Direction::Compensation), new]).unwrap();
+        assert_eq!(rig.answers(), [ReplyBody::Step(StepReply::Undone), put_off.clone()]);
+    }
     *rig.free_bytes.lock().unwrap() = 1 << 40;
     rig.ask(rig.add(2, Direction::Action)).unwrap();
     assert_eq!(rig.answers(), [done(&ArticleReply { likes: 1 })]);
@@ -332,6 +334,22 @@ async fn a_supervisor_hears_from_an_idle_writer_and_from_a_busy_one() {
     };
     let (ended, ()) = futures::join!(rig.writer.run(), listen);
     ended.unwrap();
+}
+
+#[test]
+fn a_supervisor_hears_at_least_twice_in_the_time_that_it_waits() {
+    let mut rig = Rig::new();
+    let (beat, mut beats) = mpsc::unbounded_channel();
+    let interval = Duration::from_secs(60);
+    rig.writer.heartbeat = Some(Heartbeat { interval, beat: Box::new(move || beat.send(()).unwrap()) });
+    assert!(rig.writer.idle_wait(&rig.work).unwrap() <= interval / 2);
+    rig.writer.beat(&mut rig.work);
+    assert!(beats.try_recv().is_err(), "it has heard just now");
+    rig.work.beaten -= interval / 2;
+    assert_eq!(rig.writer.idle_wait(&rig.work), Some(Duration::ZERO));
+    rig.writer.beat(&mut rig.work);
+    assert!(beats.try_recv().is_ok());
+    assert!(rig.writer.idle_wait(&rig.work) > Some(Duration::ZERO), "it counts from there");
 }
 
 /// How many likes an answer to [`show`] shows.
