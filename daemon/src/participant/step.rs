@@ -23,7 +23,6 @@ impl<D: Domain> Participant<D> {
         // A compensation is carried out from the record. One whose operation is not known any more, because a power loss
         // took the reply that it follows from, or can't be read by this version must still be able to end its step.
         let operation = match (decode::<D::Operation>(&request.operation, "operation"), request.direction) {
-            (_, Direction::Compensation) if request.operation.0.is_empty() => None,
             (Ok(operation), _) => Some(operation),
             (Err(invalid), Direction::Action) => return Ok(invalid.into()),
             (Err(_), Direction::Compensation) => None,
