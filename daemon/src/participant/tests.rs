@@ -233,20 +233,6 @@ fn deadlines_more_than_an_hour_ahead_are_invalid_everywhere() {
     assert_eq!(articles.act_by(1, &ADD, articles.within(hour_ms)), done(&ArticleReply { likes: 1 }));
 }
 
-#[test]
-fn payloads_are_bounded() {
-    let mut articles = articles();
-    let long = vec![0u8; PAYLOAD_BYTES_MAX + 1];
-    for body in
-        [RequestBody::Query(Payload::from(long.clone())), RequestBody::Command(Payload::from(long.clone()))]
-    {
-        assert!(matches!(articles.ask(body), ReplyBody::Invalid(_)));
-    }
-    assert!(matches!(articles.act(1, &long), ReplyBody::Invalid(_)));
-    assert!(matches!(articles.ask(RequestBody::Query(Payload::from(vec![77]))), ReplyBody::Invalid(_)));
-    assert!(matches!(articles.ask(RequestBody::Command(Payload::from(vec![77]))), ReplyBody::Invalid(_)));
-}
-
 // Semantic locks.
 
 #[test]
@@ -492,6 +478,7 @@ fn unsettled_steps_are_listed_in_pages() {
     assert_eq!(end, ReplyBody::Unsettled(Vec::new()));
 }
 
+mod bounds;
 mod damage;
 mod damaged_cases;
 mod random;

@@ -7,7 +7,7 @@ use like_protocol::message::{DamagedRow, Unsettleable};
 use super::damage::keyed;
 use super::*;
 use crate::participant::domain::Domain;
-use crate::store::Store;
+use crate::store::{Key, Store};
 
 /// The damage under a key, as it is told.
 fn damaged_row(reply: ReplyBody) -> DamagedRow {
@@ -76,6 +76,30 @@ fn a_record_damaged_after_it_was_settled_is_never_forgotten() {
     assert_eq!((articles.participant.damaged().0, articles.records()), (1, 2));
     articles.restart();
     assert_eq!((articles.participant.damaged().0, articles.participant.unsettled()), (1, 2));
+}
+
+#[test]
+fn a_settled_record_that_is_replaced_by_force_waits_once_to_be_forgotten() {
+    let mut articles = articles();
+    articles.act(1, &ADD);
+    articles.settle(1);
+    damage(&mut articles, &record::key_of(&step(1)));
+    damaged_row(articles.act(1, &ADD));
+    let forced = articles.settlement(1, Forced);
+    assert_eq!(articles.ask(RequestBody::Settle(vec![forced])), ReplyBody::Settled);
+    assert_eq!((articles.participant.collectable(), articles.participant.unsettled()), (1, 0));
+}
+
+#[test]
+fn a_look_through_the_rows_ends_where_it_is_told() {
+    let mut articles = articles();
+    let keys: Vec<_> = (0..=PAGE_ROWS as u64).map(|id| [&[0x10][..], &id.to_be_bytes()].concat()).collect();
+    keys.iter().for_each(|key| articles.put_row(Key::from_slice(key), b"title".to_vec()));
+    damage(&mut articles, &keys[PAGE_ROWS]);
+    for (rows_max, found) in [(PAGE_ROWS, 0), (PAGE_ROWS + 1, 1)] {
+        articles.participant.look_through(&Tx::new(&articles.store), rows_max).unwrap();
+        assert_eq!(articles.participant.damaged().0, found, "{rows_max} rows");
+    }
 }
 
 #[test]
@@ -190,7 +214,11 @@ fn lists_and_counts_name_what_is_damaged_and_show_the_rest() {
         likers.iter().map(|liker| liker.record.is_some()).collect::<Vec<_>>(),
         [true, false, false, true]
     );
-    assert_eq!(users.participant.damaged().0, 2);
+    let (rows, named) = users.participant.damaged();
+    let named: Vec<_> = named.iter().map(|row| row.what.as_str()).collect();
+    let names =
+        ["the like record of user 2 on article 1", "the entry of user 3 among the likers of article 1"];
+    assert_eq!((rows, &named[..]), (2, &names[..]));
 }
 
 #[test]
