@@ -245,6 +245,17 @@ fn a_full_users_own_old_keys_make_room_even_behind_others() {
     assert_eq!(users.act(21, &like(7, 2, key(2))), made(21));
 }
 
+#[test]
+fn a_number_of_keys_that_is_damaged_is_counted_anew() {
+    let mut users = Harness::new(Users);
+    for number in [1, 2, 3] {
+        users.store_row(one_number(0x14, 7), b"damaged".to_vec());
+        users.act(number, &like(7, number.into(), key(number.into())));
+        let held = domain_rows(&users).pop().unwrap();
+        assert_eq!(held, (one_number(0x14, 7).to_vec(), vec![number]));
+    }
+}
+
 // Queries.
 
 #[test]
@@ -308,6 +319,7 @@ fn likers_are_counted_in_pages() {
         users.put_row(liker_row(ArticleId(1), UserId(user)), Vec::new());
     }
     users.act(1, &like(1000, 1, None));
+    users.act(2, &like(1000, 2, None));
     let count = |users: &mut Harness<Users>, after: Option<u64>| {
         asked(users, &UserQuery::CountLikers { article: ArticleId(1), after: after.map(UserId) })
     };
@@ -343,12 +355,14 @@ fn a_key_that_is_none_hides_no_liked_article() {
     let mut users = Harness::new(Users);
     users.act(1, &like(7, 5, None));
     users.act(2, &like(7, 6, None));
-    // In front of all others, and in front of those of article 5.
+    users.act(3, &like(7, 7, None));
+    // In front of all others, and in front of those of two articles.
     users.put_row(vec![LIKER, 0].into(), Vec::new());
     users.put_row(one_number(LIKER, 5), Vec::new());
-    for limit in [2, 9] {
+    users.put_row(one_number(LIKER, 6), Vec::new());
+    for (limit, articles) in [(1, &[5][..]), (2, &[5, 6]), (9, &[5, 6, 7])] {
         let liked = asked(&mut users, &UserQuery::LikedArticles { after: None, limit });
-        assert_eq!(liked, UserAnswer::Articles(vec![ArticleId(5), ArticleId(6)]));
+        assert_eq!(liked, UserAnswer::Articles(articles.iter().copied().map(ArticleId).collect()));
     }
-    assert_eq!(users.participant.damaged().0, 2);
+    assert_eq!(users.participant.damaged().0, 3);
 }
