@@ -146,17 +146,21 @@ async fn strangers_are_turned_away_and_members_of_an_allowed_group_are_served() 
     }
     let place = Place::new(ARTICLED);
     let _daemon = place.start_with(|command| {
-        command.args(["--allow-user", "4711", "--allow-group", "4712"]);
+        command.args(["--allow-user", "4711", "--allow-group", "4712", "--allow-group", "0"]);
     });
     // The socket's mode would keep them out before the daemon sees them.
     for (path, mode) in [(place.temp.path().to_owned(), 0o755), (place.socket(), 0o666)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    let cases: [(&[&str], &str); 4] = [
+    // More than nearly anybody has, and the one that is allowed behind them.
+    let many = (4600..=4712).map(|gid| gid.to_string()).collect::<Vec<_>>().join(",");
+    let cases: [(&[&str], &str); 6] = [
         (&["--reuid", "4710", "--regid", "4710", "--clear-groups"], "NotAllowed"),
+        (&["--reuid", "4710", "--regid", "4710", "--groups", "5000"], "NotAllowed"),
         (&["--reuid", "4711", "--regid", "4710", "--clear-groups"], "Welcome"),
         (&["--reuid", "4710", "--regid", "4712", "--clear-groups"], "Welcome"),
         (&["--reuid", "4710", "--regid", "4710", "--groups", "5000,4712"], "Welcome"),
+        (&["--reuid", "4710", "--regid", "4710", "--groups", &many], "Welcome"),
     ];
     for (who, expected) in cases {
         let Some(heard) = hello_heard_by(&place.socket(), who) else {
