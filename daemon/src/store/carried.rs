@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use super::Batch;
 use super::disk::{self, Disk};
 use super::fields::Malformed;
-use super::rows::{self, HEAD_BYTES};
+use super::rows;
 
 /// What the names of these files begin with.
 pub const CARRIED: &str = "carried.";
@@ -75,9 +75,6 @@ pub fn remove_others(disk: &dyn Disk, number: u64) -> io::Result<()> {
 }
 
 fn decode(bytes: &[u8], number: u64) -> Result<Batch, Malformed> {
-    if bytes.len() < HEAD_BYTES {
-        return Err(Malformed("it is cut short"));
-    }
     let (count, rest) =
         rows::behind_head(bytes, MAGIC, number).ok_or(Malformed("its header is not what was written"))?;
     rows::read_all(rest, count)
@@ -109,6 +106,20 @@ mod tests {
         assert!(matches!(read(&disk, 7), Err(CarriedError::Io(_))));
         assert_eq!(read(&disk, 9).unwrap(), rows(&[2, 3]));
         assert_eq!(read(&disk, 0).unwrap(), Batch::new());
+    }
+
+    #[test]
+    fn the_file_is_pinned() {
+        let temp = tempfile::tempdir().unwrap();
+        let disk = RealDisk(temp.path().to_owned());
+        write(&disk, 7, &[(vec![1, 2].into(), Some(vec![2; 3])), (vec![1, 3].into(), None)].into()).unwrap();
+        let golden = [
+            b"likecar1\x07\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0".as_slice(),
+            &[0xa8, 0xc1, 0x58, 0x65],
+            &[2, 4, 0, 0, 0, 0x0a, 0xec, 0x54, 0x2b, 1, 2, 2, 2, 2],
+            &[2, 0, 0, 0, 0, 0x7e, 0x58, 0xca, 0x6b, 1, 3],
+        ];
+        assert_eq!(fs::read(temp.path().join("carried.7")).unwrap(), golden.concat());
     }
 
     #[test]
