@@ -62,6 +62,24 @@ fn records(dir: &Path, segment: u64, first: u64) -> Vec<usize> {
 }
 
 #[test]
+fn a_segment_is_pinned() {
+    let temp = tempfile::tempdir().unwrap();
+    let found = Found { segments: vec![2], last: 7, ..Found::default() };
+    go_on(temp.path(), &found).append(&batch(1, 2)).unwrap();
+    let golden = [
+        b"likelog1\x03\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0".as_slice(),
+        &[0x86, 0x4d, 0x52, 0xcf],
+        &[27, 0, 0, 0, 2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0xe4, 0x6b, 0x91, 0xe0, 0x6b, 0xa8, 0x7a, 0x72],
+        &[2, 6, 0, 0, 0, 0xcb, 0xd6, 0xef, 0xcf, 0x10, 1, 2, 2, 2, 2, 2],
+        &[2, 0, 0, 0, 0, 0x08, 0xd9, 0x34, 0xb5, 0x11, 1],
+    ];
+    let mut bytes = fs::read(temp.path().join("log.3")).unwrap();
+    assert_eq!(bytes.len() as u64, ALLOTTED_BYTES_MAX);
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
+    assert_eq!(bytes, golden.concat());
+}
+
+#[test]
 fn records_are_read_back_behind_any_checkpoint() {
     let temp = a_log();
     for checkpoint in 0..=7 {

@@ -97,12 +97,26 @@ mod tests {
 
     #[test]
     fn a_filter_is_pinned() {
-        let mut filter = Filter::for_keys(1);
-        filter.put(&[0x10, 0, 0, 0, 0, 0, 0, 0, 7]);
-        let mut bytes = Vec::new();
-        filter.store(&mut bytes);
-        let set: Vec<_> = (0..512_usize).filter(|place| bytes[place / 8] & (1 << (place % 8)) != 0).collect();
-        assert_eq!((bytes.len(), set), (64, vec![12, 109, 129, 253, 436, 438]));
+        for (key, set) in [
+            (&b""[..], [21, 51, 410, 423, 479, 489]),
+            (&[0x10, 0, 0, 0, 0, 0, 0, 0, 7], [12, 109, 129, 253, 436, 438]),
+            (&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], [1, 94, 116, 154, 276, 356]),
+            (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17], [71, 90, 293, 325, 341, 468]),
+        ] {
+            let (mut filter, mut bytes) = (Filter::for_keys(1), Vec::new());
+            filter.put(key);
+            filter.store(&mut bytes);
+            assert_eq!(bytes.len(), 64);
+            let is_set = |place: &usize| bytes[place / 8] & (1 << (place % 8)) != 0;
+            assert_eq!((0..512).filter(is_set).collect::<Vec<_>>(), set, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_lines_are_no_filter() {
+        for (bytes, is_one) in [(0, false), (8, false), (63, false), (64, true), (65, false), (128, true)] {
+            assert_eq!(Filter::load(&vec![0; bytes]).is_some(), is_one, "{bytes} bytes");
+        }
     }
 
     #[test]

@@ -118,6 +118,15 @@ mod tests {
 
     #[test]
     fn the_mark_is_pinned() {
-        assert_eq!(encode(0x0102), [2, 1, 0, 0, 0, 0, 0, 0, 0xfd, 0xfe, 255, 255, 255, 255, 255, 255]);
+        let temp = tempfile::tempdir().unwrap();
+        let (mark, _) = Mark::open(&RealDisk(temp.path().to_owned())).unwrap();
+        let mut golden = [0; 1024];
+        let written = || std::fs::read(temp.path().join("durable")).unwrap();
+        assert_eq!(written(), golden);
+        mark.note(0x0102);
+        mark.note(0x0103);
+        golden[..16].copy_from_slice(&[2, 1, 0, 0, 0, 0, 0, 0, 0xfd, 0xfe, 255, 255, 255, 255, 255, 255]);
+        golden[512..528].copy_from_slice(&[3, 1, 0, 0, 0, 0, 0, 0, 0xfc, 0xfe, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(written(), golden);
     }
 }

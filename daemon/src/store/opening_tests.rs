@@ -59,15 +59,34 @@ fn nothing_is_kept_once_the_store_is_open() {
 }
 
 #[test]
+fn a_header_says_where_its_segment_begins_and_what_was_stable_then() {
+    let stands = |lsn, stable| Some(Header { offset: 9, lsn, stable });
+    assert_eq!(Header::decode(&header(0x1234_5678, 0x1234_0000), 9), stands(0x1234_5678, 0x1234_0000));
+    assert_eq!(Header::decode(&header(0, -1), 9), stands(0, 0));
+    assert_eq!(Header::decode(&[0; SEGMENT_HEADER_BYTES], 9), None);
+}
+
+#[test]
 fn the_end_of_the_log_begins_with_the_segment_that_is_called_stable_last() {
     let all = [
         Header { offset: 0, lsn: 4 * SEGMENT_BYTES, stable: 4 * SEGMENT_BYTES - 90 },
-        Header { offset: SEGMENT_BYTES, lsn: 0, stable: 0 },
+        Header { offset: SEGMENT_BYTES, lsn: 2 * SEGMENT_BYTES, stable: 2 * SEGMENT_BYTES - 5 },
         Header { offset: 2 * SEGMENT_BYTES, lsn: 3 * SEGMENT_BYTES, stable: 3 * SEGMENT_BYTES - 5 },
     ];
     assert_eq!(end_of(&all), [0, 2 * SEGMENT_BYTES]);
     assert_eq!(end_of(&all[..2]), [0], "what it began with is gone already: then a snapshot says the rest");
     assert!(end_of(&all[..1]).is_empty());
+}
+
+#[test]
+fn what_is_kept_is_pinned() {
+    let kept = Part::encode_all(&[Part::Log(SEGMENT_BYTES, vec![1, 2, 3]), Part::Snapshot(7, vec![4, 5])]);
+    let golden = [
+        &[0x75, 0x73, 0x2d, 0xc4][..],
+        &[0, 0, 0, 8, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3],
+        &[1, 7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 4, 5],
+    ];
+    assert_eq!(kept, golden.concat());
 }
 
 #[test]
