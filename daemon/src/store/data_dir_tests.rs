@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
@@ -136,11 +136,17 @@ fn the_store_of_the_other_service_is_refused_and_left_untouched() {
 fn a_store_that_was_never_completed_is_made_anew() {
     let temp = tempfile::tempdir().unwrap();
     drop(DataDir::open(temp.path(), "article", false).unwrap());
-    fs::write(temp.path().join("db"), "half").unwrap();
+    for name in ["conf", "db", "snap.0000", "log.1", "carried.7", "durable", "opening", "somebody's"] {
+        fs::write(temp.path().join(name), "half").unwrap();
+    }
     fs::create_dir(temp.path().join("blobs")).unwrap();
     let data = DataDir::open(temp.path(), "article", false).unwrap();
     assert!(data.is_new());
-    assert!(!temp.path().join("db").exists() && !temp.path().join("blobs").exists());
+    let left: BTreeSet<_> = fs::read_dir(temp.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(left, [MARKER, "somebody's"].map(str::to_owned).into());
 }
 
 #[test]
@@ -165,4 +171,16 @@ fn a_restored_store_gets_a_new_id_once() {
     let restored = DataDir::open(&path, "article", true).unwrap().store_id();
     assert_ne!(restored, original);
     assert_eq!(complete(&path, "article"), restored);
+}
+
+#[test]
+fn what_spoke_of_the_store_before_goes_when_one_is_restored() {
+    let temp = tempfile::tempdir().unwrap();
+    complete(temp.path(), "article");
+    let kept = [MARK, OPENING].map(|name| temp.path().join(name));
+    kept.iter().for_each(|path| fs::write(path, "x").unwrap());
+    drop(DataDir::open(temp.path(), "article", false).unwrap());
+    assert!(kept.iter().all(|path| path.exists()));
+    drop(DataDir::open(temp.path(), "article", true).unwrap());
+    assert!(!kept.iter().any(|path| path.exists()));
 }
