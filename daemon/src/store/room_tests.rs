@@ -59,6 +59,9 @@ fn a_merge_under_way_is_given_up_when_what_is_left_of_it_does_not_fit_and_tried_
     free.store(wanted(&runs) - MARGIN_BYTES, Ordering::Relaxed);
     assert!(merges.step().unwrap().is_none());
     assert!(!runs.has_gone(), "it goes on while it fits");
+    free.store(RESERVE_BYTES + MARGIN_BYTES + 1, Ordering::Relaxed);
+    assert!(merges.step().unwrap().is_none());
+    assert!(runs.has_gone(), "what is left of it does not fit");
     free.store(MARGIN_BYTES - 1, Ordering::Relaxed);
     while merges.step().unwrap().is_none() {}
     assert_eq!(

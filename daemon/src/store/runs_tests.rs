@@ -225,6 +225,28 @@ fn a_damaged_index_and_a_damaged_list_are_refused() {
 }
 
 #[test]
+fn too_many_runs_are_merged_though_there_are_not_enough_of_a_level_and_damaged_ones_stay_aside() {
+    let shape = Shape { fan_in: 5, block_bytes: 60, runs_max: 4 };
+    let merged = |runs: &Arc<Runs>| {
+        merge_all(runs);
+        runs.listed().runs.iter().map(|run| (run.entry.level, run.entry.rows)).collect::<Vec<_>>()
+    };
+    let runs = open(&MapBase::empty(), shape);
+    (0..3).for_each(|run| write(&runs, &rows([run], 1)));
+    assert_eq!(merged(&runs), [(0, 1); 3], "they are not too many");
+    write(&runs, &rows([3], 1));
+    assert_eq!(merged(&runs), [(1, 4)]);
+
+    let base = MapBase::empty();
+    let runs = open(&base, shape);
+    (0..3).for_each(|run| write(&runs, &rows([run], 1)));
+    base.damage(&place(runs.listed().runs[2].entry.run, 0));
+    assert!(runs.get(&key(2)).is_err());
+    write(&runs, &rows([3], 1));
+    assert_eq!(merged(&runs), [(1, 2), (0, 1), (0, 1)]);
+}
+
+#[test]
 fn a_merge_of_small_runs_does_not_wait_for_one_of_large_ones() {
     let runs = open(&MapBase::empty(), Shape { fan_in: 2, block_bytes: 60, runs_max: 99 });
     let mut merges = Merges::of(Arc::clone(&runs));
