@@ -101,6 +101,24 @@ fn named(path: &Path, prefix: &str) -> Vec<PathBuf> {
 }
 
 #[test]
+fn deleted_rows_in_front_of_the_first_one_are_remembered_when_there_are_many() {
+    let key = |number: usize| [0x10, number as u8];
+    let range = KeyRange::prefix(&[0x10]);
+    for looks_for_groups in [false, true] {
+        let temp = tempfile::tempdir().unwrap();
+        let mut store = open(temp.path());
+        store.apply((0..20).map(|number| (key(number).as_slice().into(), Some(vec![1]))).collect()).unwrap();
+        for (deleted, is_remembered) in [(PASSED_MAX - 1, false), (PASSED_MAX, true)] {
+            store.apply((0..deleted).map(|number| (key(number).as_slice().into(), None)).collect()).unwrap();
+            let found = if looks_for_groups { store.firsts(&range, 2, 1) } else { store.scan(&range, 1) };
+            assert_eq!(found.unwrap()[0].0[..], key(deleted));
+            let remembered = store.gaps.end_of(&range.from);
+            assert_eq!(remembered, is_remembered.then(|| key(deleted).to_vec()), "{looks_for_groups}");
+        }
+    }
+}
+
+#[test]
 fn a_store_that_ends_before_what_was_durable_is_refused_until_it_is_called_restored() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path();
