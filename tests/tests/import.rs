@@ -220,15 +220,42 @@ fn a_service_that_goes_stops_it_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_file_of_rejects_has_those_of_an_earlier_run_too() {
+    let house = house();
+    let path = file(&house, "likes.csv", "1,1\n2,99\n3,1,\"open\n");
+    let [first, second] = ["first", "second"].map(|name| house.path().join(name).display().to_string());
+    let rejected = |path: &str| {
+        let text = fs::read_to_string(path).expect("rejects");
+        let line = |text| serde_json::from_str::<Value>(text).expect("JSON")["line"].as_u64();
+        text.lines().map(line).collect::<Vec<_>>()
+    };
+    let resumed_after = |options: &[&str]| {
+        import(&house, &path, options).expect_code(4).json()["resumed_after_line"].as_u64()
+    };
+
+    assert_eq!(resumed_after(&[]), Some(0));
+    assert_eq!(resumed_after(&[]), Some(2), "nothing was to be written down");
+    assert_eq!((resumed_after(&["--rejects", &first]), rejected(&first)), (Some(0), vec![Some(2)]));
+    assert_eq!((resumed_after(&["--rejects", &first]), rejected(&first)), (Some(2), vec![Some(2)]));
+    assert_eq!((resumed_after(&["--rejects", &second]), rejected(&second)), (Some(0), vec![Some(2)]));
+    fs::write(&second, "").expect("an empty file");
+    fs::write(&path, "1,1\n2,99\n3,1\n").expect("a mended file");
+    assert_eq!((resumed_after(&["--rejects", &second]), rejected(&second)), (Some(0), vec![Some(2)]));
+    assert_eq!(likes(&house), 2);
+}
+
+#[test]
 fn what_can_not_be_read_is_told_and_nothing_is_begun() {
     let house = house();
     assert_eq!(
         import(&house, &house.path().join("none.csv"), &[]).expect_code(3).error()["error"]["kind"],
         "not_found"
     );
-    let useless = file(&house, "useless.csv", "who,what\n1,1\n");
-    let ended = import(&house, &useless, &[]).expect_code(4);
-    assert!(ended.stderr.contains("line 1: "), "{ended:?}");
+    for useless in ["who,what\n1,1\n", "user,user_id,article\n1,2,1\n"] {
+        let useless = file(&house, "useless.csv", useless);
+        let ended = import(&house, &useless, &[]).expect_code(4);
+        assert!(ended.stderr.contains("line 1: "), "{ended:?}");
+    }
     let open = file(&house, "open.csv", "1,1\n2,1,\"open\n3,1\n");
     let ended = import(&house, &open, &[]).expect_code(4);
     assert_eq!((&ended.json()["complete"], counts(&ended.json())[1]), (&json!(false), 1));

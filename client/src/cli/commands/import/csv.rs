@@ -74,21 +74,23 @@ pub enum First {
     Header(Columns),
     /// A like already: user and article come first.
     Like(Columns),
-    /// A header that names no user or no article.
+    /// A header that does not name one user and one article.
     Useless,
 }
 
 /// What a file's first record says of the others. `user`, `user_id`, `UserID` and so on are the same.
 pub fn first(fields: &[String]) -> First {
-    let column = |name: &str| {
-        fields.iter().position(|field| {
+    let columns = |name: &str| {
+        let is_named = |field: &String| {
             let letters: String = field.chars().filter(char::is_ascii_alphanumeric).collect();
             let letters = letters.to_ascii_lowercase();
             letters == name || letters.strip_suffix("id") == Some(name)
-        })
+        };
+        let named = fields.iter().enumerate().filter(|(_, field)| is_named(field));
+        named.map(|(column, _)| column).collect::<Vec<_>>()
     };
-    match (column("user"), column("article")) {
-        (Some(user), Some(article)) => First::Header(Columns { user, article }),
+    match (&columns("user")[..], &columns("article")[..]) {
+        (&[user], &[article]) => First::Header(Columns { user, article }),
         _ if fields.iter().any(|field| field.parse::<u64>().is_ok()) => {
             First::Like(Columns { user: 0, article: 1 })
         }
@@ -129,6 +131,7 @@ mod tests {
         assert_eq!(first(&fields(&["7", "1"])), First::Like(Columns { user: 0, article: 1 }));
         assert_eq!(first(&fields(&["x", "1"])), First::Like(Columns { user: 0, article: 1 }));
         assert_eq!(first(&fields(&["who", "what"])), First::Useless);
+        assert_eq!(first(&fields(&["user", "user_id", "article"])), First::Useless, "which of the two?");
     }
 
     proptest! {

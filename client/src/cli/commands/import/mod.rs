@@ -91,7 +91,7 @@ pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
     let stores = tools.stores().await?;
     let mut context = tools.context()?;
     let place = Place::of(&tools.config.journal, &args.file);
-    let before = input.noted(&place, stores)?;
+    let before = input.noted(&place, stores)?.filter(|note| can_go_on(tools, args, note));
     let keeping = Keeping { own_segments_max: LOG_SEGMENTS_KEPT, ..Keeping::default() };
     context.options = Options { keeping, ..context.options };
     let runner = Runner::start(context)?;
@@ -138,6 +138,18 @@ pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
         0 => Ok(()),
         rejected => Err(CliError::NotAllImported(rejected, lines, work.rejects.map(|(path, _)| path))),
     }
+}
+
+/// Whether an import can begin behind what was noted. Not if lines that were rejected before are wanted in a file that does
+/// not have them: they are found again only where they stand.
+fn can_go_on(tools: &Tools, args: &ImportArgs, note: &Note) -> bool {
+    let Some(path) = args.rejects.as_ref().filter(|_| note.counts.rejected() > 0) else { return true };
+    let has_them = note.rejects.as_ref().is_some_and(|before| rejects::stands_in(path, before));
+    if !has_them {
+        let path = path.display();
+        tools.output.note(format!("begins anew: lines that were rejected before are to stand in {path}"));
+    }
+    has_them
 }
 
 /// An import that begins behind what was noted.

@@ -147,7 +147,8 @@ impl<R: BufRead> Reader<R> {
                     return Ok(None);
                 }
                 First::Useless => {
-                    let why = "it is neither a like nor a header that names `user` and `article`".to_owned();
+                    let why = "it is neither a like nor a header that names `user` and `article` once each"
+                        .to_owned();
                     return Err(ReadError::Unreadable(line, why));
                 }
             },

@@ -48,6 +48,12 @@ impl FileId {
     }
 }
 
+/// Whether what an import has written down, and how many bytes of it, still stands in this file.
+pub fn stands_in(path: &Path, (before, bytes): &(PathBuf, u64)) -> bool {
+    path.canonicalize().is_ok_and(|path| path == *before)
+        && path.metadata().is_ok_and(|what| *bytes <= what.len())
+}
+
 /// A file of rejects: one JSON object a line, which `likectl import` reads as well.
 #[derive(Debug)]
 pub struct RejectsFile {
@@ -67,16 +73,13 @@ impl RejectsFile {
         if file.metadata()?.is_file() && FileId::of(&file)? == input {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is what is to be imported"));
         }
-        let path = path.canonicalize()?;
-        let long_enough = file.metadata()?.len();
-        let kept = before.filter(|(same, bytes)| *same == path && *bytes <= long_enough);
-        let bytes = kept.map_or(0, |(_, bytes)| *bytes);
+        let bytes = before.filter(|before| stands_in(path, before)).map_or(0, |(_, bytes)| *bytes);
         // A terminal or a pipe has nothing to be cut.
         if file.metadata()?.is_file() {
             file.set_len(bytes)?;
             file.seek(SeekFrom::Start(bytes))?;
         }
-        Ok(Self { path, file: BufWriter::new(file), bytes })
+        Ok(Self { path: path.canonicalize()?, file: BufWriter::new(file), bytes })
     }
 
     /// Adds one. Neither written nor durable before [`RejectsFile::sync`].
