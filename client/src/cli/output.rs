@@ -113,10 +113,11 @@ pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) ->
     std::iter::once(heading).chain(lines.map(str::to_owned)).collect::<Vec<_>>().join("\n")
 }
 
-/// Text of other people's making (titles, other programs' messages) without what could move a terminal's cursor or
-/// break a line.
+/// Text of other people's making (titles, other programs' messages) without what could move a terminal's cursor, break a
+/// line, or make what stands beside it read in another order.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let reorders = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || reorders(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// `1 like`, `2 likes`.
@@ -154,6 +155,12 @@ mod tests {
         let text = table(&[Column::Left("T")], [vec!["a\nb\u{1b}[2J".to_owned()]]);
         let plain = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(plain, "T\na\u{fffd}b\u{fffd}[2J");
+    }
+
+    #[test]
+    fn a_title_leaves_the_order_of_the_line_around_it_alone() {
+        assert_eq!(printable("a\u{202e}b\u{202c}c\u{2066}d\u{2069}"), "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}");
+        assert_eq!(printable("שלום, عالم"), "שלום, عالم");
     }
 
     #[test]
