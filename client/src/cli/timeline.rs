@@ -70,12 +70,17 @@ fn steps(steps: &[StepView]) -> String {
         [Column::Left("STEP"), Column::Left("SERVICE"), Column::Left("ACTION"), Column::Left("COMPENSATION")];
     let attempts = |count: u32| if count > 1 { format!(" ({count} attempts)") } else { String::new() };
     let rows = steps.iter().map(|step| {
-        let compensation = step.compensation.unwrap_or("-");
+        let compensation = match (step.compensation, step.compensation_failures) {
+            (Some("failed"), many @ 2..) => format!("failed ({many} in a row)"),
+            (compensation, _) => {
+                format!("{}{}", compensation.unwrap_or("-"), attempts(step.compensation_attempts))
+            }
+        };
         vec![
             step.name.clone(),
             step.service.clone(),
             format!("{}{}", step.action.replace('_', " "), attempts(step.attempts)),
-            format!("{compensation}{}", attempts(step.compensation_attempts)),
+            compensation,
         ]
     });
     table(&columns, rows)
@@ -97,13 +102,16 @@ fn timeline(saga: &SagaView) -> String {
             Tone::Turn => "● ",
             Tone::Plain => "  ",
         };
-        let again =
-            if *times > 1 { format!(" ({times} times, last after {})", after(last)) } else { String::new() };
+        let again = match times {
+            1 => String::new(),
+            _ if first.what == last.what => format!(" ({times} times, last after {})", after(last)),
+            _ => format!(" (last after {})", after(last)),
+        };
         vec![
             after(first),
             first.service.clone().unwrap_or_default(),
             first.step.clone().unwrap_or_default(),
-            format!("{mark}{}{again}", first.what),
+            format!("{mark}{}{again}", last.what),
         ]
     });
     let drawn = table(&columns, rows);
@@ -127,13 +135,14 @@ struct Repeated<'a> {
     times: usize,
 }
 
-/// Failures that only repeat the one before are told once.
+/// Failures that only repeat the one before are told once, those that are counted with their last count.
 fn without_repeats(history: &[HistoryLine]) -> Vec<Repeated<'_>> {
+    let why = |line: &HistoryLine| line.what.split_once(": ").map(|(_, why)| why.to_owned());
     let mut lines: Vec<Repeated<'_>> = Vec::new();
     for line in history {
         match lines.last_mut() {
             Some(Repeated { first, last, times })
-                if line.tone == Tone::Bad && line.what == first.what && line.step == first.step =>
+                if line.tone == Tone::Bad && why(line) == why(first) && line.step == first.step =>
             {
                 *last = line;
                 *times += 1;

@@ -65,6 +65,9 @@ pub struct StepView {
     pub attempts: u32,
     /// How many attempts at its compensation were sent.
     pub compensation_attempts: u32,
+    /// How many attempts at its compensation have failed in a row, those that reached nobody among them.
+    #[serde(skip)]
+    pub compensation_failures: u32,
     /// What the last attempt came to, while nothing better is known.
     pub last_failure: Option<String>,
 }
@@ -255,6 +258,7 @@ fn steps(state: &SagaState) -> Vec<StepView> {
         },
         attempts: step.action_attempts,
         compensation_attempts: step.compensation_attempts,
+        compensation_failures: step.compensation_failures,
         last_failure: step.last_failure.as_ref().map(|failure| failure.detail.clone()),
     };
     planned.map(view).collect()

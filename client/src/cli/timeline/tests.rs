@@ -100,6 +100,12 @@ fn failures_that_repeat_are_told_once() {
     let text = plain(&view(turning_back()));
     assert!(text.contains("✗ failed: it is down (2 times, last after 4 ms)"), "{text}");
     assert_eq!(text.matches("it is down").count(), 2, "once in the timeline, once in the advice: {text}");
+    let mut events = turning_back();
+    events.push(Event::CompensationSent { step: 0, attempt: 1 });
+    events.extend((1..=9).map(|in_a_row| Event::CompensationFailed { step: 0, in_a_row, failure: down() }));
+    let text = plain(&view(events));
+    assert!(text.contains("7 ms  article  add like            ✗ compensation failed (9 in a row)"), "{text}");
+    assert!(text.contains("it is down (last after 15 ms)") && !text.contains("(8 in a row)"), "{text}");
 }
 
 #[test]
@@ -129,6 +135,8 @@ fn a_stuck_saga_may_be_retried_and_only_then_forced() {
     events.extend((1..=5).map(|in_a_row| Event::CompensationFailed { step: 0, in_a_row, failure: down() }));
     let saga = view(events);
     assert!(saga.needs_attention);
+    let text = plain(&saga);
+    assert!(text.contains("  failed (5 in a row)\n"), "however few of them reached the service: {text}");
     let advice = advice(&saga, None).join("\n");
     assert!(advice.find("saga retry") < advice.find("saga force"), "{advice}");
     assert!(!advice.contains("saga compensate"), "it is going back already: {advice}");
