@@ -9,9 +9,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use like_protocol::failpoint::Failpoint;
-use like_tests::house::House;
+use like_tests::house::{House, Service};
 use like_tests::process::{Armed, Fault, PATIENCE, Running, eventually};
 use like_tests::promises;
+use rustix::process::Signal;
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
@@ -140,6 +141,29 @@ fn whoever_meets_the_lock_of_a_dead_runner_finishes_its_saga() {
     assert!(!promises::likes_at_most_once(&house, 8, 1));
     promises::no_drift(&house);
     assert_eq!(house.likes(1), 1);
+}
+
+#[test]
+fn an_interrupted_retry_names_the_saga_that_it_leaves_behind() {
+    let mut house = House::open(PROGRAM);
+    house.article(1);
+    stopped_like(&house, 7, 1).kill();
+    house.kill(Service::User);
+    let saga = house.json(&["saga", "list"])[0]["saga_id"].as_str().expect("an id").to_owned();
+    let retry = Running::start(&mut house.command(&["--json", "--timeout", "5m", "saga", "retry", &saga]));
+    eventually("an attempt of the retry", || {
+        house.json(&["saga", "show", &saga])["steps"][1]["last_failure"].as_str().map(drop)
+    });
+    retry.signal(Signal::INT);
+    let error = &retry.end().expect_code(130).error()["error"];
+    assert_eq!(
+        (&error["kind"], &error["saga_id"]),
+        (&"interrupted".into(), &saga.as_str().into()),
+        "{error}"
+    );
+    house.start(Service::User);
+    house.json(&["recover"]);
+    promises::kept(&house);
 }
 
 #[test]

@@ -130,9 +130,11 @@ async fn dispatch(tools: &Tools, command: &Command) -> Result<(), CliError> {
     }
 }
 
-/// Nothing is lost by dropping what a command does at any of its waits: sagas stand in the log.
+/// Nothing is lost by dropping what a command does at any of its waits: sagas stand in the log. One that knows which saga
+/// that is may say so itself.
 async fn or_interrupted(doing: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     tokio::select! {
+        biased;
         done = doing => done,
         () = signals::interrupted() => Err(CliError::Interrupted(None)),
     }

@@ -6,13 +6,14 @@ use super::{ForceArgs, find_one};
 use crate::cli::error::CliError;
 use crate::cli::output::{WARN, paint};
 use crate::cli::tools::Tools;
-use crate::cli::view;
-use crate::runner::admin;
+use crate::cli::{signals, view};
+use crate::runner::admin::{self, AdminError};
 use crate::saga::SagaState;
 
 /// Tries a saga now.
 pub(super) async fn retry(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
-    let state = admin::retry(&tools.context()?, saga, tools.config.timeout).await?;
+    let context = tools.context()?;
+    let state = or_interrupted(saga, admin::retry(&context, saga, tools.config.timeout)).await?;
     told(tools, saga, &state)
 }
 
@@ -22,19 +23,21 @@ pub(super) async fn compensate(tools: &Tools, saga: SagaId) -> Result<(), CliErr
         "{} this undoes the saga even if somebody was told that it succeeded",
         paint(WARN, "warning:")
     ));
-    let state = admin::compensate(&tools.context()?, saga, tools.config.timeout).await?;
+    let context = tools.context()?;
+    let state = or_interrupted(saga, admin::compensate(&context, saga, tools.config.timeout)).await?;
     told(tools, saga, &state)
 }
 
 /// Ends a saga by the operator's word.
 pub(super) async fn force(tools: &Tools, args: &ForceArgs) -> Result<(), CliError> {
     let context = tools.context()?;
-    let forced =
-        admin::force(&context, args.saga, args.end.into(), args.reason.clone(), tools.config.timeout).await?;
+    let forcing =
+        admin::force(&context, args.saga, args.end.into(), args.reason.clone(), tools.config.timeout);
+    let forced = or_interrupted(args.saga, forcing).await?;
     if !forced.known {
         tools.output.note(format!(
-            "{} no saga {} stood in the journal (is the id mistyped?): whatever the services held by it has an end now, \
-             which is on record from now on, and nothing of it can happen any more",
+            "{} no saga {} stood in the journal (is the id mistyped?): it has an end on record now, and once every service \
+             knows of that, nothing of it can happen any more",
             paint(WARN, "warning:"),
             args.saga
         ));
@@ -53,6 +56,17 @@ pub(super) async fn force(tools: &Tools, args: &ForceArgs) -> Result<(), CliErro
         ));
     }
     show(tools, args.saga)
+}
+
+/// Waits for an act, or for Ctrl-C; the saga stands in the log then, as far as it has come.
+async fn or_interrupted<T>(
+    saga: SagaId,
+    acting: impl Future<Output = Result<T, AdminError>>,
+) -> Result<T, CliError> {
+    tokio::select! {
+        done = acting => Ok(done?),
+        () = signals::interrupted() => Err(CliError::Interrupted(Some(saga))),
+    }
 }
 
 fn told(tools: &Tools, saga: SagaId, state: &SagaState) -> Result<(), CliError> {
