@@ -234,6 +234,16 @@ fn status_shows_what_is_down_and_fails_only_if_all_is() {
 }
 
 #[test]
+fn status_fits_a_terminal_of_80_columns() {
+    let house = House::new();
+    // No shorter than where systemd has them, and not there.
+    let sockets = ["--article-socket", "./run/like/article.sock", "--user-socket", "./run/like/user.sock"];
+    let status = stdout(&house.run(&[&["status"], &sockets[..]].concat()));
+    let services: Vec<_> = status.lines().take_while(|line| !line.starts_with('✗')).collect();
+    assert!(services.len() > 2 && services.iter().all(|line| line.chars().count() <= 80), "{status}");
+}
+
+#[test]
 fn colour_appears_only_where_it_is_wanted() {
     let house = House::new();
     let colored = |output: &Output| output.stdout.contains(&0x1b);

@@ -251,13 +251,13 @@ fn show(
         tools.output.text(format!("  runner   slot {slot}: pid {pid} {command}{stopped}"))?;
     }
     let trouble = [
-        (log.unfinished, "unfinished"),
-        (log.unsettled, "ended, but not settled"),
-        (log.needs_attention, "need an operator"),
-        (log.hanging, "hang"),
+        (log.unfinished, "unfinished", "unfinished"),
+        (log.unsettled, "ended, but not settled", "ended, but not settled"),
+        (log.needs_attention, "needs an operator", "need an operator"),
+        (log.hanging, "hangs", "hang"),
     ];
-    let trouble: Vec<_> =
-        trouble.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!("{many} {what}")).collect();
+    let trouble = trouble.iter().filter(|(many, ..)| *many > 0);
+    let trouble: Vec<_> = trouble.map(|(many, one, more)| count(*many as u64, one, more)).collect();
     if trouble.is_empty() && log.problem.is_none() {
         tools.output.text(format!("  {} nothing unfinished", paint(GOOD, "✓")))?;
     } else if !trouble.is_empty() {
@@ -285,35 +285,25 @@ fn show_damage(tools: &Tools, service: &ServiceDocument) -> Result<(), CliError>
     Ok(())
 }
 
+/// A column for each service, so that sockets have room.
 fn services_table(services: &[ServiceDocument]) -> String {
-    let columns = [
-        Column::Left("SERVICE"),
-        Column::Left("STATE"),
-        Column::Left("VERSION"),
-        Column::Right("UP"),
-        Column::Right("QUEUE"),
-        Column::Right("CONNECTIONS"),
-        Column::Right("UNSETTLED"),
-        Column::Right("STORE"),
-        Column::Right("DISK FREE"),
-        Column::Left("SOCKET"),
+    let columns = std::iter::once(Column::Left("SERVICE"));
+    let columns: Vec<_> =
+        columns.chain(services.iter().map(|service| Column::Left(service.service))).collect();
+    let row = |name: &str, value: fn(&ServiceDocument) -> Option<String>| {
+        let values = services.iter().map(|service| value(service).unwrap_or_else(|| "-".to_owned()));
+        std::iter::once(name.to_owned()).chain(values).collect::<Vec<_>>()
+    };
+    let rows = [
+        row("state", |s| Some(if s.reachable { "up" } else { "down" }.to_owned())),
+        row("version", |s| s.version.clone()),
+        row("up for", |s| s.up_ms.map(|ms| duration::show(Duration::from_millis(ms)))),
+        row("queue", |s| s.queued.zip(s.queue_limit).map(|(queued, limit)| format!("{queued} of {limit}"))),
+        row("connections", |s| s.connections.map(|many| many.to_string())),
+        row("unsettled", |s| s.unsettled.map(|many| many.to_string())),
+        row("store", |s| s.store_bytes.map(bytes)),
+        row("disk free", |s| s.free_bytes.map(bytes)),
+        row("socket", |s| Some(s.socket.clone())),
     ];
-    let rows = services.iter().map(|service| {
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let queue =
-            service.queued.zip(service.queue_limit).map(|(queued, limit)| format!("{queued}/{limit}"));
-        vec![
-            service.service.to_owned(),
-            if service.reachable { "up" } else { "down" }.to_owned(),
-            or_dash(service.version.clone()),
-            or_dash(service.up_ms.map(|ms| duration::show(Duration::from_millis(ms)))),
-            or_dash(queue),
-            or_dash(service.connections.map(|n| n.to_string())),
-            or_dash(service.unsettled.map(|n| n.to_string())),
-            or_dash(service.store_bytes.map(bytes)),
-            or_dash(service.free_bytes.map(bytes)),
-            service.socket.clone(),
-        ]
-    });
     table(&columns, rows)
 }
