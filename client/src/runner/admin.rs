@@ -47,12 +47,14 @@ pub enum AdminError {
         owner: Option<Owner>,
     },
     /// It has ended: there is nothing left to do.
-    #[error("saga {saga} has ended already: {}", in_words(*.end))]
+    #[error("saga {saga} has ended already: {}{}", if *.by_force { "forced as " } else { "" }, in_words(*.end))]
     Ended {
         /// Which saga.
         saga: SagaId,
         /// How.
         end: End,
+        /// Whether by an operator's word.
+        by_force: bool,
     },
     /// A forced end needs a reason of 1 to [`REASON_CHARS_MAX`] characters.
     #[error("a forced end needs a reason of 1 to {REASON_CHARS_MAX} characters")]
@@ -127,7 +129,7 @@ pub async fn force(
     let lock = match find(context, saga)? {
         Some((slot, story)) if let Some(ended) = story.state.as_ref().and_then(SagaState::ended) => {
             if ended != end {
-                return Err(AdminError::Ended { saga, end: ended });
+                refuse_ended(&story)?;
             }
             return tell_again(context, &slot, &story, wait).await;
         }
@@ -198,10 +200,14 @@ fn after(context: &Context, saga: SagaId) -> Result<SagaState, AdminError> {
     found.ok_or(AdminError::NotFound(saga))
 }
 
+fn ended_already(saga: SagaId, state: &SagaState) -> Option<AdminError> {
+    state.ended().map(|end| AdminError::Ended { saga, end, by_force: state.forced() })
+}
+
 /// A saga that has ended is left as it is.
 fn refuse_ended(story: &Story) -> Result<(), AdminError> {
-    let ended = story.state.as_ref().and_then(SagaState::ended);
-    ended.map_or(Ok(()), |end| Err(AdminError::Ended { saga: story.saga, end }))
+    let ended = story.state.as_ref().and_then(|state| ended_already(story.saga, state));
+    ended.map_or(Ok(()), Err)
 }
 
 /// Nor is one driven whose record is damaged.
@@ -212,7 +218,7 @@ fn refuse_undrivable(story: &Story) -> Result<(), AdminError> {
 
 fn ended_meanwhile(context: &Context, saga: SagaId) -> AdminError {
     match after(context, saga) {
-        Ok(state) => state.ended().map_or(AdminError::NotFound(saga), |end| AdminError::Ended { saga, end }),
+        Ok(state) => ended_already(saga, &state).unwrap_or(AdminError::NotFound(saga)),
         Err(e) => e,
     }
 }

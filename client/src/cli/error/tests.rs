@@ -69,7 +69,11 @@ fn every_error_has_its_documented_exit_code_and_kind() {
         (journal(io::ErrorKind::StorageFull), 1, "internal"),
         (CliError::Admin(AdminError::NotFound(saga())), 3, "not_found"),
         (CliError::Admin(AdminError::Owned { saga: saga(), owner: None }), 5, "locked"),
-        (CliError::Admin(AdminError::Ended { saga: saga(), end: End::Completed }), 4, "invalid"),
+        (
+            CliError::Admin(AdminError::Ended { saga: saga(), end: End::Completed, by_force: true }),
+            4,
+            "invalid",
+        ),
         (CliError::Admin(AdminError::Quarantined(saga())), 7, "needs_attention"),
         (CliError::NoSuchSaga(saga()), 3, "not_found"),
         (CliError::Unfinished(2), 6, "unfinished"),

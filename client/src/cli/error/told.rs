@@ -17,7 +17,6 @@ use crate::likes::users;
 use crate::log::JournalError;
 use crate::rpc::{Unreachable, UnreachableKind};
 use crate::runner::admin::AdminError;
-use crate::saga::End;
 use crate::saga::event::FailureKind;
 
 /// The group whose members may use the sockets and the journal.
@@ -331,12 +330,9 @@ fn told_admin(error: &AdminError) -> Told {
             };
             told(Exit::Compensated, "locked", error).hint(hint).saga(*saga)
         }
-        AdminError::Ended { saga, end } => {
-            let how = if *end == End::Completed { "completed" } else { "compensated" };
-            told(Exit::Refused, "invalid", format!("saga {saga} has ended already: it is {how}"))
-                .hint(format!("`likectl saga show {saga}` tells its story"))
-                .saga(*saga)
-        }
+        AdminError::Ended { saga, .. } => told(Exit::Refused, "invalid", error)
+            .hint(format!("`likectl saga show {saga}` tells its story"))
+            .saga(*saga),
         AdminError::Quarantined(saga) => told(Exit::NeedsAttention, "needs_attention", error)
             .hint(format!("`likectl saga show {saga}` shows what is left of its record"))
             .saga(*saga),

@@ -19,7 +19,10 @@ async fn an_end_that_another_store_can_t_confirm_is_settled_by_an_operator() {
     recover::once(&other, Order::GoOn, SHORT).await.unwrap();
     assert!(!bench.states()[&saga].settled, "never told to a store that it did not begin with");
     let wrong = admin::force(&other, saga, End::Compensated, "restored".to_owned(), LONG).await;
-    assert!(matches!(wrong, Err(admin::AdminError::Ended { end: End::Completed, .. })), "{wrong:?}");
+    assert!(
+        matches!(wrong, Err(admin::AdminError::Ended { end: End::Completed, by_force: false, .. })),
+        "{wrong:?}"
+    );
     let forced = admin::force(&other, saga, End::Completed, "restored".to_owned(), LONG).await.unwrap();
     assert!(forced.settled && bench.states()[&saga].settled);
 }
@@ -65,6 +68,8 @@ async fn an_orphan_can_be_given_an_end_at_every_participant() {
     let state = &bench.states()[&orphan];
     assert!(state.forced() && state.settled && state.ended() == Some(End::Compensated));
     assert_eq!(state.steps.len(), 4, "two numbers at two participants");
+    let retried = admin::retry(&bench.context(), orphan, LONG).await.unwrap_err().to_string();
+    assert_eq!(retried, format!("saga {orphan} has ended already: forced as compensated"));
 }
 
 #[tokio::test]
