@@ -207,9 +207,11 @@ fn a_check_fails_where_sagas_may_stand_that_nobody_sees() {
     assert_eq!((code(&check), &error(&check)["kind"]), (7, &Value::from("needs_attention")));
     let document: Value = serde_json::from_str(&stdout(&check)).unwrap();
     assert_eq!(document["unreadable_slots"], serde_json::json!([7]));
+    assert!(!error(&check)["hint"].as_str().unwrap().contains("likectl check"), "who asked it is told");
 
     let recover = house.run(&["recover", "--json"]);
     assert_eq!((code(&recover), &error(&recover)["kind"]), (7, &Value::from("needs_attention")));
+    assert!(error(&recover)["message"].as_str().unwrap().contains("likectl check"));
     let document: Value = serde_json::from_str(&stdout(&recover)).unwrap();
     assert_eq!(
         (&document["recovered"], &document["unreadable_slots"]),

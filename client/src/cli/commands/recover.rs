@@ -83,7 +83,7 @@ async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
         many => format!("{many} slots of the journal"),
     };
     Err(CliError::UnreadableSlots(format!(
-        "{slots} could not be used: sagas may stand there that nobody finishes"
+        "{slots} could not be used, `likectl check` says why: sagas may stand there that nobody finishes"
     )))
 }
 

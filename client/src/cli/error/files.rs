@@ -12,7 +12,8 @@ pub(super) fn told_file(what: &str, path: &str, error: &io::Error) -> Told {
     let message = format!("can't {what} {path}: {error}");
     match error.kind() {
         io::ErrorKind::NotFound => {
-            told(Exit::NotFound, "not_found", message).hint("give the path of a file that is there")
+            let place = if what == "write" { "a path in a directory" } else { "the path of a file" };
+            told(Exit::NotFound, "not_found", message).hint(format!("give {place} that is there"))
         }
         io::ErrorKind::PermissionDenied => told(Exit::PermissionDenied, "permission_denied", message),
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {

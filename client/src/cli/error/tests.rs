@@ -95,6 +95,7 @@ fn every_error_has_its_documented_exit_code_and_kind() {
 fn every_error_that_a_person_can_do_something_about_says_what() {
     for error in [
         journal(io::ErrorKind::PermissionDenied),
+        journal(io::ErrorKind::StorageFull),
         act(ActError::Unavailable(unreachable(UnreachableKind::NoSocket))),
         compensated(None),
         CliError::NoSuchSaga(saga()),

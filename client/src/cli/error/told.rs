@@ -95,8 +95,8 @@ impl CliError {
             }
             .hint("`likectl saga show ID` says what an operator may safely do next"),
             Self::UnreadableSlots(what) => told(Exit::NeedsAttention, "needs_attention", what).hint(
-                "`likectl check` says why: give group `like` back what it may not use, look after the disk, or use the \
-                 release that wrote it",
+                "give group `like` back what it may not use, look after the disk, use the release that wrote it, or move what \
+                 is damaged out of the journal",
             ),
             Self::Drift(articles) => told_drift(*articles),
             Self::Damaged(what) => told_damaged(what),
@@ -283,7 +283,7 @@ fn told_journal(error: &JournalError) -> Told {
     match error {
         JournalError::Io { source, .. } if is_no_place(source) => {
             told(Exit::PermissionDenied, "permission_denied", error)
-                .hint("name a directory with --journal or LIKECTL_JOURNAL; the last part of the path is made if need be")
+                .hint("name a directory with --journal or LIKECTL_JOURNAL; what is missing of its path is made")
         }
         JournalError::Io { what, path, source } if is_unwritable(what, source) => {
             told(Exit::PermissionDenied, "permission_denied", error).hint(format!(
@@ -292,6 +292,8 @@ fn told_journal(error: &JournalError) -> Told {
                 path.display()
             ))
         }
+        JournalError::Io { source, .. } if is_full(source) => told(Exit::Internal, "internal", error)
+            .hint("free some space there; `likectl saga list` shows what had begun, if anything had"),
         JournalError::Io { .. } => told(Exit::Internal, "internal", error),
         JournalError::HeadLost { .. } => told(Exit::NeedsAttention, "needs_attention", error),
         JournalError::NewerFormat { .. } => told(Exit::Refused, "incompatible", error),
@@ -302,6 +304,10 @@ fn told_journal(error: &JournalError) -> Told {
 /// Whether no permission could help: the path itself leads nowhere.
 fn is_no_place(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// A journal that can't even be made is one that can't be written, whatever the system's reason is.
