@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::demo::DemoError;
-use super::output::{BAD, DIM, Output, paint};
+use super::output::{BAD, DIM, Output, paint, printable};
 use crate::likes::ActError;
 use crate::likes::articles::ArticleError;
 use crate::likes::audit::BooksError;
@@ -88,16 +88,21 @@ impl CliError {
             let document = serde_json::to_string(&Document { error: &told });
             output.warn(document.unwrap_or_else(|e| e.to_string()));
         } else {
-            output.warn(format!("{} {}", paint(BAD, "error:"), told.message));
+            output.warn(format!("{} {}", paint(BAD, "error:"), shown(&told.message)));
             if let Some(saga) = told.saga_id.as_ref().filter(|saga| !told.message.contains(saga.as_str())) {
                 output.warn(format!("{}  {saga}", paint(DIM, "saga:")));
             }
             if let Some(hint) = &told.hint {
-                output.warn(format!("{}  {hint}", paint(DIM, "hint:")));
+                output.warn(format!("{}  {}", paint(DIM, "hint:"), shown(hint)));
             }
         }
         ExitCode::from(told.exit as u8)
     }
+}
+
+/// Parts of a message may be other programs' words; some have several lines.
+fn shown(message: &str) -> String {
+    message.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 impl From<ArticleError> for CliError {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::output::{BAD, Column, DIM, GOOD, STRONG, WARN, paint, table};
+use super::output::{BAD, Column, DIM, GOOD, STRONG, WARN, paint, printable, table};
 use super::view::{HistoryLine, SagaView, StepView, Tone};
 use super::{duration, moment};
 use crate::log::Owner;
@@ -28,7 +28,7 @@ pub fn draw(saga: &SagaView, slot: u32, owner: Option<&Owner>) -> String {
     text.push_str("\n\n");
     text.push_str(&indent(&timeline(saga)));
     text.push_str(&format!("\n\n{}\n", paint(STRONG, "What may be done next")));
-    let advice = advice(saga, owner).into_iter().map(|line| format!("  {line}"));
+    let advice = advice(saga, owner).into_iter().map(|line| format!("  {}", printable(&line)));
     text.push_str(&advice.collect::<Vec<_>>().join("\n"));
     text
 }

@@ -59,10 +59,15 @@ fn holder(locks: &str, inode: u64) -> Option<u32> {
 }
 
 fn command_of(pid: u32) -> String {
-    let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command_line(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
+}
+
+/// The words as one line. A process calls itself what it likes: control characters of that are not passed on.
+fn command_line(raw: &[u8]) -> String {
     let words: Vec<_> = raw.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
     let command = words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
-    command.chars().take(COMMAND_CHARS_MAX).collect()
+    let shown = command.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+    shown.take(COMMAND_CHARS_MAX).collect()
 }
 
 fn is_stopped(pid: u32) -> bool {
@@ -74,6 +79,12 @@ fn is_stopped(pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_one_line_whatever_its_process_calls_itself() {
+        assert_eq!(command_line(b"likectl\0recover\0--watch\0"), "likectl recover --watch");
+        assert_eq!(command_line(b"sh\0-c\0true\n\x1b[2Jfalse\0\0"), "sh -c true\u{fffd}\u{fffd}[2Jfalse");
+    }
 
     #[test]
     fn the_holder_is_told_from_waiters_and_other_locks() {

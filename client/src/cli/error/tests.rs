@@ -116,6 +116,11 @@ fn the_json_form_names_kind_message_hint_and_saga() {
 }
 
 #[test]
+fn a_message_moves_no_cursor_whoever_it_comes_from() {
+    assert_eq!(shown("it said:\n\u{1b}[2Jnothing\r"), "it said:\n\u{fffd}[2Jnothing\u{fffd}");
+}
+
+#[test]
 fn a_reader_that_went_away_is_no_failure() {
     let output = Output { json: false, quiet: true };
     let gone = CliError::Output(io::ErrorKind::BrokenPipe.into()).report(&output);

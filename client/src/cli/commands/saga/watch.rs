@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Found;
 use super::changes::FileStates;
 use crate::cli::error::CliError;
-use crate::cli::output::{BAD, DIM, GOOD, STRONG, paint};
+use crate::cli::output::{BAD, DIM, GOOD, STRONG, paint, printable};
 use crate::cli::signals;
 use crate::cli::tools::Tools;
 use crate::cli::view::{HistoryLine, SagaView, Tone};
@@ -82,6 +82,11 @@ fn tell(tools: &Tools, view: &SagaView, happened: &HistoryLine) -> Result<(), Cl
             happened,
         });
     }
+    tools.output.text(line(view, happened))
+}
+
+/// What happened, in one line.
+fn line(view: &SagaView, happened: &HistoryLine) -> String {
     let at_step = match (&happened.step, &happened.service) {
         (Some(step), Some(service)) => format!("{step} ({service}): "),
         _ => String::new(),
@@ -92,11 +97,34 @@ fn tell(tools: &Tools, view: &SagaView, happened: &HistoryLine) -> Result<(), Cl
         Tone::Turn => STRONG,
         Tone::Plain => DIM,
     };
-    tools.output.text(format!(
+    format!(
         "{} {} {}: {at_step}{}",
         paint(DIM, &happened.at),
         view.saga_id,
         view.title(),
-        paint(style, &happened.what)
-    ))
+        paint(style, printable(&happened.what))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use like_protocol::ids::SagaId;
+
+    use super::*;
+    use crate::cli::samples;
+    use crate::likes;
+    use crate::log::Story;
+    use crate::saga::{End, Event};
+
+    #[test]
+    fn an_operators_words_can_not_make_a_second_line() {
+        let saga = SagaId::from_bytes([7; 16]);
+        let mut story = Story::begin(saga, 0, samples::begun(7)).unwrap();
+        let reason = "restored\n2026-01-01T00:00:00.000Z \u{1b}[31mforged".to_owned();
+        story.add(1, Event::Forced { end: End::Completed, reason, by_uid: 0, leaves_broken: Vec::new() });
+        let view = SagaView::of(&story, &likes::definitions(), 5);
+        let line = line(&view, view.history.last().unwrap());
+        let plain = anstream::adapter::strip_str(&line).to_string();
+        assert!(!plain.contains(char::is_control) && plain.ends_with("forged"), "{plain:?}");
+    }
 }
