@@ -109,11 +109,6 @@ impl Recovery {
         let _ = tokio::time::timeout_at(until, done).await;
     }
 
-    /// Whether all that is still driven needs an operator.
-    pub fn is_stuck(&self) -> bool {
-        self.runner.stuck()
-    }
-
     /// Lets go of the slot, and tells where what was found stands now.
     pub async fn close(self, until: Instant, report: &mut Report) -> BTreeMap<SagaId, Option<End>> {
         let left = until.saturating_duration_since(Instant::now());

@@ -347,13 +347,12 @@ async fn drive(
     let slot = recovery.slot().clone();
     let until = Instant::now() + HOLD_MAX;
     recovery.wait(until).await;
-    let stuck = recovery.is_stuck();
     let mut report = Report::default();
     let log = recovery.log();
     let sagas = recovery.close(until, &mut report).await;
     let newest = *log.segments().end();
     let left_open = crate::log::history::open_in(&slot).is_ok_and(|open| !open.is_empty());
-    let pause = if stuck && report.unfinished == 0 { SLOW } else { PAUSE };
+    let pause = if report.unfinished == 0 { SLOW } else { PAUSE };
     let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas: sagas.into_iter().collect() });
     let _ = events.send(if left_open { Event::LeftOpen(slot, newest, pause) } else { Event::LetGo(slot) });
 }

@@ -76,6 +76,39 @@ async fn a_slot_that_cannot_be_read_holds_up_no_new_runner() {
     assert_eq!((report.recovered, report.completed, report.unreadable_slots.len()), (1, 1, 0));
 }
 
+#[tokio::test]
+async fn what_needs_an_operator_is_tried_again_at_a_slow_pace() {
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
+    let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let context = bench.context();
+    let looks = async {
+        let taken = told.recv().await;
+        assert!(matches!(taken, Some(Notice::TakenOver { slot: 0, unfinished: 1 })), "{taken:?}");
+        let left = told.recv().await;
+        assert!(
+            matches!(&left, Some(Notice::LetGo { report, .. }) if report.needs_attention == 1),
+            "{left:?}"
+        );
+        say(&bench.right.actions, vec![done()]);
+        let again = tokio::time::timeout(SHORT, told.recv()).await;
+        assert!(again.is_err(), "tried again at once: {again:?}");
+        pass(SLOW / 2).await;
+        let again = tokio::time::timeout(SHORT, told.recv()).await;
+        assert!(again.is_err(), "tried again soon: {again:?}");
+        pass(SLOW / 2).await;
+        let taken = tokio::time::timeout(LONG, told.recv()).await;
+        assert!(matches!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished: 1 }))), "{taken:?}");
+        let ended = told.recv().await;
+        assert!(matches!(&ended, Some(Notice::LetGo { report, .. }) if report.completed == 1), "{ended:?}");
+    };
+    tokio::select! {
+        () = looks => {}
+        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
+    }
+}
+
 /// The newest segment of slot 0 tells whether somebody has taken it over.
 async fn hunts(bench: &Bench, by: Option<SagaId>) -> bool {
     let mut context = bench.context();
