@@ -13,8 +13,6 @@ pub fn settlements(
     state: &SagaState,
     definition: Option<&dyn Definition>,
 ) -> Vec<(ParticipantAt, Settlement)> {
-    // A forced end is told again to all of them.
-    let owed = |step: &usize| state.settled || state.owes_settlement(*step);
     let completed = state.ended() == Some(End::Completed);
     let replies = state.replies();
     let part = |step: usize| {
@@ -37,5 +35,5 @@ pub fn settlements(
         let ending = if state.forced() { Ending::Forced } else { Ending::Natural };
         Some((participant, Settlement { id, deadline: state.deadline, ending, note }))
     };
-    (0..state.steps.len()).filter(owed).filter_map(part).collect()
+    (0..state.steps.len()).filter(|step| state.owes_settlement(*step)).filter_map(part).collect()
 }
