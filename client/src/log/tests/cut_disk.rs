@@ -12,7 +12,7 @@ use like_protocol::ids::BootId;
 
 use crate::log::disk::{Directory, Disk, LogFile};
 use crate::log::writer::Syncs;
-use crate::log::{Journal, JournalError, Owner};
+use crate::log::{Journal, JournalError, Owner, history};
 
 /// The journal and its only slot.
 const JOURNAL: &str = "/journal";
@@ -33,6 +33,8 @@ pub(super) struct State {
     /// How many more operations the host lives to do.
     operations_left: Option<u32>,
     pub(super) syncs: Option<Syncs>,
+    /// Whether it belongs to another host, so that locks on it can't be trusted.
+    pub(super) is_remote: bool,
     /// What the next readings of a file are given instead of its bytes.
     pub(super) misread: VecDeque<Vec<u8>>,
 }
@@ -74,6 +76,13 @@ impl CutDisk {
     /// Another disk with the same on it.
     pub(super) fn copy(&self) -> Self {
         Self(Arc::new(Mutex::new(State { kept: self.kept(), ..State::default() })))
+    }
+
+    /// How many sagas the worst of power losses would leave now.
+    pub(crate) fn left(&self) -> usize {
+        let after = self.copy();
+        after.lose_power(|| 1);
+        history::read(&after.journal()).unwrap().sagas.len()
     }
 
     /// Its process is killed: what it has written stays, and nothing is written on its way out.
@@ -229,7 +238,10 @@ impl Disk for CutDisk {
         Ok(Box::new(CutDirectory(self.clone())))
     }
 
-    fn admit(&self, _: &Path) -> Result<(), JournalError> {
+    fn admit(&self, path: &Path) -> Result<(), JournalError> {
+        if self.lock().is_remote {
+            return Err(JournalError::NetworkFileSystem { path: path.to_owned(), name: "remote" });
+        }
         Ok(())
     }
 

@@ -4,21 +4,28 @@ use futures::FutureExt;
 
 use super::cut_disk::CutDisk;
 use super::*;
+use crate::log::disk::Disk;
 use crate::log::history;
 use crate::log::writer::{Released, Syncing, Syncs};
+use crate::saga::tests::forced;
 
 /// A disk on which nobody syncs but by a test's word, and a log on it.
 fn taken() -> (CutDisk, SagaLog) {
+    taken_keeping(Keeping::default())
+}
+
+fn taken_keeping(keeping: Keeping) -> (CutDisk, SagaLog) {
     let disk = CutDisk::default();
-    let log = take_over(disk.journal().claim_free().unwrap(), Keeping::default()).unwrap().log;
+    let log = take_over(disk.journal().claim_free().unwrap(), keeping).unwrap().log;
     (disk, log)
 }
 
-/// How many sagas the worst of power losses would leave.
-fn left(disk: &CutDisk) -> usize {
-    let after = disk.copy();
-    after.lose_power(|| 1);
-    history::read(&after.journal()).unwrap().sagas.len()
+/// Up to where a segment says to be durable, and where the records of a saga in it begin and end.
+fn stated(disk: &CutDisk, log: &SagaLog, segment: u64, saga: SagaId) -> (u64, u64, u64) {
+    let bytes = disk.read(&segment::path(log.slot().path(), segment), None).unwrap();
+    let scan = scan(Place { slot: 0, segment }, &bytes, Certain::Stated);
+    let told: Vec<_> = scan.records.iter().filter(|(_, record)| record.saga == saga).collect();
+    (scan.durable_to, told[0].0, told[told.len() - 1].0)
 }
 
 fn syncs_of(disk: &CutDisk) -> Syncs {
@@ -39,9 +46,9 @@ fn who_is_alone_needs_nobody_to_sync() {
     let (disk, log) = taken();
     for number in 1..9 {
         let position = log.append(saga(number), open_events()).unwrap();
-        assert_eq!(left(&disk), usize::from(number) - 1);
+        assert_eq!(disk.left(), usize::from(number) - 1);
         assert_eq!(log.durable_here(position).now_or_never(), Some(Ok(())));
-        assert_eq!(left(&disk), usize::from(number));
+        assert_eq!(disk.left(), usize::from(number));
     }
     assert!(syncs_of(&disk).wanted().now_or_never().is_none(), "nobody else was asked");
 }
@@ -81,7 +88,7 @@ fn there_is_one_sync_at_a_time_and_who_runs_them_is_woken_for_the_next() {
     assert_eq!(log.durable(second).now_or_never(), None, "it was appended behind the first sync");
     finish(&syncs, syncs.begin().unwrap());
     assert_eq!(log.durable(second).now_or_never(), Some(Ok(())));
-    assert_eq!(left(&disk), 2);
+    assert_eq!(disk.left(), 2);
 }
 
 #[test]
@@ -93,4 +100,81 @@ fn a_sync_that_fails_ends_the_log() {
     let ended = log.durable_here(position).now_or_never().unwrap().unwrap_err();
     assert!(ended.to_string().contains("sync failed"), "{ended}");
     assert_eq!(log.ended(), Some(ended));
+}
+
+#[test]
+fn a_write_that_fails_is_the_last_one_whoever_waits_for_it() {
+    let (disk, log) = taken();
+    let put_off = log.to_write(log.append(saga(1), open_events()).unwrap());
+    disk.lives_for(0);
+    let ended = put_off.write().unwrap_err();
+    disk.lives_for(1000);
+    assert_eq!(put_off.write(), Err(ended));
+    log.let_go();
+    assert!(history::read(&disk.journal()).unwrap().sagas.is_empty(), "the slot may be another's by now");
+}
+
+#[test]
+fn a_log_in_which_nothing_follows_says_all_the_same_what_of_it_is_durable() {
+    let (disk, log) = taken();
+    let position = log.append(saga(1), open_events()).unwrap();
+    assert_eq!(log.durable_here(position).now_or_never(), Some(Ok(())));
+    let (durable, _, last) = stated(&disk, &log, 1, saga(1));
+    assert!(durable > last, "{durable} is not behind {last}");
+}
+
+#[test]
+fn what_was_appended_while_a_sync_was_asked_for_is_not_called_durable_by_it() {
+    let (disk, log) = taken();
+    let syncs = syncs_of(&disk);
+    let first = log.append(saga(1), open_events()).unwrap();
+    assert_eq!(log.durable(first).now_or_never(), None);
+    let second = log.append(saga(2), open_events()).unwrap();
+    finish(&syncs, syncs.begin().unwrap());
+    log.to_write(second).write().unwrap();
+    log.to_write(log.append(saga(3), open_events()).unwrap()).write().unwrap();
+    let (durable, from, _) = stated(&disk, &log, 1, saga(2));
+    assert!(durable <= from, "{durable} is behind {from}");
+    assert!(durable > stated(&disk, &log, 1, saga(1)).2);
+}
+
+#[test]
+fn a_new_segment_says_of_itself_what_is_durable_and_no_more() {
+    let (disk, log) = taken_keeping(Keeping { segment_bytes_max: 2000, ..Keeping::default() });
+    for number in [3, 4] {
+        let settled = [large(1500), forced(End::Completed), Event::Settled];
+        let position = log.append(saga(number), settled).unwrap();
+        assert_eq!(log.durable_here(position).now_or_never(), Some(Ok(())));
+    }
+    assert_eq!(log.segments(), 1..=2);
+    let position = log.append(saga(2), open_events()).unwrap();
+    log.to_write(position).write().unwrap();
+    let (durable, from, _) = stated(&disk, &log, 2, saga(2));
+    assert!(durable <= from, "{durable} is behind {from}");
+    assert_eq!(log.durable_here(position).now_or_never(), Some(Ok(())));
+    let (durable, _, last) = stated(&disk, &log, 2, saga(2));
+    assert!(durable > last, "{durable} is not behind {last}");
+}
+
+#[test]
+fn a_log_ends_where_it_cannot_say_what_is_durable_nor_go_on_in_a_new_segment() {
+    for (segment_bytes_max, why) in [(u64::from(u32::MAX), "write failed"), (0, "rotation failed")] {
+        let (disk, log) = taken_keeping(Keeping { segment_bytes_max, ..Keeping::default() });
+        let position = log.append(saga(1), open_events()).unwrap();
+        // One for the write, one for the sync.
+        disk.lives_for(2);
+        assert_eq!(log.durable_here(position).now_or_never(), Some(Ok(())));
+        let ended = log.ended().unwrap();
+        assert!(ended.to_string().contains(why), "{ended}");
+    }
+}
+
+#[test]
+fn a_log_ends_with_who_runs_its_syncs() {
+    let (disk, log) = taken();
+    let position = log.append(saga(1), open_events()).unwrap();
+    let mut waits = Box::pin(log.durable(position));
+    assert!(!is_ready(&mut waits));
+    drop(syncs_of(&disk));
+    assert!(waits.now_or_never().is_some_and(|told| told.is_err()), "it would wait for ever");
 }

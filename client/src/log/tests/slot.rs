@@ -9,6 +9,7 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::cut_disk::CutDisk;
 use super::*;
 use crate::log::disk::network_file_system;
 use crate::log::owner::owner_of;
@@ -267,6 +268,10 @@ fn network_file_systems_are_refused_and_local_ones_are_not() {
     assert!(network.iter().all(|magic| network_file_system(*magic).is_some()));
     let local = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xf2f5_2010];
     assert!(local.iter().all(|magic| network_file_system(*magic).is_none()));
+    let disk = CutDisk::default();
+    disk.lock().is_remote = true;
+    let opened = Journal::open_on(Arc::new(disk), Path::new("/journal"));
+    assert!(matches!(opened, Err(JournalError::NetworkFileSystem { .. })), "{opened:?}");
 }
 
 #[test]
