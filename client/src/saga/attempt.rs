@@ -169,4 +169,30 @@ mod tests {
         assert_eq!(failure.detail.chars().count(), DETAIL_CHARS_MAX);
         assert_eq!(failure.in_words(long).detail.chars().count(), DETAIL_CHARS_MAX);
     }
+
+    #[test]
+    fn an_answer_that_decides_nothing_says_what_is_known() {
+        use Direction::{Action, Compensation};
+        let (by, payload) = (SagaId::from_bytes([7; 16]), Payload::from(vec![1]));
+        let step = ReplyBody::Step;
+        for (direction, reply, kind) in [
+            (Action, step(StepReply::Locked { by }), FailureKind::Locked),
+            (Action, ReplyBody::Retry(RetryReason::Busy), FailureKind::Busy),
+            (Action, ReplyBody::Retry(RetryReason::Draining), FailureKind::Busy),
+            (Action, ReplyBody::Retry(RetryReason::Storage), FailureKind::Storage),
+            (Action, ReplyBody::Invalid("nonsense".into()), FailureKind::Invalid),
+            (Action, step(StepReply::Undone), FailureKind::Invalid),
+            (Compensation, step(StepReply::Done(payload.clone())), FailureKind::Invalid),
+            (Compensation, step(StepReply::Refused(message::Refusal::Final)), FailureKind::Final),
+            (Compensation, step(StepReply::Refused(message::Refusal::Expired)), FailureKind::Invalid),
+        ] {
+            let Answer::Failed { failure, locked_by } = meaning(0, direction, reply.clone()) else {
+                panic!("{reply:?} decided a step")
+            };
+            assert_eq!(failure.kind, kind, "{reply:?}");
+            assert_eq!(locked_by.is_some(), kind == FailureKind::Locked);
+        }
+        let told = meaning(0, Action, ReplyBody::Invalid("nonsense".into()));
+        assert_eq!(told, failed(FailureKind::Invalid, "nonsense".into()), "in the daemon's words");
+    }
 }
