@@ -102,3 +102,17 @@ fn look_into(runner: &Inner, slot: &Slot, by: SagaId) -> Result<Found, JournalEr
     }
     Ok(if drives_it { Found::Alive(owner::owner_of(slot)) } else { Found::Nothing })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_looked_for_dead_runners_now_and_then_however_many_wait() {
+        let hunt = Hunt::default();
+        for _ in 0..3 {
+            assert!(hunt.is_due() && !hunt.is_due() && !hunt.is_due());
+            tokio::time::advance(PAUSE).await;
+        }
+    }
+}

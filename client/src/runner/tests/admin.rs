@@ -1,8 +1,112 @@
 //! An operator's acts.
 
 use super::*;
+use crate::log::tests::cut_disk::CutDisk;
+use crate::log::{self, Keeping};
 use crate::runner::watch::{Notice, watch};
 use crate::runner::{admin, recover};
+use crate::saga::Event;
+
+/// A saga that a runner left while its second step was in doubt, and where it stood. Its service answers from now on.
+async fn left_in_doubt(bench: &Bench) -> (SagaId, SagaState) {
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    let left = runner.active().remove(0);
+    runner.let_go();
+    say(&bench.right.actions, vec![done()]);
+    left
+}
+
+#[tokio::test]
+async fn a_saga_that_is_retried_gets_a_new_deadline_and_is_driven_to_its_end() {
+    let bench = Bench::new();
+    let (saga, before) = left_in_doubt(&bench).await;
+    let state = admin::retry(&bench.context(), saga, LONG).await.unwrap();
+    assert!(state.ended() == Some(End::Completed) && state.settled, "{state:?}");
+    assert!(state.deadline.at_ms > before.deadline.at_ms);
+    let again = admin::retry(&bench.context(), saga, LONG).await;
+    assert!(matches!(again, Err(admin::AdminError::Ended { end: End::Completed, .. })), "{again:?}");
+    let turned = admin::compensate(&bench.context(), saga, LONG).await;
+    assert!(matches!(turned, Err(admin::AdminError::Ended { end: End::Completed, .. })), "{turned:?}");
+}
+
+#[tokio::test]
+async fn a_saga_that_goes_back_goes_on_going_back_whatever_it_is_told() {
+    for compensates in [false, true] {
+        let bench = Bench::new();
+        say(&bench.left.compensations, vec![Script::Hush]);
+        let rejected = ReplyBody::Step(StepReply::Rejected(Payload::default()));
+        say(&bench.right.actions, vec![Script::Say(rejected)]);
+        let runner = Runner::start(bench.context()).unwrap();
+        let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+        let (saga, before) = runner.active().remove(0);
+        runner.let_go();
+        assert!(matches!(before.phase, Phase::Back(_)), "{before:?}");
+        say(&bench.left.compensations, vec![undone()]);
+        let context = bench.context();
+        let state = match compensates {
+            false => admin::retry(&context, saga, LONG).await.unwrap(),
+            true => admin::compensate(&context, saga, LONG).await.unwrap(),
+        };
+        assert!(state.phase == Phase::Ended(End::Compensated) && state.settled, "{state:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_saga_that_its_owner_ends_meanwhile_learns_of_that_end_and_changes_nothing() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let mut run = Box::pin(runner.run("pair", Payload::default(), LONG));
+    assert!(tokio::time::timeout(SHORT, &mut run).await.is_err());
+    let (saga, _) = runner.active().remove(0);
+    let context = bench.context();
+    let mut retried = Box::pin(admin::retry(&context, saga, LONG));
+    let mut forced = Box::pin(admin::force(&context, saga, End::Compensated, "it hangs".to_owned(), LONG));
+    // Both have found it unfinished, and wait for its slot.
+    assert!(futures::poll!(&mut retried).is_pending() && futures::poll!(&mut forced).is_pending());
+    say(&bench.right.actions, vec![done()]);
+    assert_eq!(run.await.unwrap().state.ended(), Some(End::Completed));
+    runner.close(LONG).await;
+    let retried = retried.await.unwrap();
+    assert!(retried.phase == Phase::Ended(End::Completed) && retried.settled, "{retried:?}");
+    let forced = forced.await;
+    assert!(matches!(forced, Err(admin::AdminError::Ended { end: End::Completed, .. })), "{forced:?}");
+    assert_eq!(bench.states()[&saga], retried);
+}
+
+#[tokio::test]
+async fn a_saga_whose_story_is_damaged_is_counted_and_left_alone_until_its_end_is_forced() {
+    let bench = Bench::new();
+    let (saga, _) = left_in_doubt(&bench).await;
+    let lock = bench.context().journal.claim_free().unwrap();
+    let log = log::take_over(lock, Keeping::default()).unwrap().log;
+    log.append(saga, [Event::Quarantined { detail: "damaged".to_owned() }]).unwrap();
+    log.let_go();
+    bench.heard.lock().unwrap().clear();
+    let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.quarantined), (1, 1), "{report:?}");
+    let retried = admin::retry(&bench.context(), saga, LONG).await;
+    assert!(matches!(retried, Err(admin::AdminError::Quarantined(_))), "{retried:?}");
+    let turned = admin::compensate(&bench.context(), saga, LONG).await;
+    assert!(matches!(turned, Err(admin::AdminError::Quarantined(_))), "{turned:?}");
+    assert_eq!(bench.heard(), [""; 0]);
+    let forced =
+        admin::force(&bench.context(), saga, End::Completed, "looked".to_owned(), LONG).await.unwrap();
+    assert!(forced.known && forced.settled && bench.states()[&saga].forced());
+    assert!(bench.heard().iter().all(|heard| heard.ends_with("settle")), "{:?}", bench.heard());
+}
+
+#[tokio::test]
+async fn a_forced_end_is_told_to_nobody_before_it_is_durable() {
+    let bench = Bench::new();
+    // Nobody syncs on this disk.
+    let context = Context { journal: CutDisk::default().journal(), ..bench.context() };
+    let force = admin::force(&context, SagaId::generate(), End::Completed, "lost".to_owned(), SHORT / 10);
+    assert!(tokio::time::timeout(SHORT, force).await.is_err(), "the operator was told");
+    assert_eq!(bench.heard(), [""; 0]);
+}
 
 #[tokio::test]
 async fn an_end_that_another_store_can_t_confirm_is_settled_by_an_operator() {
@@ -59,6 +163,7 @@ async fn an_orphan_can_be_given_an_end_at_every_participant() {
     let reason = "its journal was lost".to_owned();
     let forced = admin::force(&bench.context(), orphan, End::Compensated, reason, LONG).await.unwrap();
     assert!(forced.settled);
+    assert_eq!(forced.leaves_broken.len(), 4, "any of its steps may have been done");
     assert_eq!(
         bench.heard().iter().filter(|heard| heard.ends_with("settle")).count(),
         2,

@@ -20,15 +20,47 @@ async fn a_saga_runs_its_steps_in_order_and_is_settled() {
 async fn a_saga_that_is_alone_syncs_by_itself_and_two_have_it_done_for_them() {
     let bench = Bench::new();
     // Nobody syncs on this disk but who does it by itself.
-    let journal = CutDisk::default().journal();
+    let disk = CutDisk::default();
     let options = Options { sync_here: true, ..bench.context().options };
-    let runner = Runner::start(Context { journal, options, ..bench.context() }).unwrap();
+    let runner = Runner::start(Context { journal: disk.journal(), options, ..bench.context() }).unwrap();
     let run = || runner.run("pair", Payload::default(), LONG);
-    for _ in 0..3 {
+    for begun in 1..=3 {
         assert_eq!(run().await.unwrap().state.ended(), Some(End::Completed));
+        assert_eq!(disk.left(), begun, "its beginning was not durable");
     }
     let two = tokio::time::timeout(SHORT, futures::future::join(run(), run())).await;
     assert!(two.is_err(), "one of them held the other up");
+}
+
+#[tokio::test]
+async fn no_participant_is_told_of_an_end_that_is_not_durable() {
+    let bench = Bench::new();
+    // Nobody syncs on this disk but who does it by itself: that is no way to make an end durable.
+    let journal = CutDisk::default().journal();
+    let options = Options { sync_here: true, ..bench.context().options };
+    let runner = Runner::start(Context { journal, options, ..bench.context() }).unwrap();
+    runner.run("pair", Payload::default(), LONG).await.unwrap();
+    assert!(tokio::time::timeout(SHORT, runner.settled()).await.is_err());
+    assert_eq!(bench.heard(), ["left action", "right action"]);
+}
+
+#[tokio::test]
+async fn nothing_is_undone_before_the_turning_back_is_durable() {
+    let bench = Bench::new();
+    // Nobody syncs on this disk but who is alone.
+    let journal = CutDisk::default().journal();
+    let options = Options { sync_here: true, ..bench.context().options };
+    let runner = Runner::start(Context { journal, options, ..bench.context() }).unwrap();
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+    let mut first = Box::pin(runner.run("pair", Payload::default(), LONG));
+    assert!(tokio::time::timeout(SHORT, &mut first).await.is_err());
+    let mut second = Box::pin(runner.run("pair", Payload::default(), LONG));
+    assert!(futures::poll!(&mut second).is_pending());
+    assert_eq!(runner.active().len(), 2);
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Rejected(Payload::default())))]);
+    assert!(tokio::time::timeout(2 * SHORT, &mut first).await.is_err(), "its caller was told");
+    assert!(runner.active().iter().any(|(_, state)| matches!(state.phase, Phase::Back(_))));
+    assert!(!bench.heard().iter().any(|heard| heard.ends_with("compensation")), "{:?}", bench.heard());
 }
 
 #[tokio::test]
@@ -38,6 +70,7 @@ async fn a_saga_whose_runner_has_other_things_to_do_holds_nobody_up() {
     let runner = Runner::start(Context { journal, ..bench.context() }).unwrap();
     let alone = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
     assert!(alone.is_err(), "it has synced by itself");
+    assert_eq!(bench.heard(), [""; 0], "a request left before its saga's beginning was durable");
 }
 
 #[tokio::test]
@@ -54,6 +87,8 @@ async fn a_rejected_step_is_compensated_too_and_compensations_start_in_reverse_o
         bench.heard()[..4],
         ["left action", "right action", "right compensation", "left compensation"]
     );
+    runner.close(LONG).await;
+    assert_eq!(*bench.left.noted.lock().unwrap(), [None], "a note belongs to what has completed");
 }
 
 #[tokio::test]
@@ -102,6 +137,17 @@ async fn a_lock_and_a_busy_daemon_are_only_waited_for() {
 }
 
 #[tokio::test]
+async fn a_service_that_stays_busy_is_asked_less_and_less_often() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let outcome = runner.run("pair", Payload::default(), 3 * SHORT).await.unwrap();
+    // After 10 ms at the earliest, then after 20, 40, 80, 160, 320 and 640.
+    let asked = outcome.state.steps[1].action_attempts;
+    assert!(asked <= 8, "asked {asked} times");
+}
+
+#[tokio::test]
 async fn dropping_the_future_of_a_saga_changes_nothing_about_it() {
     let bench = Bench::new();
     let runner = Runner::start(bench.context()).unwrap();
@@ -137,6 +183,7 @@ async fn a_compensation_that_keeps_failing_needs_attention_and_does_not_hold_up_
     assert!(runner.stuck());
     let (_, state) = runner.active().remove(0);
     assert!(state.needs_attention(2) && state.steps[0].compensated && !state.steps[1].compensated);
+    assert_eq!(state.steps[1].compensation_attempts, 2, "it is tried slowly from then on");
 }
 
 #[tokio::test]

@@ -72,6 +72,8 @@ impl Definition for Pair {
 #[derive(Clone)]
 enum Script {
     Say(ReplyBody),
+    /// After half of [`SHORT`].
+    SayLate(ReplyBody),
     Hush,
 }
 
@@ -172,7 +174,11 @@ impl Service {
             };
             let Some(Ok(message)) = message else { return };
             let ToDaemon::Request(request) = message else { continue };
-            if let Script::Say(body) = self.answer(&request.body) {
+            let script = self.answer(&request.body);
+            if let Script::SayLate(_) = script {
+                tokio::time::sleep(SHORT / 2).await;
+            }
+            if let Script::Say(body) | Script::SayLate(body) = script {
                 let _ = replies.send(FromDaemon::Reply(Reply { id: request.id, body })).await;
             }
         }

@@ -1,7 +1,7 @@
 //! What a runner left, and who finishes it.
 
 use super::*;
-use crate::runner::recover;
+use crate::runner::{admin, recover};
 
 #[tokio::test]
 async fn a_saga_taken_over_while_going_forward_never_gives_up_on_an_unknown_outcome() {
@@ -25,6 +25,22 @@ async fn a_saga_taken_over_while_going_forward_never_gives_up_on_an_unknown_outc
     // What its log lost could have been an acknowledged end: the recorded reply completes it.
     say(&bench.right.actions, vec![done()]);
     let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.completed), (1, 1));
+}
+
+#[tokio::test]
+async fn a_saga_taken_over_past_its_deadline_waits_for_an_answer_as_long_as_any_other() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), 2 * SHORT)).await;
+    runner.let_go();
+    tokio::time::sleep(2 * SHORT).await;
+    // Later than an attempt is given that leaves at its saga's deadline.
+    say(&bench.right.actions, vec![Script::SayLate(ReplyBody::Step(StepReply::Done(Payload::default())))]);
+    let mut context = bench.context();
+    context.options.attempt_timeout = LONG;
+    let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.completed), (1, 1));
 }
 
@@ -70,6 +86,10 @@ async fn a_saga_is_never_driven_against_another_store() {
     let report = recover::once(&other, Order::GoOn, 3 * SHORT).await.unwrap();
     assert_eq!((report.recovered, report.needs_attention), (1, 1));
     assert!(!bench.heard().iter().any(|heard| heard.starts_with("right")), "{:?}", bench.heard());
+    // An operator knows what the stores are.
+    let saga = *bench.states().keys().next().unwrap();
+    let forced = admin::force(&other, saga, End::Compensated, "restored".to_owned(), LONG).await.unwrap();
+    assert!(forced.settled && bench.heard().contains(&"right settle".to_owned()), "{:?}", bench.heard());
 }
 
 #[tokio::test]
