@@ -4,6 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use super::*;
+use crate::log::record::HEADER_BYTES;
 use crate::log::{JournalError, history};
 use crate::saga::tests::failed;
 
@@ -36,6 +37,22 @@ fn two_segments() -> Slots {
 
 fn read(path: &Path) -> history::History {
     history::read(&Journal::open_existing(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_damaged_header_is_told_and_costs_no_saga() {
+    let slots = two_segments();
+    let head = segment::path(&slots.dir.path().join("0"), 2);
+    let mut bytes = fs::read(&head).unwrap();
+    bytes[HEADER_BYTES - 1] ^= 1;
+    fs::write(&head, bytes).unwrap();
+    let read = read(slots.dir.path());
+    assert_eq!(
+        read.damage.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["slot 0 segment 2: bytes 0 to 52 are damaged (the header)"]
+    );
+    assert_eq!(read.sagas.len(), 3);
+    assert!(read.sagas.iter().all(|(_, story)| !story.is_quarantined()));
 }
 
 /// The sagas of a history and whether they are open.

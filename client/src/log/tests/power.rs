@@ -32,8 +32,9 @@ enum Happens {
     Killed,
     /// The power goes.
     PowerLost(Vec<u8>),
-    /// The runner is killed, so are some others after so many operations, and then the power goes after so many of one more.
-    PowerLostInTakeover(Vec<u32>, u32, Vec<u8>),
+    /// The runner is killed, or lets go if that is said; some others are killed after so many operations; and then the power
+    /// goes after so many of one more.
+    PowerLostInTakeover(bool, Vec<u32>, u32, Vec<u8>),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -46,8 +47,10 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::LetGo),
         1 => Just(Happens::Killed),
         2 => vec(any::<u8>(), 16).prop_map(Happens::PowerLost),
-        2 => (vec(0..16u32, 0..3), 0..16u32, vec(any::<u8>(), 16))
-            .prop_map(|(kills, after, fates)| Happens::PowerLostInTakeover(kills, after, fates)),
+        2 => (any::<bool>(), vec(0..16u32, 0..3), 0..16u32, vec(any::<u8>(), 16))
+            .prop_map(|(lets_go, kills, after, fates)| {
+                Happens::PowerLostInTakeover(lets_go, kills, after, fates)
+            }),
     ]
 }
 
@@ -186,6 +189,11 @@ impl World {
         self.written.push(number);
     }
 
+    fn lets_go(&mut self) {
+        self.syncing = None;
+        self.log = None;
+    }
+
     fn killed(&mut self) {
         self.syncing = None;
         self.disk.kill(self.log.take());
@@ -204,8 +212,7 @@ impl World {
             Happens::SyncEnds => self.end_sync(),
             Happens::WantedHere => self.want_here(),
             Happens::LetGo => {
-                self.syncing = None;
-                self.log = None;
+                self.lets_go();
                 self.take_over().unwrap();
             }
             Happens::Killed => {
@@ -217,8 +224,12 @@ impl World {
                 self.lose_power(fates);
                 self.take_over().unwrap();
             }
-            Happens::PowerLostInTakeover(kills, operations, fates) => {
-                self.killed();
+            Happens::PowerLostInTakeover(lets_go, kills, operations, fates) => {
+                if *lets_go {
+                    self.lets_go()
+                } else {
+                    self.killed()
+                }
                 for operations in kills.iter().chain([operations]) {
                     self.disk.lives_for(*operations);
                     let lock = self.journal().claim_free();
@@ -260,7 +271,7 @@ fn a_takeover_that_was_killed_before_it_synced_is_never_said_to_have_been_durabl
     let fates =
         |first: u8| (0..16).map(|at| [first, 0, 1].get(at).copied().unwrap_or(0)).collect::<Vec<u8>>();
     let mut world = World::new((0..SAGAS).map(|_| live(&[], true)).collect());
-    let power_lost_in_takeover = Happens::PowerLostInTakeover(vec![7, 9], 10, fates(36));
+    let power_lost_in_takeover = Happens::PowerLostInTakeover(false, vec![7, 9], 10, fates(36));
     let told = [Happens::Told(0), Happens::Told(0), Happens::Told(1)];
     let before = [Happens::Told(0), Happens::PowerLost(fates(2))];
     for event in before.iter().chain(&told).chain([&power_lost_in_takeover, &Happens::Killed]) {
