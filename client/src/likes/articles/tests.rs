@@ -1,5 +1,5 @@
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, SinkExt, StreamExt};
@@ -20,11 +20,12 @@ const SOON: Duration = Duration::from_secs(5);
 struct Service {
     asked: AtomicUsize,
     store: AtomicUsize,
+    /// Whether it hangs up instead of the next answer.
+    hangs_up: AtomicBool,
 }
 
 impl Service {
     fn answer(&self, id: ArticleId) -> ReplyBody {
-        self.asked.fetch_add(1, Ordering::Relaxed);
         if id == ArticleId(1) {
             let article =
                 Article { id, title: "one".to_owned(), likes: 0, change: 0, unsettled: 0, unaccounted: 0 };
@@ -47,6 +48,10 @@ impl Service {
         replies.send(FromDaemon::Hello(ServerHello::Welcome(welcome))).await.unwrap();
         while let Some(Ok(message)) = requests.next().await {
             let ToDaemon::Request(request) = message else { continue };
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if self.hangs_up.swap(false, Ordering::Relaxed) {
+                return;
+            }
             let RequestBody::Query(query) = request.body else { panic!("not a query") };
             let ArticleQuery::Show(id) = codec::decode(&query.0).unwrap() else { panic!("another query") };
             let body = self.answer(id);
@@ -77,12 +82,30 @@ impl Dial for DialService {
     }
 }
 
-#[tokio::test]
-async fn an_article_that_was_seen_is_asked_for_again_only_in_another_store() {
+fn served() -> (Arc<Service>, Arc<Remote>, ArticleService) {
     let service = Arc::new(Service::default());
     let clock = Arc::new(BootClock::open().unwrap());
     let remote = Arc::new(Remote::new("article", Box::new(DialService(Arc::clone(&service))), clock));
     let articles = ArticleService::new(Arc::clone(&remote), SOON);
+    (service, remote, articles)
+}
+
+#[tokio::test]
+async fn a_question_whose_answer_was_lost_is_asked_again_and_a_command_is_not() {
+    let (service, _, articles) = served();
+    let asked = || service.asked.swap(0, Ordering::Relaxed);
+    service.hangs_up.store(true, Ordering::Relaxed);
+    assert_eq!(articles.show(ArticleId(1)).await.unwrap().title, "one");
+    assert_eq!(asked(), 2);
+    service.hangs_up.store(true, Ordering::Relaxed);
+    let created = articles.create(None, "two".to_owned()).await;
+    assert!(matches!(created, Err(AskError::Lost(_))), "{created:?}");
+    assert_eq!(asked(), 1, "it may have been carried out");
+}
+
+#[tokio::test]
+async fn an_article_that_was_seen_is_asked_for_again_only_in_another_store() {
+    let (service, remote, articles) = served();
     let asked = || service.asked.load(Ordering::Relaxed);
     for _ in 0..3 {
         articles.exists(ArticleId(1)).await.unwrap();
