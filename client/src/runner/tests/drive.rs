@@ -53,13 +53,14 @@ async fn nothing_is_undone_before_the_turning_back_is_durable() {
     let runner = Runner::start(Context { journal, options, ..bench.context() }).unwrap();
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
     let mut first = Box::pin(runner.run("pair", Payload::default(), LONG));
-    assert!(tokio::time::timeout(SHORT, &mut first).await.is_err());
+    until(|| bench.has_heard("right action"), &mut first).await;
     let mut second = Box::pin(runner.run("pair", Payload::default(), LONG));
     assert!(futures::poll!(&mut second).is_pending());
     assert_eq!(runner.active().len(), 2);
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Rejected(Payload::default())))]);
-    assert!(tokio::time::timeout(2 * SHORT, &mut first).await.is_err(), "its caller was told");
-    assert!(runner.active().iter().any(|(_, state)| matches!(state.phase, Phase::Back(_))));
+    let turned = || runner.active().iter().any(|(_, state)| matches!(state.phase, Phase::Back(_)));
+    until(turned, &mut first).await;
+    assert!(tokio::time::timeout(SHORT, &mut first).await.is_err(), "its caller was told");
     assert!(!bench.heard().iter().any(|heard| heard.ends_with("compensation")), "{:?}", bench.heard());
 }
 

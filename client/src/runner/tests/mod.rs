@@ -242,6 +242,10 @@ impl Bench {
         self.heard.lock().unwrap().clone()
     }
 
+    fn has_heard(&self, what: &str) -> bool {
+        self.heard().iter().any(|heard| heard == what)
+    }
+
     fn states(&self) -> HashMap<SagaId, SagaState> {
         let history = history::read(&self.context().journal).unwrap();
         assert!(history.gaps.are_none());
@@ -251,4 +255,11 @@ impl Bench {
 
 fn say(service: &Mutex<Vec<Script>>, scripts: Vec<Script>) {
     *service.lock().unwrap() = scripts;
+}
+
+/// Goes on with a saga, which does not end meanwhile, until this is so.
+async fn until<T>(so: impl Fn() -> bool, run: &mut (impl Future<Output = T> + Unpin)) {
+    while !so() {
+        assert!(tokio::time::timeout(SHORT / 100, &mut *run).await.is_err(), "it has ended");
+    }
 }
