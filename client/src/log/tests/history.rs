@@ -48,7 +48,7 @@ fn a_damaged_header_is_told_and_costs_no_saga() {
     fs::write(&head, bytes).unwrap();
     let read = read(slots.dir.path());
     assert_eq!(
-        read.damage.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        read.gaps.damage.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["slot 0 segment 2: bytes 0 to 52 are damaged (the header)"]
     );
     assert_eq!(read.sagas.len(), 3);
