@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use anstream::ColorChoice;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use like_protocol::ids::SagaId;
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Color, Command};
@@ -111,7 +112,9 @@ async fn dispatch(tools: &Tools, command: &Command) -> Result<(), CliError> {
     match command {
         Command::Article(command) => or_interrupted(commands::article::run(tools, command)).await,
         Command::User(command) => or_interrupted(commands::user::run(tools, command)).await,
-        Command::Saga(command) => or_interrupted(commands::saga::run(tools, command)).await,
+        Command::Saga(command) => {
+            or_interrupted_at(command.acts_on(), commands::saga::run(tools, command)).await
+        }
         Command::Check(args) => or_interrupted(commands::check::run(tools, args)).await,
         Command::Audit(args) => or_interrupted(commands::audit::run(tools, args)).await,
         Command::Status => or_interrupted(commands::status::run(tools)).await,
@@ -130,12 +133,18 @@ async fn dispatch(tools: &Tools, command: &Command) -> Result<(), CliError> {
     }
 }
 
-/// Nothing is lost by dropping what a command does at any of its waits: sagas stand in the log. One that knows which saga
-/// that is may say so itself.
+/// Nothing is lost by dropping what a command does at any of its waits: sagas stand in the log.
 async fn or_interrupted(doing: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    or_interrupted_at(None, doing).await
+}
+
+/// The same for a command that acts on one saga, which is named then.
+async fn or_interrupted_at(
+    saga: Option<SagaId>,
+    doing: impl Future<Output = Result<(), CliError>>,
+) -> Result<(), CliError> {
     tokio::select! {
-        biased;
         done = doing => done,
-        () = signals::interrupted() => Err(CliError::Interrupted(None)),
+        () = signals::interrupted() => Err(CliError::Interrupted(saga)),
     }
 }

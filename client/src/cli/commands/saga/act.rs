@@ -6,14 +6,13 @@ use super::{ForceArgs, find_one};
 use crate::cli::error::CliError;
 use crate::cli::output::{WARN, paint};
 use crate::cli::tools::Tools;
-use crate::cli::{signals, view};
-use crate::runner::admin::{self, AdminError};
+use crate::cli::view;
+use crate::runner::admin;
 use crate::saga::SagaState;
 
 /// Tries a saga now.
 pub(super) async fn retry(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
-    let context = tools.context()?;
-    let state = or_interrupted(saga, admin::retry(&context, saga, tools.config.timeout)).await?;
+    let state = admin::retry(&tools.context()?, saga, tools.config.timeout).await?;
     told(tools, saga, &state)
 }
 
@@ -23,17 +22,15 @@ pub(super) async fn compensate(tools: &Tools, saga: SagaId) -> Result<(), CliErr
         "{} this undoes the saga even if somebody was told that it succeeded",
         paint(WARN, "warning:")
     ));
-    let context = tools.context()?;
-    let state = or_interrupted(saga, admin::compensate(&context, saga, tools.config.timeout)).await?;
+    let state = admin::compensate(&tools.context()?, saga, tools.config.timeout).await?;
     told(tools, saga, &state)
 }
 
 /// Ends a saga by the operator's word.
 pub(super) async fn force(tools: &Tools, args: &ForceArgs) -> Result<(), CliError> {
     let context = tools.context()?;
-    let forcing =
-        admin::force(&context, args.saga, args.end.into(), args.reason.clone(), tools.config.timeout);
-    let forced = or_interrupted(args.saga, forcing).await?;
+    let forced =
+        admin::force(&context, args.saga, args.end.into(), args.reason.clone(), tools.config.timeout).await?;
     if !forced.known {
         tools.output.note(format!(
             "{} no saga {} stood in the journal (is the id mistyped?): it has an end on record now, and once every service \
@@ -56,17 +53,6 @@ pub(super) async fn force(tools: &Tools, args: &ForceArgs) -> Result<(), CliErro
         ));
     }
     show(tools, args.saga)
-}
-
-/// Waits for an act, or for Ctrl-C; the saga stands in the log then, as far as it has come.
-async fn or_interrupted<T>(
-    saga: SagaId,
-    acting: impl Future<Output = Result<T, AdminError>>,
-) -> Result<T, CliError> {
-    tokio::select! {
-        done = acting => Ok(done?),
-        () = signals::interrupted() => Err(CliError::Interrupted(Some(saga))),
-    }
 }
 
 fn told(tools: &Tools, saga: SagaId, state: &SagaState) -> Result<(), CliError> {

@@ -38,6 +38,17 @@ pub enum SagaCommand {
     Force(ForceArgs),
 }
 
+impl SagaCommand {
+    /// The saga that it does something to.
+    pub fn acts_on(&self) -> Option<SagaId> {
+        match self {
+            Self::List(_) | Self::Show(_) | Self::Watch => None,
+            Self::Retry(args) | Self::Compensate(args) => Some(args.saga),
+            Self::Force(args) => Some(args.saga),
+        }
+    }
+}
+
 /// Which sagas.
 #[derive(Args, Debug)]
 pub struct ListArgs {
