@@ -137,7 +137,9 @@ struct Repeated<'a> {
 
 /// Failures that only repeat the one before are told once, those that are counted with their last count.
 fn without_repeats(history: &[HistoryLine]) -> Vec<Repeated<'_>> {
-    let why = |line: &HistoryLine| line.what.split_once(": ").map(|(_, why)| why.to_owned());
+    fn why(line: &HistoryLine) -> Option<&str> {
+        line.what.split_once(": ").map(|(_, why)| why)
+    }
     let mut lines: Vec<Repeated<'_>> = Vec::new();
     for line in history {
         match lines.last_mut() {
