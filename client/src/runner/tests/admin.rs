@@ -7,22 +7,11 @@ use crate::runner::watch::{Notice, watch};
 use crate::runner::{admin, recover};
 use crate::saga::Event;
 
-/// A saga that a runner left while its second step was in doubt, and where it stood. Its service answers from now on.
-async fn left_in_doubt(bench: &Bench) -> (SagaId, SagaState) {
-    say(&bench.right.actions, vec![Script::Hush]);
-    let runner = Runner::start(bench.context()).unwrap();
-    let mut run = Box::pin(runner.run("pair", Payload::default(), LONG));
-    until(|| bench.has_heard("right action"), &mut run).await;
-    let left = runner.active().remove(0);
-    runner.let_go();
-    say(&bench.right.actions, vec![done()]);
-    left
-}
-
 #[tokio::test]
 async fn a_saga_that_is_retried_gets_a_new_deadline_and_is_driven_to_its_end() {
     let bench = Bench::new();
-    let (saga, before) = left_in_doubt(&bench).await;
+    let (saga, before) = left_in_doubt(&bench, LONG).await;
+    say(&bench.right.actions, vec![done()]);
     let state = admin::retry(&bench.context(), saga, LONG).await.unwrap();
     assert!(state.ended() == Some(End::Completed) && state.settled, "{state:?}");
     assert!(state.deadline.at_ms > before.deadline.at_ms);
@@ -80,7 +69,8 @@ async fn who_waits_for_a_saga_that_its_owner_ends_meanwhile_learns_of_that_end_a
 #[tokio::test]
 async fn a_saga_whose_story_is_damaged_is_counted_and_left_alone_until_its_end_is_forced() {
     let bench = Bench::new();
-    let (saga, _) = left_in_doubt(&bench).await;
+    let (saga, _) = left_in_doubt(&bench, LONG).await;
+    say(&bench.right.actions, vec![done()]);
     let lock = bench.context().journal.claim_free().unwrap();
     let log = log::take_over(lock, Keeping::default()).unwrap().log;
     log.append(saga, [Event::Quarantined { detail: "damaged".to_owned() }]).unwrap();

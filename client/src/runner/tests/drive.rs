@@ -16,13 +16,18 @@ async fn a_saga_runs_its_steps_in_order_and_is_settled() {
     assert!(bench.states()[&outcome.saga].settled);
 }
 
-#[tokio::test]
-async fn a_saga_that_is_alone_syncs_by_itself_and_two_have_it_done_for_them() {
-    let bench = Bench::new();
-    // Nobody syncs on this disk but who does it by itself.
+/// A runner on a disk on which nobody syncs but a saga that is alone, by itself.
+fn syncing_by_itself(bench: &Bench) -> (CutDisk, Runner) {
     let disk = CutDisk::default();
     let options = Options { sync_here: true, ..bench.context().options };
     let runner = Runner::start(Context { journal: disk.journal(), options, ..bench.context() }).unwrap();
+    (disk, runner)
+}
+
+#[tokio::test]
+async fn a_saga_that_is_alone_syncs_by_itself_and_two_have_it_done_for_them() {
+    let bench = Bench::new();
+    let (disk, runner) = syncing_by_itself(&bench);
     let run = || runner.run("pair", Payload::default(), LONG);
     for begun in 1..=3 {
         assert_eq!(run().await.unwrap().state.ended(), Some(End::Completed));
@@ -35,10 +40,8 @@ async fn a_saga_that_is_alone_syncs_by_itself_and_two_have_it_done_for_them() {
 #[tokio::test]
 async fn no_participant_is_told_of_an_end_that_is_not_durable() {
     let bench = Bench::new();
-    // Nobody syncs on this disk but who does it by itself: that is no way to make an end durable.
-    let journal = CutDisk::default().journal();
-    let options = Options { sync_here: true, ..bench.context().options };
-    let runner = Runner::start(Context { journal, options, ..bench.context() }).unwrap();
+    // That is no way to make an end durable.
+    let (_disk, runner) = syncing_by_itself(&bench);
     runner.run("pair", Payload::default(), LONG).await.unwrap();
     assert!(tokio::time::timeout(SHORT, runner.settled()).await.is_err());
     assert_eq!(bench.heard(), ["left action", "right action"]);
@@ -47,10 +50,7 @@ async fn no_participant_is_told_of_an_end_that_is_not_durable() {
 #[tokio::test]
 async fn nothing_is_undone_before_the_turning_back_is_durable() {
     let bench = Bench::new();
-    // Nobody syncs on this disk but who is alone.
-    let journal = CutDisk::default().journal();
-    let options = Options { sync_here: true, ..bench.context().options };
-    let runner = Runner::start(Context { journal, options, ..bench.context() }).unwrap();
+    let (_disk, runner) = syncing_by_itself(&bench);
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
     let mut first = Box::pin(runner.run("pair", Payload::default(), LONG));
     until(|| bench.has_heard("right action"), &mut first).await;
@@ -262,15 +262,7 @@ async fn a_saga_whose_record_is_damaged_needs_an_operator_and_is_ended_by_force(
 #[tokio::test]
 async fn a_saga_taken_over_past_damage_needs_an_operator_at_once() {
     let bench = Bench::new();
-    say(&bench.right.actions, vec![Script::Hush]);
-    let runner = Runner::start(bench.context()).unwrap();
-    let running = runner.clone();
-    let run = tokio::spawn(async move { running.run("pair", Payload::default(), LONG).await });
-    while !bench.heard().contains(&"right action".to_owned()) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    runner.let_go();
-    run.abort();
+    left_in_doubt(&bench, LONG).await;
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
     let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.needs_attention), (1, 1));

@@ -257,6 +257,17 @@ fn say(service: &Mutex<Vec<Script>>, scripts: Vec<Script>) {
     *service.lock().unwrap() = scripts;
 }
 
+/// A saga that a runner left while its second step was in doubt, and where it stood. Its service goes on saying nothing.
+async fn left_in_doubt(bench: &Bench, timeout: Duration) -> (SagaId, SagaState) {
+    say(&bench.right.actions, vec![Script::Hush]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let mut run = Box::pin(runner.run("pair", Payload::default(), timeout));
+    until(|| bench.has_heard("right action"), &mut run).await;
+    let left = runner.active().remove(0);
+    runner.let_go();
+    left
+}
+
 /// Goes on with a saga, which does not end meanwhile, until this is so.
 async fn until<T>(so: impl Fn() -> bool, run: &mut (impl Future<Output = T> + Unpin)) {
     while !so() {

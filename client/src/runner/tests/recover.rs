@@ -6,18 +6,7 @@ use crate::runner::{admin, recover};
 #[tokio::test]
 async fn a_saga_taken_over_while_going_forward_never_gives_up_on_an_unknown_outcome() {
     let bench = Bench::new();
-    say(&bench.right.actions, vec![Script::Hush]);
-    let runner = Runner::start(bench.context()).unwrap();
-    let run = tokio::spawn({
-        let runner = runner.clone();
-        async move { runner.run("pair", Payload::default(), 2 * SHORT).await }
-    });
-    while !bench.heard().contains(&"right action".to_owned()) {
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    runner.let_go();
-    run.abort();
+    left_in_doubt(&bench, 2 * SHORT).await;
     // Long past its deadline the service still says nothing: it is asked again and again, and nothing is undone.
     let report = recover::once(&bench.context(), Order::GoOn, 5 * SHORT).await.unwrap();
     assert_eq!((report.recovered, report.unfinished), (1, 1));
@@ -31,11 +20,7 @@ async fn a_saga_taken_over_while_going_forward_never_gives_up_on_an_unknown_outc
 #[tokio::test]
 async fn a_saga_taken_over_past_its_deadline_waits_for_an_answer_as_long_as_any_other() {
     let bench = Bench::new();
-    say(&bench.right.actions, vec![Script::Hush]);
-    let runner = Runner::start(bench.context()).unwrap();
-    let mut run = Box::pin(runner.run("pair", Payload::default(), 2 * SHORT));
-    until(|| bench.has_heard("right action"), &mut run).await;
-    runner.let_go();
+    left_in_doubt(&bench, 2 * SHORT).await;
     tokio::time::sleep(2 * SHORT).await;
     // Later than an attempt is given that leaves at its saga's deadline.
     say(&bench.right.actions, vec![Script::SayLate(ReplyBody::Step(StepReply::Done(Payload::default())))]);
@@ -48,10 +33,7 @@ async fn a_saga_taken_over_past_its_deadline_waits_for_an_answer_as_long_as_any_
 #[tokio::test]
 async fn a_saga_taken_over_while_going_forward_turns_back_on_a_definite_refusal() {
     let bench = Bench::new();
-    say(&bench.right.actions, vec![Script::Hush]);
-    let runner = Runner::start(bench.context()).unwrap();
-    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
-    runner.let_go();
+    left_in_doubt(&bench, LONG).await;
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Refused(Refusal::Expired)))]);
     let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.compensated), (1, 1));

@@ -11,10 +11,7 @@ fn stray(bench: &Bench) -> std::path::PathBuf {
 
 /// A saga that a dead runner left unfinished in slot 0.
 async fn left_behind(bench: &Bench) {
-    say(&bench.right.actions, vec![Script::Hush]);
-    let runner = Runner::start(bench.context()).unwrap();
-    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
-    runner.let_go();
+    left_in_doubt(bench, LONG).await;
     say(&bench.right.actions, vec![done()]);
 }
 

@@ -65,12 +65,18 @@ fn a_damaged_record_is_never_taken_for_absent_and_goes_only_by_force() {
     }
 }
 
-#[test]
-fn a_record_damaged_after_it_was_settled_is_never_forgotten() {
+/// An article whose one like was settled before its record was damaged.
+fn damaged_behind_its_end() -> Harness<Articles> {
     let mut articles = articles();
     articles.act(1, &ADD);
     articles.settle(1);
     damage(&mut articles, &record::key_of(&step(1)));
+    articles
+}
+
+#[test]
+fn a_record_damaged_after_it_was_settled_is_never_forgotten() {
+    let mut articles = damaged_behind_its_end();
     articles.wait(20_000);
     articles.act(2, &ADD);
     assert_eq!((articles.participant.damaged().0, articles.records()), (1, 2));
@@ -80,10 +86,7 @@ fn a_record_damaged_after_it_was_settled_is_never_forgotten() {
 
 #[test]
 fn a_settled_record_that_is_replaced_by_force_waits_once_to_be_forgotten() {
-    let mut articles = articles();
-    articles.act(1, &ADD);
-    articles.settle(1);
-    damage(&mut articles, &record::key_of(&step(1)));
+    let mut articles = damaged_behind_its_end();
     damaged_row(articles.act(1, &ADD));
     let forced = articles.settlement(1, Forced);
     assert_eq!(articles.ask(RequestBody::Settle(vec![forced])), ReplyBody::Settled);
