@@ -23,7 +23,7 @@ impl std::fmt::Display for Operation {
 }
 
 /// A document.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Contract(pub Value);
 
 impl Contract {
