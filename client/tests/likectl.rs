@@ -232,7 +232,7 @@ fn status_shows_what_is_down_and_fails_only_if_all_is() {
     let status: Value = serde_json::from_str(&stdout(&output)).unwrap();
     let services = status["services"].as_array().unwrap();
     assert_eq!(services.iter().map(|s| &s["reachable"]).collect::<Vec<_>>(), [false, false]);
-    assert!(stdout(&house.run(&["status"])).contains("down"));
+    assert!(stdout(&house.run(&["status"])).contains("unreachable"));
 }
 
 #[test]

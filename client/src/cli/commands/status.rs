@@ -295,7 +295,7 @@ fn services_table(services: &[ServiceDocument]) -> String {
         std::iter::once(name.to_owned()).chain(values).collect::<Vec<_>>()
     };
     let rows = [
-        row("state", |s| Some(if s.reachable { "up" } else { "down" }.to_owned())),
+        row("state", |s| Some(if s.reachable { "up" } else { "unreachable" }.to_owned())),
         row("version", |s| s.version.clone()),
         row("up for", |s| s.up_ms.map(|ms| duration::show(Duration::from_millis(ms)))),
         row("queue", |s| s.queued.zip(s.queue_limit).map(|(queued, limit)| format!("{queued} of {limit}"))),
