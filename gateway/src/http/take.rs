@@ -1,6 +1,8 @@
 //! What is taken from a request: headers, path, query and body. Whatever is missing or makes no sense is told as a
 //! problem that says which and why.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,7 +13,9 @@ use axum::http::request::Parts;
 use like_protocol::ids::SagaId;
 use like_protocol::likes::user::CallerKey;
 use like_protocol::likes::{ArticleId, UserId};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use super::App;
@@ -185,7 +189,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let taken = Json::from_request(request, state).await;
-        taken.map(|Json(document)| Self(document)).map_err(|rejection| {
+        taken.map(|Json(Object(document))| Self(document)).map_err(|rejection| {
             let kind = match rejection {
                 JsonRejection::JsonDataError(_) => Kind::Invalid,
                 JsonRejection::MissingJsonContentType(_) => Kind::UnsupportedMediaType,
@@ -193,6 +197,30 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
             };
             Problem::new(kind, rejection.body_text())
         })
+    }
+}
+
+/// What is written as an object. A derived reader would take a list of its fields in their order as well, which nobody has
+/// been promised.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
     }
 }
 
