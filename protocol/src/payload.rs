@@ -11,8 +11,15 @@ pub const INLINE_BYTES: usize = 32;
 
 /// A domain's data, opaque to the engine. A short one takes no memory of its own, so that it costs little to make, to copy and
 /// to drop: a saga does so dozens of times.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(PartialEq, Eq, Default)]
 pub struct Payload(pub SmallVec<[u8; INLINE_BYTES]>);
+
+impl Clone for Payload {
+    fn clone(&self) -> Self {
+        // What `SmallVec` does to clone itself takes one byte after the other.
+        Self(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {

@@ -249,7 +249,10 @@ fn tag_of(entry: &Entry, bytes: usize) -> u32 {
 }
 
 fn tag(name: &[u8; 16], bytes: usize) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(name), &(bytes as u64).to_le_bytes())
+    let mut all = [0; 24];
+    all[..16].copy_from_slice(name);
+    all[16..].copy_from_slice(&(bytes as u64).to_le_bytes());
+    crc32c::crc32c(&all)
 }
 
 fn checksum(place: Place, offset: u64, tag_before: u32, body: &[u8]) -> u32 {

@@ -181,10 +181,9 @@ pub fn all() -> KeyRange {
 
 /// Where a step's record is.
 pub fn key_of(id: &StepId) -> Key {
-    let mut key = Key::new();
-    key.push(TAG);
+    let mut key = Key::from_slice(&[TAG]);
     key.extend_from_slice(id.saga.as_bytes());
-    key.push(id.step);
+    key.extend_from_slice(&[id.step]);
     key
 }
 

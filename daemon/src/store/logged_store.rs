@@ -37,7 +37,7 @@ use super::merged::{Merged, rows_of};
 use super::room::Look;
 use super::run_list::RunList;
 use super::runs::{Listed, Runs, Shape};
-use super::{Batch, DOMAIN_TAG_FIRST, KeyRange, Row, Store, StoreError, behind_group};
+use super::{Batch, DOMAIN_TAG_FIRST, Key, KeyRange, Row, Store, StoreError, behind_group};
 
 /// How large the log grows before a checkpoint, if nobody says otherwise. What it holds is held in memory as well, and is
 /// read at the next start (some hundred milliseconds); a larger one writes rows that change often less often.
@@ -353,10 +353,11 @@ fn is_engines(key: &[u8]) -> bool {
 
 impl<Lock: Send> Store for LoggedStore<Lock> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        if let Some(changed) = self.changes().find_map(|layer| layer.get(key)) {
+        let key = Key::from_slice(key);
+        if let Some(changed) = self.changes().find_map(|layer| layer.get(&key)) {
             return Ok(changed.clone());
         }
-        if is_engines(key) { Ok(self.carried.get(key).cloned().flatten()) } else { self.runs.get(key) }
+        if is_engines(&key) { Ok(self.carried.get(&key).cloned().flatten()) } else { self.runs.get(&key) }
     }
 
     fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {

@@ -11,8 +11,8 @@
 //! * [`base`]: the one file that names sled; [`opening`] keeps what opening it may destroy.
 //! * [`data_dir`]: guards the directory that all of it lives in.
 //! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
-//! * [`fields`]: how rows are put together from numbers and bytes, so that stored bytes depend on no library.
-//! * [`seal`]: the checksum that every value carries, put on and checked by [`tx`] alone.
+//! * [`key`]: keys, and their order. [`fields`]: how rows are put together from numbers and bytes, so that stored bytes depend on no library.
+//! * [`seal`]: the checksum that every value carries, put on and checked by [`tx`] alone. [`checksum`] reckons it.
 //!
 //! The first byte of every key says whose row it is: the engine's rows begin with a byte below
 //! [`DOMAIN_TAG_FIRST`], a domain's with one from there on.
@@ -22,12 +22,14 @@ pub mod base;
 pub mod block;
 pub mod carried;
 pub mod checkpoint;
+pub mod checksum;
 pub mod commit_log;
 pub mod data_dir;
 pub mod disk;
 pub mod fields;
 pub mod filter;
 pub mod gaps;
+pub mod key;
 pub mod logged_store;
 pub mod mark;
 pub mod memory;
@@ -48,20 +50,13 @@ use std::error::Error;
 use std::ops::Bound;
 
 use fields::Malformed;
+pub use key::Key;
 pub use logged_store::LoggedStore;
 pub use memory::MemoryStore;
-use smallvec::SmallVec;
 pub use tx::{Found, Tx};
 
 /// The lowest first byte of a domain's keys. What is below is the engine's.
 pub const DOMAIN_TAG_FIRST: u8 = 0x10;
-
-/// The longest key that takes no memory of its own: all of the engine's, and those of the domains but the ones with a caller's
-/// words in them.
-pub const KEY_BYTES_INLINE: usize = 24;
-
-/// A key. It stands in its place in a tree, so that nobody who looks for one follows a pointer for each that he compares.
-pub type Key = SmallVec<[u8; KEY_BYTES_INLINE]>;
 
 /// A key and its value.
 pub type Row = (Key, Vec<u8>);

@@ -10,6 +10,7 @@
 //! carries its own ([`super::seal`]), so that a flipped bit in a value costs that row, and one elsewhere is known to be
 //! in the way of everything behind it.
 
+use super::checksum::crc32c_of;
 use super::fields::Malformed;
 use super::{Batch, Key};
 
@@ -80,8 +81,7 @@ fn take<'a>(bytes: &mut &'a [u8]) -> Result<(&'a [u8], Option<&'a [u8]>), Malfor
 }
 
 fn checksum((key_bytes, value_bytes): (u8, u32), key: &[u8]) -> u32 {
-    let lengths = crc32c::crc32c_append(crc32c::crc32c(&[key_bytes]), &value_bytes.to_le_bytes());
-    crc32c::crc32c_append(lengths, key)
+    crc32c_of([&[key_bytes], &value_bytes.to_le_bytes(), key])
 }
 
 #[cfg(test)]

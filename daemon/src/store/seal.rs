@@ -11,6 +11,7 @@
 //! * every truncation: the checksum comes first, and every stored form says itself where it ends (no stored form is the
 //!   beginning of another), so what is cut short either has no whole checksum or does not read as a value.
 
+use super::checksum::crc32c_of;
 use super::fields::Malformed;
 
 /// How many bytes a sealed value is longer than the value.
@@ -39,8 +40,7 @@ pub fn open(key: &[u8], mut sealed: Vec<u8>) -> Result<Vec<u8>, Malformed> {
 
 fn checksum(key: &[u8], value: &[u8]) -> u32 {
     // No key is longer than a byte can say; were one, its length would only be told less exactly.
-    let length = crc32c::crc32c(&[key.len() as u8]);
-    crc32c::crc32c_append(crc32c::crc32c_append(length, key), value)
+    crc32c_of([&[key.len() as u8], key, value])
 }
 
 #[cfg(test)]

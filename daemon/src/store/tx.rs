@@ -56,7 +56,8 @@ impl<'a> Tx<'a> {
     /// The store can't be read, or the row is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let in_request = self.request.iter().find(|(written, _)| written[..] == *key);
-        if let Some(written) = in_request.map(|(_, value)| value).or_else(|| self.kept.get(key)) {
+        let in_kept = || self.kept.get(&Key::from_slice(key));
+        if let Some(written) = in_request.map(|(_, value)| value).or_else(in_kept) {
             return Ok(written.clone());
         }
         let stored = self.store.get(key)?;
