@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use like_protocol::message::ReplyBody;
 use tokio::sync::{Notify, oneshot};
@@ -126,21 +128,22 @@ impl Calls {
     }
 }
 
-/// A call's place among those that wait; leaves nothing behind however the call ends.
+/// A call's place among those that wait, and the wait for its reply; leaves nothing behind however the call ends.
 pub(super) struct Waiting<'a> {
     id: u64,
     calls: &'a Calls,
     reply: oneshot::Receiver<Option<ReplyBody>>,
 }
 
-impl Waiting<'_> {
-    /// Waits for the reply.
-    pub async fn reply(mut self) -> Came {
-        match (&mut self.reply).await {
+impl Future for Waiting<'_> {
+    type Output = Came;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Came> {
+        Pin::new(&mut self.reply).poll(context).map(|came| match came {
             Ok(Some(reply)) => Came::Reply(reply),
             Ok(None) => Came::TooLate,
             Err(_) => Came::Nothing,
-        }
+        })
     }
 }
 
@@ -178,7 +181,7 @@ mod tests {
     }
 
     async fn late_after(waiting: Waiting<'_>, began: Instant) -> Duration {
-        assert!(matches!(waiting.reply().await, Came::TooLate));
+        assert!(matches!(waiting.await, Came::TooLate));
         began.elapsed()
     }
 
@@ -209,7 +212,7 @@ mod tests {
         let calls = Calls::default();
         let (first, second) = (calls.wait(1, in_ms(10)).unwrap(), calls.wait(2, in_ms(20)).unwrap());
         calls.hand_over(1, ReplyBody::Settled);
-        assert!(matches!(first.reply().await, Came::Reply(ReplyBody::Settled)));
+        assert!(matches!(first.await, Came::Reply(ReplyBody::Settled)));
         drop(second);
         let never = tokio::time::timeout(Duration::from_secs(9), calls.give_up_late()).await;
         assert!(never.is_err());

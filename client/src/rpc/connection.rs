@@ -119,21 +119,24 @@ impl Connection {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let until = Instant::now() + within.min(WITHIN_MAX);
         let waiting = self.shared.calls.wait(id, until);
-        // The request does not live in the future, which would be as large, unless the outbox is full.
+        // Neither the request lives in the future, which would be as large, nor what waits for room, unless the outbox is full.
         let late = match self.shared.outbox.try_send(Leaving { request: Request { id, body }, grounds }) {
-            Err(TrySendError::Full(leaving)) => Some(Box::pin(self.shared.outbox.send(leaving))),
+            Err(TrySendError::Full(leaving)) => {
+                Some(Box::pin(timeout_at(until, self.shared.outbox.send(leaving))))
+            }
             Ok(()) | Err(TrySendError::Closed(_)) => None,
         };
         async move {
             let Some(waiting) = waiting else { return Err(self.ended()) };
-            if let Some(late) = late {
-                match timeout_at(until, late).await {
+            match late {
+                None => {}
+                Some(late) => match late.await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return Err(self.ended()),
                     Err(_) => return Err(Lost::timeout(self.shared.role, within)),
-                }
+                },
             }
-            match waiting.reply().await {
+            match waiting.await {
                 Came::Reply(reply) => Ok(reply),
                 Came::TooLate => Err(Lost::timeout(self.shared.role, within)),
                 Came::Nothing => Err(self.ended()),

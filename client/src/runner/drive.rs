@@ -8,7 +8,7 @@ use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::SagaId;
 use like_protocol::message::Direction;
 
-use super::attempt::{Attempt, Tried};
+use super::attempt::{Attempt, connection_to};
 use super::hunt;
 use super::pace::{Pace, SLOW};
 use super::run::{Inner, Order, Outcome, lock};
@@ -18,7 +18,7 @@ use crate::saga::attempt::{Answer, Unaskable};
 use crate::saga::event::{Failure, FailureKind};
 use crate::saga::next::Milestone;
 use crate::saga::state::Illegal;
-use crate::saga::{Begun, Definition, End, Event, Next, SagaState, TurnBack};
+use crate::saga::{Begun, Definition, End, Event, Next, Phase, SagaState, TurnBack};
 
 /// Even an attempt that leaves just before the deadline is given this long for its answer.
 const LAST_ATTEMPT: Duration = Duration::from_millis(50);
@@ -70,50 +70,36 @@ impl Driver {
     pub fn begin(self, begun: Arc<Begun>) -> impl Future<Output = ()> {
         let begun = self.append(Event::Begun(begun));
         reach(Failpoint::BeginAppended);
-        self.conclude(begun.map(drop))
+        self.conclude(begun.map(drop), Order::GoOn)
     }
 
     /// Drives an open saga on.
-    pub async fn go_on(self, order: Order) {
-        let ordered = self.carry_out(order).await;
-        self.conclude(ordered).await;
+    pub fn go_on(self, order: Order) -> impl Future<Output = ()> {
+        self.conclude(Ok(()), order)
     }
 
-    async fn conclude(mut self, start: Result<(), Stop>) {
-        let driven = match start {
-            Ok(()) => self.drive().await,
-            Err(stop) => Err(stop),
-        };
-        match driven {
-            Ok(()) => {}
-            Err(Stop::LogEnded(ended)) => {
-                if let Some(told) = self.told.take() {
-                    let _ = told.send(Err(ended));
+    #[expect(clippy::manual_async_fn, reason = "an async function holds its arguments twice")]
+    fn conclude(mut self, start: Result<(), Stop>, order: Order) -> impl Future<Output = ()> {
+        async move {
+            let driven = match start {
+                Ok(()) => self.drive(order).await,
+                Err(stop) => Err(stop),
+            };
+            match driven {
+                Ok(()) => {}
+                Err(Stop::LogEnded(ended)) => {
+                    if let Some(told) = self.told.take() {
+                        let _ = told.send(Err(ended));
+                    }
                 }
+                Err(stop) => tracing::error!(saga_id = %self.saga, "not driven any further: {stop}"),
             }
-            Err(stop) => tracing::error!(saga_id = %self.saga, "not driven any further: {stop}"),
         }
     }
 
-    async fn carry_out(&self, order: Order) -> Result<(), Stop> {
-        let forward = lock(&self.state).phase == crate::saga::Phase::Forward;
-        let by_uid = self.runner.context.origin.uid;
-        match order {
-            Order::Resume { timeout } if forward => {
-                let now = self.runner.context.clock.now();
-                let deadline = lock(&self.state).deadline.later(now.deadline_in(timeout), &now);
-                self.record(Event::Resumed { deadline, by_uid })?.await?;
-            }
-            Order::Compensate if forward => {
-                self.turn_back(TurnBack::Operator { by_uid }).await?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The loop: what is next, do it, until the saga is handed to settlement or nothing can be done.
-    async fn drive(&mut self) -> Result<(), Stop> {
+    /// Carries out the order; then the loop: what is next, do it, until the saga is handed to settlement or nothing can be done.
+    async fn drive(&mut self, order: Order) -> Result<(), Stop> {
+        self.carry_out(order).await?;
         loop {
             let now = self.runner.context.clock.now();
             let next = lock(&self.state).next(&now);
@@ -130,6 +116,23 @@ impl Driver {
                 Next::Nothing => return Ok(()),
             }
         }
+    }
+
+    async fn carry_out(&self, order: Order) -> Result<(), Stop> {
+        let goes_forward = || lock(&self.state).phase == Phase::Forward;
+        let by_uid = self.runner.context.origin.uid;
+        match order {
+            Order::Resume { timeout } if goes_forward() => {
+                let now = self.runner.context.clock.now();
+                let deadline = lock(&self.state).deadline.later(now.deadline_in(timeout), &now);
+                self.record(Event::Resumed { deadline, by_uid })?.await?;
+            }
+            Order::Compensate if goes_forward() => {
+                self.turn_back(TurnBack::Operator { by_uid }).await?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Waits until what the next deed rests on is durable. What was there at a takeover is; an end is made durable
@@ -257,29 +260,32 @@ impl Driver {
 
     /// One attempt at a step's action or compensation.
     async fn send(&self, step: usize, direction: Direction) -> Result<Answer, Stop> {
-        let attempt = self.attempt(step, direction)?;
-        let Tried { sent, answer } = attempt.send(&self.runner.context, &self.runner.log).await?;
-        if let Some(sent) = sent {
-            lock(&self.state).apply(&sent)?;
-        }
-        Ok(answer)
+        let Inner { context, log, .. } = &*self.runner;
+        let begun = Arc::clone(&lock(&self.state).begun);
+        let participant = &begun.participants[usize::from(begun.steps[step].participant)];
+        let connection = match connection_to(participant, self.within(direction), context, log).await? {
+            Ok(connection) => connection,
+            Err(answer) => return Ok(answer),
+        };
+        Ok(self.attempt(step, direction)?.send(&connection, log).await?)
     }
 
+    /// What is sent, noted as sent.
     fn attempt(&self, step: usize, direction: Direction) -> Result<Attempt, Stop> {
         let state = lock(&self.state);
         let request = state.request(self.saga, self.definition.as_ref(), step, direction)?;
-        let planned = &state.begun.steps[step];
-        let participant = state.begun.participants[usize::from(planned.participant)].clone();
-        let limit = self.runner.context.options.attempt_timeout;
-        let within = match direction {
-            Direction::Action if !state.taken_over_forward => {
-                let remaining = state.deadline.remaining(&self.runner.context.clock.now());
-                limit.min(remaining.max(LAST_ATTEMPT))
-            }
-            _ => limit,
-        };
         let sent = state.sent(step, direction);
-        Ok(Attempt { saga: self.saga, step: step as u8, sent, request, participant, within })
+        drop(state);
+        Ok(Attempt { step: step as u8, request, sent: self.note(sent)?, within: self.within(direction) })
+    }
+
+    /// How long an attempt waits for a connection, and then for its answer.
+    fn within(&self, direction: Direction) -> Duration {
+        let limit = self.runner.context.options.attempt_timeout;
+        match direction {
+            Direction::Action => limit.min(self.until_given_up().max(LAST_ATTEMPT)),
+            Direction::Compensation => limit,
+        }
     }
 
     /// Applies an event to the state and appends it.
