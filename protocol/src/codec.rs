@@ -21,6 +21,7 @@ use tokio_serde::formats::Bincode;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use crate::message::{FromDaemon, Payload, ToDaemon};
+use crate::payload::INLINE_BYTES;
 
 /// The largest frame that a client may send to a daemon. It bounds what one connection that never finishes a frame
 /// costs the daemon; the largest request, a full batch of settlements, stays below.
@@ -49,10 +50,10 @@ pub struct CodecError {
 /// # Errors
 /// Its encoding is longer than [`REPLY_FRAME_BYTES_MAX`], or its type can't be encoded.
 pub fn encode<T: Serialize>(value: &T) -> Result<Payload, CodecError> {
-    let mut payload = Payload::default();
-    let encoded = bincode::DefaultOptions::new().serialize_into(&mut payload.0, value);
-    encoded.and_then(|()| within_limit(payload.0.len())).map_err(cant_encode)?;
-    Ok(payload)
+    // Ids are written a byte at a time, which a vector takes quickest.
+    let mut bytes = Vec::with_capacity(INLINE_BYTES);
+    encode_onto(value, &mut bytes)?;
+    Ok(bytes.into())
 }
 
 /// As [`encode`], behind what `out` has already.

@@ -245,9 +245,9 @@ fn touched(article: ArticleId) -> Resource {
 }
 
 fn key(tag: u8, article: ArticleId) -> Key {
-    let mut key = Key::from_slice(&[tag]);
-    key.extend_from_slice(&article.0.to_be_bytes());
-    key
+    let mut key = [tag; 9];
+    key[1..].copy_from_slice(&article.0.to_be_bytes());
+    Key::from_slice(&key)
 }
 
 fn id_of(key: &[u8]) -> Result<ArticleId, StoreError> {

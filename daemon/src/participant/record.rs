@@ -16,6 +16,8 @@ use crate::store::seal::SEAL_BYTES;
 use crate::store::{Found, Key, KeyRange, StoreError, Tx};
 
 pub(super) const TAG: u8 = 0x01;
+/// How long a record is at most, if there is no text in it: it takes memory once.
+const RECORD_BYTES_USUAL: usize = 64;
 const SETTLED: u8 = 0x80;
 const APPLIED: u8 = 0;
 const UNDONE: u8 = 1;
@@ -137,7 +139,8 @@ impl<O: Stored, R: Stored> OperationRecord<O, R> {
             History::Undone { .. } => UNDONE,
             History::Cancelled => CANCELLED,
         };
-        let mut out = vec![if self.settled { kind | SETTLED } else { kind }];
+        let mut out = Vec::with_capacity(RECORD_BYTES_USUAL);
+        out.push(if self.settled { kind | SETTLED } else { kind });
         put_number(&mut out, boot);
         put_number(&mut out, self.deadline.at_ms);
         Ok(out)
@@ -181,10 +184,10 @@ pub fn all() -> KeyRange {
 
 /// Where a step's record is.
 pub fn key_of(id: &StepId) -> Key {
-    let mut key = Key::from_slice(&[TAG]);
-    key.extend_from_slice(id.saga.as_bytes());
-    key.extend_from_slice(&[id.step]);
-    key
+    let mut key = [TAG; 18];
+    key[1..17].copy_from_slice(id.saga.as_bytes());
+    key[17] = id.step;
+    Key::from_slice(&key)
 }
 
 /// Whose record is under a key.

@@ -3,6 +3,9 @@
 //! Stored bytes are spelled out here rather than left to a serialization library: a row that was written once is
 //! read by every later version.
 
+/// How long a stored form is at most, if there is no text in it: it takes memory once.
+const STORED_BYTES_USUAL: usize = 32;
+
 /// Bytes that are not what they should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
@@ -24,7 +27,7 @@ pub trait Stored: Sized {
 
     /// The stored form alone.
     fn stored(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(STORED_BYTES_USUAL);
         self.store(&mut out);
         out
     }

@@ -74,10 +74,12 @@ impl Domain for Users {
     fn holds(&self, operation: &UserOperation) -> Vec<Hold> {
         let (_, target) = parts(operation);
         let exclusive = |resource| Hold { resource, mode: Mode::Exclusive };
-        let mut holds = vec![exclusive(like_resource(target.user, target.article))];
-        holds.extend(target.key.map(|key| exclusive(key_resource(target.user, key))));
-        holds.push(Hold { resource: article_resource(target.article), mode: Mode::Shared });
-        holds
+        let like = exclusive(like_resource(target.user, target.article));
+        let article = Hold { resource: article_resource(target.article), mode: Mode::Shared };
+        match target.key {
+            Some(key) => vec![like, exclusive(key_resource(target.user, key)), article],
+            None => vec![like, article],
+        }
     }
 
     /// A key is looked at before anything else: a retry gets the answer to its first try whatever has become of the
@@ -202,15 +204,16 @@ fn article_resource(article: ArticleId) -> Resource {
 }
 
 fn one_number(tag: u8, number: u64) -> Key {
-    let mut bytes = Key::from_slice(&[tag]);
-    bytes.extend_from_slice(&number.to_be_bytes());
-    bytes
+    let mut bytes = [tag; 9];
+    bytes[1..].copy_from_slice(&number.to_be_bytes());
+    Key::from_slice(&bytes)
 }
 
 fn two_numbers(tag: u8, first: u64, second: u64) -> Key {
-    let mut bytes = one_number(tag, first);
-    bytes.extend_from_slice(&second.to_be_bytes());
-    bytes
+    let mut bytes = [tag; 17];
+    bytes[1..9].copy_from_slice(&first.to_be_bytes());
+    bytes[9..].copy_from_slice(&second.to_be_bytes());
+    Key::from_slice(&bytes)
 }
 
 /// What was read, or nothing if it is damaged, which is noted.
