@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use like_protocol::checksum::crc32c_of;
 use like_protocol::codec;
 use like_protocol::ids::{BootId, SagaId};
 
@@ -249,10 +250,7 @@ fn tag_of(entry: &Entry, bytes: usize) -> u32 {
 }
 
 fn tag(name: &[u8; 16], bytes: usize) -> u32 {
-    let mut all = [0; 24];
-    all[..16].copy_from_slice(name);
-    all[16..].copy_from_slice(&(bytes as u64).to_le_bytes());
-    crc32c::crc32c(&all)
+    crc32c_of([name, &(bytes as u64).to_le_bytes()])
 }
 
 fn checksum(place: Place, offset: u64, tag_before: u32, body: &[u8]) -> u32 {
@@ -263,7 +261,7 @@ fn checksum(place: Place, offset: u64, tag_before: u32, body: &[u8]) -> u32 {
     head[14..22].copy_from_slice(&offset.to_le_bytes());
     head[22..26].copy_from_slice(&(body.len() as u32).to_le_bytes());
     head[26..].copy_from_slice(&tag_before.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c(&head), body)
+    crc32c_of([&head, body])
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -12,7 +12,7 @@
 //! * [`data_dir`]: guards the directory that all of it lives in.
 //! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
 //! * [`key`]: keys, and their order. [`fields`]: how rows are put together from numbers and bytes, so that stored bytes depend on no library.
-//! * [`seal`]: the checksum that every value carries, put on and checked by [`tx`] alone. [`checksum`] reckons it.
+//! * [`seal`]: the checksum that every value carries, put on and checked by [`tx`] alone.
 //!
 //! The first byte of every key says whose row it is: the engine's rows begin with a byte below
 //! [`DOMAIN_TAG_FIRST`], a domain's with one from there on.
@@ -22,7 +22,6 @@ pub mod base;
 pub mod block;
 pub mod carried;
 pub mod checkpoint;
-pub mod checksum;
 pub mod commit_log;
 pub mod data_dir;
 pub mod disk;

@@ -10,7 +10,8 @@
 //! carries its own ([`super::seal`]), so that a flipped bit in a value costs that row, and one elsewhere is known to be
 //! in the way of everything behind it.
 
-use super::checksum::crc32c_of;
+use like_protocol::checksum::crc32c_of;
+
 use super::fields::Malformed;
 use super::{Batch, Key};
 

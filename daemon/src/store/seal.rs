@@ -11,7 +11,8 @@
 //! * every truncation: the checksum comes first, and every stored form says itself where it ends (no stored form is the
 //!   beginning of another), so what is cut short either has no whole checksum or does not read as a value.
 
-use super::checksum::crc32c_of;
+use like_protocol::checksum::crc32c_of;
+
 use super::fields::Malformed;
 
 /// How many bytes a sealed value is longer than the value.

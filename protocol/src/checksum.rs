@@ -29,6 +29,7 @@ mod tests {
         fn pieces_count_as_what_they_are_together(
             one in proptest::collection::vec(any::<u8>(), 0..100), other in proptest::collection::vec(any::<u8>(), 0..100),
         ) {
+            // More than is put together now and then.
             let together = crc32c::crc32c(&[&one[..], &other].concat());
             prop_assert_eq!(crc32c_of([&one, &other]), together);
         }
