@@ -71,7 +71,8 @@ impl ArticleService {
         if self.has_seen(id) {
             return Ok(());
         }
-        self.show(id).await?;
+        // Asking is rare, and its future large.
+        Box::pin(self.show(id)).await?;
         let store = self.asker.store();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.store != store || seen.articles.len() >= SEEN_MAX {
