@@ -16,7 +16,7 @@ use crate::store::seal::SEAL_BYTES;
 use crate::store::{Found, Key, KeyRange, StoreError, Tx};
 
 pub(super) const TAG: u8 = 0x01;
-/// How long a record is at most, if there is no text in it: it takes memory once.
+/// No usual record is longer: it takes memory once.
 const RECORD_BYTES_USUAL: usize = 64;
 const SETTLED: u8 = 0x80;
 const APPLIED: u8 = 0;

@@ -3,7 +3,7 @@
 //! Stored bytes are spelled out here rather than left to a serialization library: a row that was written once is
 //! read by every later version.
 
-/// How long a stored form is at most, if there is no text in it: it takes memory once.
+/// No usual stored form without text is longer: it takes memory once.
 const STORED_BYTES_USUAL: usize = 32;
 
 /// Bytes that are not what they should be.

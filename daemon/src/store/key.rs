@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 /// The longest key that takes no memory of its own: all of the engine's, and those of the domains but the ones with a caller's
 /// words in them.
-pub const KEY_BYTES_INLINE: usize = 24;
+const KEY_BYTES_INLINE: usize = 24;
 
 /// A key. It stands in its place in a tree, so that nobody who looks for one follows a pointer for each that he compares.
 #[derive(PartialEq, Eq, Hash, Debug)]
