@@ -100,3 +100,17 @@ fn the_guide_brings_stores_back_from_a_backup() {
     machine.json(&["like", "1", "--user", "4"]);
     machine.sh("systemctl start like-check.service");
 }
+
+#[test]
+fn the_guide_lets_daemons_end_before_their_stores_are_touched() {
+    let Some(machine) = Machine::boot_started("ended") else { return };
+    machine.override_unit(ARTICLE, "[Service]\nExecStop=/bin/sleep 0.5\n");
+    for title in ["Back up", "Restore"] {
+        machine.json(&["article", "list"]);
+        let commands = commands(title);
+        let stop = commands.lines().next().expect("a command");
+        typed(&machine, "/root", stop);
+        assert_eq!(machine.property(ARTICLE, "ActiveState"), "inactive", "{stop}");
+        machine.sh("systemctl start like.target");
+    }
+}

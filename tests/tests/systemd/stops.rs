@@ -1,5 +1,7 @@
 //! Orderly stops: nothing that was accepted is dropped, and nothing that was acknowledged is gone.
 
+use like_tests::process::eventually;
+
 use crate::machine::{ARTICLE, BENCH_LIKES, Machine, USER, message};
 
 #[test]
@@ -64,7 +66,7 @@ fn state_survives_restarts_kills_and_a_stop_of_everything() {
     for unit in
         [ARTICLE, USER, "like-article.socket", "like-user.socket", "like-recover.service", "like-check.timer"]
     {
-        assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
+        eventually("a stop", || (machine.property(unit, "ActiveState") == "inactive").then_some(()));
     }
     machine.likectl(&["like", "1", "--user", "8"]).expect_code(8);
     machine.sh("systemctl start like.target");
