@@ -4,6 +4,7 @@ use like_tests::process::eventually;
 
 use crate::machine::Machine;
 
+const GUIDE: &str = include_str!("../../../docs/http.md");
 const UNIT: &str = "like-gateway.service";
 
 /// Sends a request from inside the machine, and returns the whole answer.
@@ -53,7 +54,7 @@ fn an_enabled_front_comes_and_goes_with_everything_else() {
     assert!(ready().starts_with("HTTP/1.1 200"));
     machine.sh("systemctl stop like.target");
     for unit in [UNIT, "like-gateway.socket"] {
-        assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
+        eventually("a stop", || (machine.property(unit, "ActiveState") == "inactive").then_some(()));
     }
     machine.sh("systemctl start like.target");
     assert!(ready().starts_with("HTTP/1.1 200"));
@@ -72,4 +73,26 @@ fn a_unix_socket_instead_is_for_the_group() {
     assert!(machine.is_active(UNIT));
     machine.sh("systemctl stop like-gateway.socket like-gateway.service");
     machine.sh("test ! -e /run/like/gateway.sock");
+}
+
+#[test]
+fn the_guides_drop_in_switches_administration_on() {
+    let Some(machine) = Machine::boot_started("gateway-admin") else { return };
+    let act = |token: &str| {
+        let path = "/sagas/01a202f0-374b-74df-86a9-d798188a9d09/retry";
+        request(&machine, &format!("POST {path}"), &format!("Authorization: Bearer {token}\\r\\n"))
+    };
+    machine.sh("systemctl start like-gateway.socket");
+    assert!(act("").starts_with("HTTP/1.1 403"), "nobody may");
+
+    let token = "0123456789abcdef".repeat(2);
+    machine.sh(&format!("mkdir -m 700 /etc/like && echo {token} >/etc/like/admin-token"));
+    let drop_in =
+        GUIDE.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a drop-in");
+    // `printf` writes it.
+    machine.override_unit(UNIT, &drop_in.replace('%', "%%"));
+    machine.sh(&format!("systemctl restart {UNIT}"));
+    assert!(act("").starts_with("HTTP/1.1 401"), "whoever has no token");
+    let let_in = act(&token);
+    assert!(let_in.starts_with("HTTP/1.1 415"), "a body is missed, not a token: {let_in}");
 }
