@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) syncs: Option<Syncs>,
     /// Whether it belongs to another host, so that locks on it can't be trusted.
     pub(super) is_remote: bool,
+    /// How often more the slot is not to be opened, for want of permission.
+    pub(super) denied: u32,
     /// What the next readings of a file are given instead of its bytes.
     pub(super) misread: VecDeque<Vec<u8>>,
 }
@@ -235,6 +237,11 @@ impl Disk for CutDisk {
 
     fn open_directory(&self, directory: &Path) -> Result<Box<dyn Directory>, JournalError> {
         assert_eq!(directory, Path::new(SLOT));
+        let denied = &mut self.lock().denied;
+        if let Some(left) = denied.checked_sub(1) {
+            *denied = left;
+            return Err(JournalError::io("write in", directory, io::ErrorKind::PermissionDenied.into()));
+        }
         Ok(Box::new(CutDirectory(self.clone())))
     }
 
