@@ -172,10 +172,8 @@ pub struct Decoded {
 
 /// An entry that is too large to be a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a log record of {bytes} bytes is over the limit of {BODY_BYTES_MAX}")]
-pub struct TooLarge {
-    bytes: usize,
-}
+#[error("a log record is over the limit of {BODY_BYTES_MAX} bytes")]
+pub struct TooLarge;
 
 /// Appends an entry's record to `out`, whose end stands at `offset` in the segment, and returns the record's tag.
 ///
@@ -194,7 +192,7 @@ pub fn encode(
     let bytes = out.len() - start - RECORD_HEAD_BYTES;
     if encoded.is_err() || bytes > BODY_BYTES_MAX {
         out.truncate(start);
-        return Err(TooLarge { bytes: if encoded.is_ok() { bytes } else { usize::MAX } });
+        return Err(TooLarge);
     }
     let (head, body) = out[start..].split_at_mut(RECORD_HEAD_BYTES);
     head[..4].copy_from_slice(&(bytes as u32).to_le_bytes());

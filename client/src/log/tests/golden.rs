@@ -39,6 +39,10 @@ fn a_record_is_these_bytes() {
         "1e0000004d307b390403020100a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1fb2c01fd00000000000100000e"
     );
     assert_eq!(tag, 0x70bd9a3);
+    // What belongs to no saga has a tag as well.
+    let tags = [Entry::CarriedOver, Entry::DurableTo(70_000)]
+        .map(|entry| encode(PLACE, 36, 0, &entry, &mut Vec::new()).unwrap());
+    assert_eq!(tags, [0xaee1177e, 0x92f51f14]);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::record::{BODY_BYTES_MAX, BadHeader, FORMAT_VERSION, HEADER_BYTES, decode, saga_tag};
+use crate::log::record::{
+    BODY_BYTES_MAX, BadHeader, FORMAT_VERSION, HEADER_BYTES, RECORD_HEAD_BYTES, decode, saga_tag,
+};
 use like_protocol::message::Payload;
 
 fn entry() -> Entry {
@@ -42,11 +44,17 @@ fn an_entry_that_is_too_large_is_refused_and_nothing_is_written() {
     let large = |bytes| Event::ActionDone { step: 0, reply: Payload::from(vec![0; bytes]) };
     let entry = |event| Entry::Saga(SagaRecord { saga: saga(1), seq: 0, at_ms: 0, event });
     let mut out = vec![1, 2, 3];
-    let error = encode(PLACE, 3, 0, &entry(large(BODY_BYTES_MAX)), &mut out).unwrap_err();
-    assert!(error.to_string().contains("65536"), "{error}");
-    assert_eq!(out, [1, 2, 3]);
     encode(PLACE, 3, 0, &entry(large(BODY_BYTES_MAX - 64)), &mut out).unwrap();
-    assert!(decode(PLACE, &out, 3).is_some());
+    let largest = 2 * BODY_BYTES_MAX - 64 - (out.len() - 3 - RECORD_HEAD_BYTES);
+    out.truncate(3);
+    // Far more than that the codec refuses itself.
+    for too_large in [largest + 1, 2 * 1024 * 1024] {
+        let error = encode(PLACE, 3, 0, &entry(large(too_large)), &mut out).unwrap_err();
+        assert_eq!(error.to_string(), "a log record is over the limit of 65536 bytes");
+        assert_eq!(out, [1, 2, 3]);
+    }
+    encode(PLACE, 3, 0, &entry(large(largest)), &mut out).unwrap();
+    assert_eq!(decode(PLACE, &out, 3).map(|read| read.bytes), Some(RECORD_HEAD_BYTES + BODY_BYTES_MAX));
 }
 
 #[test]
@@ -69,13 +77,27 @@ fn a_header_with_any_byte_changed_or_missing_is_unreadable_and_never_a_newer_one
     }
 }
 
-#[test]
-fn a_newer_format_is_known_by_its_intact_header() {
+/// A header with these bytes in it, and a checksum that fits.
+fn resealed(at: usize, changed: &[u8]) -> [u8; HEADER_BYTES] {
     let mut bytes = Header { place: PLACE, lowest_live: 2, boot: None }.encode();
-    bytes[8..10].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+    bytes[at..at + changed.len()].copy_from_slice(changed);
     let crc = crc32c::crc32c(&bytes[..48]);
     bytes[48..].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(Header::decode(&bytes, PLACE), Err(BadHeader::Newer(FORMAT_VERSION + 1)));
+    bytes
+}
+
+#[test]
+fn a_newer_format_is_known_by_its_intact_header() {
+    for newer in [FORMAT_VERSION + 1, 0x0100] {
+        let bytes = resealed(8, &newer.to_le_bytes());
+        assert_eq!(Header::decode(&bytes, PLACE), Err(BadHeader::Newer(newer)));
+    }
+}
+
+#[test]
+fn what_does_not_begin_as_segments_do_is_none_of_any_format() {
+    let bytes = resealed(0, b"otherlog\x02");
+    assert_eq!(Header::decode(&bytes, PLACE), Err(BadHeader::Unreadable));
 }
 
 proptest! {
