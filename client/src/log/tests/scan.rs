@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::record::HEADER_BYTES;
+use crate::log::record::{HEADER_BYTES, RECORD_HEAD_BYTES};
 use crate::log::scan::Scan;
 use crate::log::segment::Segment;
 use crate::log::story::Stories;
@@ -183,6 +183,34 @@ fn a_hole_below_what_was_durable_is_damage_and_hits_only_sagas_that_may_have_los
     assert_eq!(damage, [Damage { place, from: from as u64, to: to as u64, sagas: vec![saga(2)], what }]);
     let quarantined = |number| stories.get(&saga(number)).map(Story::is_quarantined);
     assert_eq!([1, 2, 3, 4, 5].map(quarantined), [Some(false), Some(true), None, Some(true), Some(false)]);
+}
+
+#[test]
+fn a_lone_record_that_lost_a_byte_of_its_name_is_its_sagas_and_one_that_lost_more_is_nobody_elses() {
+    let mut segment = Written::new();
+    segment.put(Entry::CarriedOver);
+    segment.put_all(records(saga(1), open_events()));
+    let hit = segment.bytes.len();
+    segment.put_all(records(saga(2), [Event::Begun(begun().into())])).put_durable();
+    let mut bytes = segment.bytes;
+    let name = hit + RECORD_HEAD_BYTES + 1;
+    let read = |bytes: &[u8]| {
+        let (_, stories, damage) = read(bytes, false);
+        (damage[0].sagas.clone(), stories[&saga(1)].is_quarantined(), stories.len())
+    };
+    // One byte of its name can be restored, and no more.
+    for change in [1, 0xff] {
+        for at in name..name + 16 {
+            bytes[at] ^= change;
+            assert_eq!(read(&bytes), (vec![saga(2)], false, 2));
+            bytes[at] ^= change;
+        }
+    }
+    (bytes[name], bytes[name + 15]) = (7, 7);
+    assert_eq!(read(&bytes), (vec![], false, 1));
+    // Without its length it may have been several, and the last of them another's.
+    bytes[hit] ^= 1;
+    assert_eq!(read(&bytes), (vec![saga(1)], true, 1));
 }
 
 #[test]

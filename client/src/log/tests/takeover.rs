@@ -326,6 +326,35 @@ fn a_saga_whose_only_record_is_damaged_is_not_forgotten() {
 }
 
 #[test]
+fn a_saga_that_may_have_lost_its_last_words_stays_quarantined_until_an_operator_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let log = take(path).log;
+    tell(&log, saga(1), open_events());
+    wait_for(log.durable(tell(&log, saga(2), open_events()))).unwrap();
+    tell(&log, saga(3), open_events());
+    log.let_go();
+    let file = segment_path(path, 1);
+    let mut bytes = fs::read(&file).unwrap();
+    let first_of_2 = bytes.windows(16).position(|window| window == [2; 16]).unwrap();
+    let last_of_1 = bytes[..first_of_2].windows(16).rposition(|window| window == [1; 16]).unwrap();
+    bytes[last_of_1 + 20] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let mut taken = take(path);
+    for _ in 0..3 {
+        let quarantined: Vec<_> = taken.open.iter().map(Story::is_quarantined).collect();
+        assert_eq!(quarantined, [true, false, false]);
+        let detail = taken.open[0].state.as_ref().unwrap().quarantined.as_deref();
+        assert_eq!(detail, Some("events behind number 2 may be lost"));
+        taken.log.let_go();
+        taken = take(path);
+    }
+    tell(&taken.log, saga(1), [forced(End::Completed), Event::Settled]);
+    taken.log.let_go();
+    assert_eq!(open_at(path).into_keys().collect::<Vec<_>>(), [saga(2), saga(3)]);
+}
+
+#[test]
 fn retention_drops_what_is_settled_and_never_what_is_not() {
     for large_head in [false, true] {
         let dir = tempfile::tempdir().unwrap();
@@ -382,8 +411,8 @@ fn a_runner_that_keeps_few_segments_removes_its_own_alone() {
 fn what_is_not_a_segment_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let before = left_behind(dir.path(), false);
-    let strays =
-        ["+00000009.log", "9.log", "00000009.log.old", "notes"].map(|name| dir.path().join("0").join(name));
+    let strays = ["+00000009.log", "9.log", "00000009.log.old", "notes", "18446744073709551615.log"]
+        .map(|name| dir.path().join("0").join(name));
     strays.iter().for_each(|stray| fs::write(stray, b"mine").unwrap());
     assert_same_open(dir.path(), &before, "with strays");
     assert!(strays.iter().all(|stray| stray.exists()));
