@@ -52,7 +52,7 @@ pub struct Scan {
     pub torn: bool,
     /// What should be there and isn't.
     pub damage: Vec<BadStretch>,
-    /// The sagas that the torn tail tells of, as far as it can be read.
+    /// The saga of each record of the torn tail, as far as it can be read.
     pub cut: Vec<SagaId>,
     /// Up to where it is known to be durable.
     pub durable_to: u64,
@@ -231,8 +231,6 @@ impl Scan {
                 Entry::DurableTo(_) | Entry::CarriedOver => {}
             }
         }
-        self.cut.sort_unstable();
-        self.cut.dedup();
     }
 }
 

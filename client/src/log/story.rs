@@ -173,7 +173,7 @@ pub fn quarantine_hit(
     } else {
         named
     };
-    for saga in hit.iter().filter(|saga| !behind(saga)) {
+    for saga in &hit {
         let Some(story) = stories.get_mut(saga).filter(|story| unended(story)) else { continue };
         let detail = format!("events behind number {} may be lost", story.next_seq().saturating_sub(1));
         story.quarantine(detail);
