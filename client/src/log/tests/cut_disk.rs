@@ -12,7 +12,7 @@ use like_protocol::ids::BootId;
 
 use crate::log::disk::{Directory, Disk, LogFile};
 use crate::log::writer::Syncs;
-use crate::log::{Journal, JournalError, Owner, history};
+use crate::log::{Journal, JournalError, Owner, history, segment};
 
 /// The journal and its only slot.
 const JOURNAL: &str = "/journal";
@@ -33,6 +33,8 @@ pub(super) struct State {
     /// How many more operations the host lives to do.
     operations_left: Option<u32>,
     pub(super) syncs: Option<Syncs>,
+    /// Whether its host can't tell its boots apart.
+    pub(super) has_no_boot_id: bool,
     /// Whether it belongs to another host, so that locks on it can't be trusted.
     pub(super) is_remote: bool,
     /// How often more the slot is not to be opened, for want of permission.
@@ -78,6 +80,13 @@ impl CutDisk {
     /// Another disk with the same on it.
     pub(super) fn copy(&self) -> Self {
         Self(Arc::new(Mutex::new(State { kept: self.kept(), ..State::default() })))
+    }
+
+    /// Changes a byte of a segment.
+    pub(super) fn damage(&self, segment: u64, at: usize) {
+        let kept = &mut self.lock().kept;
+        let file = kept.names[&name_of(&segment::path(Path::new(SLOT), segment)).unwrap()];
+        kept.files[file].bytes[at] ^= 1;
     }
 
     /// How many sagas the worst of power losses would leave now.
@@ -290,7 +299,8 @@ impl Disk for CutDisk {
     }
 
     fn boot(&self) -> Option<BootId> {
-        Some(BootId::from_bytes([1 + self.lock().boot; 16]))
+        let state = self.lock();
+        (!state.has_no_boot_id).then(|| BootId::from_bytes([1 + state.boot; 16]))
     }
 
     fn pid(&self) -> u32 {

@@ -3,9 +3,10 @@
 use std::fs;
 use std::ops::ControlFlow;
 
+use super::cut_disk::CutDisk;
 use super::*;
 use crate::log::record::HEADER_BYTES;
-use crate::log::{JournalError, history};
+use crate::log::{JournalError, Slot, history};
 use crate::saga::tests::failed;
 
 /// A slot with one segment of history and a head: `settled` settled in the history, `late` open there and settled in
@@ -160,6 +161,44 @@ fn a_slot_that_cannot_be_read_is_said_to_be_skipped_and_holds_up_no_other() {
         error.contains("00000001.log has log format 2") && error.contains("use the newer program"),
         "{error}"
     );
+}
+
+/// A slot of killed runners: the first has told of one saga, and the second, if there is one, of another. The segment of
+/// the first is history then.
+fn killed(runners: u8, has_no_boot_id: bool) -> (CutDisk, Slot) {
+    let disk = CutDisk::default();
+    disk.lock().has_no_boot_id = has_no_boot_id;
+    let history_stays = Keeping { merge_bytes_max: 0, ..Keeping::default() };
+    for number in 1..=runners {
+        let log = take_over(disk.journal().claim_free().unwrap(), history_stays).unwrap().log;
+        tell(&log, saga(number), open_events());
+        disk.kill(log);
+    }
+    let slot = disk.journal().slots().unwrap().remove(0);
+    (disk, slot)
+}
+
+#[test]
+fn a_bad_record_that_nothing_calls_durable_is_damage_until_the_power_may_have_gone() {
+    // The only segment, one behind history, and history.
+    for (runners, segment) in [(1, 1), (2, 2), (2, 1)] {
+        for (has_no_boot_id, power_goes, damaged) in [(false, false, 1), (false, true, 0), (true, false, 0)] {
+            let (disk, slot) = killed(runners, has_no_boot_id);
+            let records = segment::read(&slot, segment, Certain::Stated).unwrap().scan.records;
+            let at = records.iter().rfind(|(_, record)| record.saga == saga(segment as u8)).unwrap().0;
+            let before = records.iter().rfind(|(offset, _)| *offset < at).unwrap().0;
+            if power_goes {
+                disk.lose_power(|| 0);
+            }
+            disk.damage(segment, before as usize + 20);
+            let damage = history::newest_in(&slot, 0).unwrap().damage;
+            assert_eq!(
+                damage.len(),
+                damaged,
+                "{runners} {segment} {has_no_boot_id} {power_goes}: {damage:?}"
+            );
+        }
+    }
 }
 
 #[test]

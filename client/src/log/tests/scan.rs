@@ -99,7 +99,7 @@ fn a_whole_segment_has_no_damage_and_no_torn_tail() {
     let segment = busy();
     let (scan, stories, damage) = read(&segment.bytes, false);
     assert_eq!((scan.end, scan.torn, scan.complete), (segment.bytes.len() as u64, false, true));
-    assert_eq!(damage, []);
+    assert_eq!((damage, scan.tag), (vec![], segment.tag));
     assert_eq!(stories.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4, 5, JUST_BEGUN].map(saga));
     assert!(stories.values().all(|story| !story.is_quarantined()));
     let settled = |number| !stories[&saga(number)].is_open();
@@ -155,6 +155,8 @@ fn a_hole_above_what_was_durable_cuts_everything_behind_it() {
     let mut bytes = segment.bytes.clone();
     let page = durable.next_multiple_of(4096);
     bytes[page..page + 4096].fill(0);
+    // What stands between it and another one counts as little.
+    bytes[page + 2 * 4096] ^= 1;
     let (scan, _, damage) = read(&bytes, false);
     let boundary =
         segment.starts.iter().map(|(start, _)| *start).filter(|start| *start <= page).max().unwrap();
@@ -256,6 +258,33 @@ fn a_damaged_carry_over_that_was_synced_is_damage_and_one_that_was_not_is_no_car
     assert_eq!((scan.complete, scan.torn), (true, false));
     assert_eq!(damage[0].sagas, [saga(1)]);
     assert!(stories[&saga(1)].is_quarantined() && !stories[&saga(2)].is_quarantined());
+}
+
+#[test]
+fn one_record_that_is_bad_in_the_boot_that_wrote_it_is_damage_and_several_are_a_torn_tail() {
+    let mut segment = Written::new();
+    segment.put_all(records(saga(1), open_events())).put(Entry::CarriedOver);
+    segment
+        .put_all(records(saga(2), open_events()))
+        .put(Entry::DurableTo(0))
+        .put_all(records(saga(3), open_events()));
+    let starts: Vec<_> = segment.starts.iter().map(|(start, _)| *start).collect();
+    let read = |bad: &[usize], certain| {
+        let mut bytes = segment.bytes.clone();
+        bad.iter().for_each(|number| bytes[starts[*number] + RECORD_HEAD_BYTES] ^= 1);
+        let scan = scan(PLACE, &bytes, certain);
+        (scan.damage.iter().map(|stretch| stretch.from as usize).collect::<Vec<_>>(), scan.end as usize)
+    };
+    let end = segment.bytes.len();
+    let written = Certain::Written { carry_over: false };
+    // A saga's record, and one of no saga; at the mark and in front of it, a takeover may have been killed in the middle.
+    for (bad, is_damage) in [(6, true), (9, true), (1, false), (4, false)] {
+        let torn = (vec![], starts[bad]);
+        assert_eq!(read(&[bad], Certain::Stated), torn);
+        assert_eq!(read(&[bad], written), if is_damage { (vec![starts[bad]], end) } else { torn }, "{bad}");
+    }
+    assert_eq!(read(&[6, 7], written), (vec![], starts[6]));
+    assert_eq!(read(&[1], Certain::Written { carry_over: true }), (vec![starts[1]], end));
 }
 
 #[test]

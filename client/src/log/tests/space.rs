@@ -117,7 +117,19 @@ fn zeros_up_to_where_a_segment_is_known_to_be_durable_are_damage() {
             if lost { vec![(from as u64, end as u64)] } else { vec![] },
             "durable to {durable}"
         );
+        let valid = if lost { end } else { from };
+        assert_eq!((scanned.end, scanned.torn), (valid as u64, false), "durable to {durable}");
     }
+}
+
+#[test]
+fn what_stands_behind_the_end_of_a_segment_of_history_counts_for_nothing() {
+    let mut segment = two_groups();
+    let certain = kept(&segment, segment.bytes.len());
+    let whole = told(&scan(PLACE, &segment.bytes, certain));
+    // A torn tail, of which the hole in front of it is gone.
+    segment.put_all(records(saga(4), open_events())).put_durable();
+    assert_eq!(told(&scan(PLACE, &segment.bytes, certain)), whole);
 }
 
 #[test]
@@ -173,7 +185,8 @@ fn a_runner_that_was_killed_leaves_space_that_nobody_calls_torn_or_damaged() {
     let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let log = take(dir.path()).log;
     wait_for(log.durable(tell(&log, saga(1), open_events()))).unwrap();
-    tell(&log, saga(2), open_events());
+    // More than the space that was there from the beginning.
+    tell(&log, saga(2), std::iter::once(large(5000)).chain(open_events().into_iter().skip(1)));
     let left = copy.path().join("journal");
     copy_journal(dir.path(), &left);
     let end = written(&left, 1).len() as u64;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::time::SystemTime;
 
 use super::*;
-use crate::log::{JournalError, history, record};
+use crate::log::{Cut, JournalError, history, record};
 use crate::saga::tests::{back, failed, forced, undo_sent};
 use crate::saga::{SagaState, TurnBack};
 
@@ -182,6 +182,33 @@ fn unfinished_segments_of_crashed_takeovers_are_cleared_away() {
     }
     assert_same_open(dir.path(), &before, "four takeovers crashed");
     assert_eq!(numbers(dir.path()), [1, 6]);
+}
+
+#[test]
+fn what_a_takeover_that_was_cut_short_has_written_is_named_and_is_no_history_though_it_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, whole) = (&dir.path().join("cut"), &dir.path().join("whole"));
+    let before = left_behind(path, true);
+    copy_journal(path, whole);
+    take(whole).log.let_go();
+    // All but the mark.
+    let unfinished = &written(whole, 2)[..record::HEADER_BYTES + 300];
+    fs::write(segment_path(path, 2), unfinished).unwrap();
+    let taken = take(path);
+    let (place, to) = (Place { slot: 0, segment: 2 }, unfinished.len() as u64);
+    assert_eq!(taken.cut, [Cut { place, from: 0, to, sagas: vec![saga(1)] }]);
+    taken.log.let_go();
+    let told = || {
+        let read = history::read(&Journal::open(path).unwrap()).unwrap();
+        assert!(read.gaps.are_none(), "{:?}", read.gaps);
+        read.sagas.into_iter().map(|(_, story)| story).collect::<Vec<_>>()
+    };
+    let whole = told();
+    // Its removal was lost with the power.
+    fs::write(segment_path(path, 2), unfinished).unwrap();
+    assert_eq!((told(), open_at(path)), (whole, before));
+    take(path).log.let_go();
+    assert_eq!(numbers(path), [1, 4]);
 }
 
 #[test]
