@@ -163,6 +163,28 @@ fn a_slot_that_cannot_be_read_is_said_to_be_skipped_and_holds_up_no_other() {
     );
 }
 
+#[test]
+fn a_segment_of_history_is_missed_whatever_is_left_of_it() {
+    for left in [0, HEADER_BYTES, HEADER_BYTES + 500] {
+        let slots = two_segments();
+        let path = slots.dir.path();
+        let whole = written(path, 1);
+        let cut = &whole[..left];
+        fs::write(segment::path(&path.join("0"), 1), cut).unwrap();
+        let missed = || {
+            let damage = read(path).gaps.damage;
+            damage.iter().map(|damage| (damage.place.segment, damage.to)).collect::<Vec<_>>()
+        };
+        assert_eq!(missed(), [(1, whole.len() as u64)]);
+        take(path).log.let_go();
+        assert_eq!(
+            (missed(), written(path, 1).len()),
+            (vec![(1, whole.len() as u64)], left),
+            "it is left alone"
+        );
+    }
+}
+
 /// A slot of killed runners: the first has told of one saga, and the second, if there is one, of another. The segment of
 /// the first is history then.
 fn killed(runners: u8, has_no_boot_id: bool) -> (CutDisk, Slot) {
