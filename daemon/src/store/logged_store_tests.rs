@@ -23,7 +23,16 @@ fn open(path: &Path) -> LoggedStore {
 
 fn again(path: &Path, log_bytes_max: u64, restored: bool) -> Result<LoggedStore, OpenError> {
     let shape = if log_bytes_max == LOG_BYTES_MAX { Shape::USUAL } else { SMALL };
-    LoggedStore::open_with(DataDir::open(path, "article", restored).unwrap(), log_bytes_max, shape)
+    loop {
+        let data = DataDir::open(path, "article", restored).unwrap();
+        match LoggedStore::open_with(data, log_bytes_max, shape) {
+            // A thread of sled's may go on for a moment behind a store that was dropped.
+            Err(OpenError::Refused { source, .. }) if source.to_string().contains("acquire lock") => {
+                std::thread::yield_now();
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn batch(changes: &[(&[u8], Option<&[u8]>)]) -> Batch {
