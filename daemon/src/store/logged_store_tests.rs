@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::super::MemoryStore;
 use super::super::filter::Filter;
+use super::super::mark::MARK;
 use super::super::opening::{LOG, Opening};
 use super::super::room::Room;
 use super::super::run::{FirstKeys, Run};
@@ -174,6 +175,51 @@ fn a_checkpoint_whose_carried_rows_are_gone_or_damaged_is_refused() {
     bytes[20] ^= 1;
     fs::write(&carried, bytes).unwrap();
     assert!(matches!(again(temp.path(), TINY, false), Err(OpenError::Damaged { .. })));
+    // What can't be read is not lost.
+    fs::remove_file(&carried).unwrap();
+    fs::create_dir(&carried).unwrap();
+    assert!(matches!(again(temp.path(), TINY, false), Err(OpenError::Refused { .. })));
+}
+
+#[test]
+fn a_start_removes_the_carried_rows_of_checkpoints_that_were_cut_short() {
+    let temp = tempfile::tempdir().unwrap();
+    written(temp.path(), TINY, 1, 3);
+    let before = named(temp.path(), "carried.");
+    for cut_short in ["carried.new", "carried.99"] {
+        fs::write(temp.path().join(cut_short), "cut short").unwrap();
+    }
+    drop(open(temp.path()));
+    assert_eq!(named(temp.path(), "carried."), before);
+}
+
+#[test]
+fn what_a_start_has_found_is_missed_from_then_on_though_the_mark_had_lagged() {
+    let temp = tempfile::tempdir().unwrap();
+    written(temp.path(), LOG_BYTES_MAX, 1, 2);
+    fs::write(temp.path().join(MARK), "").unwrap();
+    drop(open(temp.path()));
+    named(temp.path(), "log.").iter().for_each(|segment| fs::remove_file(segment).unwrap());
+    let refused = again(temp.path(), LOG_BYTES_MAX, false).err().unwrap();
+    assert!(matches!(refused, OpenError::Short { found: 0, .. }), "{refused}");
+}
+
+#[test]
+fn rows_that_a_checkpoint_made_superfluous_are_freed_little_by_little_while_others_are_written() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut store = again(temp.path(), TINY, false).unwrap();
+    store.apply((0..20).map(|number| (vec![0x10, number].into(), Some(vec![1]))).collect()).unwrap();
+    store.sync().unwrap();
+    while store.checkpoint.is_some() {
+        store.sync().unwrap();
+    }
+    let mut left_behind = |written: u8| {
+        store.apply((0..written).map(|number| (vec![0x11, number].into(), None)).collect()).unwrap();
+        store.unneeded.iter().map(Batch::len).collect::<Vec<_>>()
+    };
+    assert_eq!(left_behind(1), [20 - FREED_PER_WRITE]);
+    assert_eq!(left_behind(3), [20 - 4 * FREED_PER_WRITE]);
+    assert_eq!(left_behind(9), [0; 0]);
 }
 
 #[test]
