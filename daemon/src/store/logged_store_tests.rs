@@ -1,5 +1,6 @@
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -202,6 +203,23 @@ fn what_a_start_has_found_is_missed_from_then_on_though_the_mark_had_lagged() {
     named(temp.path(), "log.").iter().for_each(|segment| fs::remove_file(segment).unwrap());
     let refused = again(temp.path(), LOG_BYTES_MAX, false).err().unwrap();
     assert!(matches!(refused, OpenError::Short { found: 0, .. }), "{refused}");
+}
+
+#[test]
+fn merges_are_begun_whenever_there_is_something_to_merge() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut store = again(temp.path(), TINY, false).unwrap();
+    for number in 1..=4_u8 {
+        store.apply(batch(&[(&[0x10, number], Some(&[1]))])).unwrap();
+        store.sync().unwrap();
+        let began = Instant::now();
+        while store.checkpoint.is_some() || store.merges.is_some() {
+            assert!(began.elapsed() < Duration::from_secs(20), "in vain");
+            store.sync().unwrap();
+        }
+        // Two of a level become one of the next.
+        assert_eq!(store.runs().runs.len(), number.count_ones() as usize, "{:?}", store.runs());
+    }
 }
 
 #[test]
