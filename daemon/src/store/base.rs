@@ -196,7 +196,100 @@ impl Base for SledBase {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::Batch;
+    use super::super::opening::OPENING;
     use super::*;
+
+    fn open(path: &Path) -> SledBase {
+        SledBase::open(&mut DataDir::open(path, "article", false).unwrap(), b"first").unwrap()
+    }
+
+    /// What the files hold now, as if the process had been killed. It is opened there.
+    fn killed(path: &Path) -> (tempfile::TempDir, SledBase) {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(path).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+            }
+        }
+        let base = open(copy.path());
+        (copy, base)
+    }
+
+    fn key(number: u16) -> Key {
+        Key::from_slice(&number.to_be_bytes())
+    }
+
+    fn changes(numbers: std::ops::Range<u16>, value: &Option<Vec<u8>>) -> Batch {
+        numbers.map(|number| (key(number), value.clone())).collect()
+    }
+
+    /// Feeds all of it. How much of it at a time.
+    fn feed(base: &SledBase, mut changes: Batch) -> Vec<usize> {
+        let mut fed = Vec::new();
+        while let Some(first) = base.feed(&mut changes.iter()).unwrap() {
+            let left = changes.split_off(&first);
+            fed.push(changes.len());
+            changes = left;
+        }
+        fed.push(changes.len());
+        fed
+    }
+
+    #[test]
+    fn what_was_fed_or_concluded_is_in_the_files_on_return() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = open(temp.path());
+        let found = || {
+            let (_copy, base) = killed(temp.path());
+            (base.concluded().unwrap().unwrap(), base.get(&key(1)).unwrap(), base.get(&key(2)).unwrap())
+        };
+        assert_eq!(found(), (b"first".to_vec(), None, None));
+        feed(&base, changes(1..3, &Some(vec![7])));
+        assert_eq!(found(), (b"first".to_vec(), Some(vec![7]), Some(vec![7])));
+        feed(&base, changes(1..2, &None));
+        assert_eq!(found(), (b"first".to_vec(), None, Some(vec![7])));
+        base.conclude(b"second").unwrap();
+        assert_eq!(found().0, b"second");
+    }
+
+    #[test]
+    fn no_more_is_fed_at_a_time_than_may_be_written_between_two_syncs_and_in_the_end_all_of_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = open(temp.path());
+        let range = KeyRange { from: key(1).to_vec(), to: key(999).to_vec() };
+        let keys = |limit| base.keys(&range, limit).unwrap();
+        for (last, value, at_a_time) in [
+            (50, Some(vec![7; VALUE_BYTES_MAX]), UNSYNCED_BYTES_MAX / sled_bytes_of(VALUE_BYTES_MAX)),
+            // What is deleted is taken for as long.
+            (50, None, UNSYNCED_BYTES_MAX / sled_bytes_of(VALUE_BYTES_MAX)),
+            // More than go to sled at once.
+            (500, Some(vec![]), UNSYNCED_BYTES_MAX / sled_bytes_of(0)),
+        ] {
+            let all = changes(1..last + 1, &value);
+            let fed = feed(&base, all.clone());
+            assert!(fed.iter().rev().skip(1).all(|fed| *fed == at_a_time), "{fed:?}");
+            assert_eq!(fed.iter().sum::<usize>(), all.len());
+            let there: Vec<_> =
+                all.into_iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key).collect();
+            assert_eq!(keys(usize::MAX), there);
+            assert_eq!(keys(3), there[..there.len().min(3)]);
+            assert_eq!(base.get(&key(last)).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_an_opening_once_the_base_is_open() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = open(temp.path());
+        feed(&base, changes(0..130, &Some(vec![7; VALUE_BYTES_MAX])));
+        let (copy, _again) = killed(temp.path());
+        assert!(!copy.path().join(OPENING).exists());
+        let _cut_short = Opening::begin(copy.path()).unwrap();
+        assert!(copy.path().join(OPENING).exists(), "there was something to keep");
+    }
 
     #[test]
     fn that_space_is_missing_is_told_apart_from_other_failures() {
