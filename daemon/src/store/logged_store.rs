@@ -361,9 +361,6 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
     }
 
     fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
-        if range.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut range = range.clone();
         let from = range.from.clone();
         if let Some(end) = self.gaps.end_of(&from) {

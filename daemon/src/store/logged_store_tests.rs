@@ -81,9 +81,13 @@ fn it_reads_as_the_store_in_memory_does() {
     let rows: Vec<_> = rows.iter().map(|key| (&key[..], Some(&key[1..]))).collect();
     on_disk.apply(batch(&rows)).unwrap();
     in_memory.apply(batch(&rows)).unwrap();
-    for range in [KeyRange::prefix(&[1]), KeyRange::prefix(&[2]).after(&[2, 100]), KeyRange::prefix(&[9])] {
+    let turned_round = KeyRange { from: vec![2], to: vec![1] };
+    let ranges = [KeyRange::prefix(&[1]), KeyRange::prefix(&[2]).after(&[2, 100]), KeyRange::prefix(&[9])];
+    for range in ranges.into_iter().chain([turned_round]) {
         for limit in [0, 1, 5, 100] {
             assert_eq!(on_disk.scan(&range, limit).unwrap(), in_memory.scan(&range, limit).unwrap());
+            let firsts = |store: &dyn Store| store.firsts(&range, 1, limit).unwrap();
+            assert_eq!(firsts(&on_disk), firsts(&in_memory));
         }
         assert_eq!(on_disk.last(&range).unwrap(), in_memory.last(&range).unwrap());
     }
