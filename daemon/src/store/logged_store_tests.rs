@@ -210,6 +210,23 @@ fn what_a_start_has_found_is_missed_from_then_on_though_the_mark_had_lagged() {
 }
 
 #[test]
+fn a_checkpoint_of_more_blocks_than_are_fed_at_once_loses_none() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut store = again(temp.path(), TINY, false).unwrap();
+    let rows: Batch = (0..500_u16)
+        .map(|number| ([&[0x10][..], &number.to_be_bytes()].concat().into(), Some(vec![1])))
+        .collect();
+    store.apply(rows.clone()).unwrap();
+    store.sync().unwrap();
+    store.checkpoint.as_ref().unwrap().finish().unwrap();
+    drop(store);
+    let store = open(temp.path());
+    assert!(store.active.is_empty(), "all of it is in the runs");
+    assert_eq!(store.scan(&KeyRange::prefix(&[0x10]), 999).unwrap().len(), rows.len());
+    assert_eq!(store.get(&[0x10, 1, 0xf3]).unwrap(), Some(vec![1]));
+}
+
+#[test]
 fn merges_are_begun_whenever_there_is_something_to_merge() {
     let temp = tempfile::tempdir().unwrap();
     let mut store = again(temp.path(), TINY, false).unwrap();

@@ -98,3 +98,20 @@ impl RunWriter {
         self.entry.blocks += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_is_full_when_as_much_is_ready_as_a_base_takes_at_once() {
+        let mut writer = RunWriter::begin(1, 0, 999, 20);
+        for number in 0..999_u16 {
+            if writer.is_full() {
+                break;
+            }
+            writer.push(&number.to_be_bytes(), None);
+        }
+        assert_eq!(writer.entry().blocks, READY_MAX as u32);
+    }
+}
