@@ -6,12 +6,13 @@ use proptest::prelude::*;
 
 use super::super::MemoryStore;
 use super::super::filter::Filter;
-use super::super::mark::MARK;
-use super::super::opening::{LOG, Opening};
 use super::super::room::Room;
 use super::super::run::{FirstKeys, Run};
 use super::super::run_list::Entry;
 use super::*;
+
+#[path = "start_tests.rs"]
+mod starts;
 
 /// A log that makes a checkpoint at every sync, each waiting for the one before.
 const TINY: u64 = 1;
@@ -55,22 +56,6 @@ fn what_was_synced_is_found_by_the_next_opening() {
     assert_eq!(store.get(b"a").unwrap(), None);
     assert_eq!(store.get(b"b").unwrap(), Some(b"2".to_vec()));
     assert!(store.bytes() > 0);
-}
-
-#[test]
-fn a_store_whose_log_is_gone_is_refused_however_often_it_is_opened() {
-    for ruin in [&b""[..], &[7; 10_000]] {
-        let temp = tempfile::tempdir().unwrap();
-        let mut store = open(temp.path());
-        store.apply(batch(&[(b"a", Some(b"1"))])).unwrap();
-        store.sync().unwrap();
-        drop(store);
-        fs::write(temp.path().join("db"), ruin).unwrap();
-        for _ in 0..3 {
-            let refused = again(temp.path(), TINY, false);
-            assert!(matches!(refused, Err(OpenError::Lost { .. } | OpenError::Refused { .. })));
-        }
-    }
 }
 
 #[test]
@@ -134,28 +119,6 @@ fn deleted_rows_in_front_of_the_first_one_are_remembered_when_there_are_many() {
 }
 
 #[test]
-fn a_store_that_ends_before_what_was_durable_is_refused_until_it_is_called_restored() {
-    let temp = tempfile::tempdir().unwrap();
-    let path = temp.path();
-    written(path, LOG_BYTES_MAX, 1, 2);
-    let before = named(path, "log.");
-    written(path, LOG_BYTES_MAX, 3, 4);
-    for later in named(path, "log.") {
-        if !before.contains(&later) {
-            fs::remove_file(later).unwrap();
-        }
-    }
-    for _ in 0..2 {
-        let refused = again(path, LOG_BYTES_MAX, false).err().unwrap();
-        assert!(matches!(refused, OpenError::Short { found: 2, .. }), "{refused}");
-    }
-    let restored = again(path, LOG_BYTES_MAX, true).unwrap();
-    assert_eq!(restored.get(&[0x10]).unwrap(), Some(vec![2]));
-    drop(restored);
-    assert!(again(path, LOG_BYTES_MAX, false).is_ok());
-}
-
-#[test]
 fn a_checkpoint_leaves_the_engines_rows_to_a_file_of_their_own_and_the_log_empty() {
     let temp = tempfile::tempdir().unwrap();
     written(temp.path(), TINY, 1, 9);
@@ -167,46 +130,6 @@ fn a_checkpoint_leaves_the_engines_rows_to_a_file_of_their_own_and_the_log_empty
     assert_eq!(store.scan(&KeyRange::prefix(&[0x01]), 99).unwrap().len(), 9);
     let listed = store.runs.listed();
     assert!(listed.runs.iter().all(|run| run.entry.rows == 1), "{listed:?}");
-}
-
-#[test]
-fn a_checkpoint_whose_carried_rows_are_gone_or_damaged_is_refused() {
-    let temp = tempfile::tempdir().unwrap();
-    written(temp.path(), TINY, 1, 3);
-    let carried = named(temp.path(), "carried.").remove(0);
-    let mut bytes = fs::read(&carried).unwrap();
-    fs::remove_file(&carried).unwrap();
-    assert!(matches!(again(temp.path(), TINY, false), Err(OpenError::Lost { .. })));
-    bytes[20] ^= 1;
-    fs::write(&carried, bytes).unwrap();
-    assert!(matches!(again(temp.path(), TINY, false), Err(OpenError::Damaged { .. })));
-    // What can't be read is not lost.
-    fs::remove_file(&carried).unwrap();
-    fs::create_dir(&carried).unwrap();
-    assert!(matches!(again(temp.path(), TINY, false), Err(OpenError::Refused { .. })));
-}
-
-#[test]
-fn a_start_removes_the_carried_rows_of_checkpoints_that_were_cut_short() {
-    let temp = tempfile::tempdir().unwrap();
-    written(temp.path(), TINY, 1, 3);
-    let before = named(temp.path(), "carried.");
-    for cut_short in ["carried.new", "carried.99"] {
-        fs::write(temp.path().join(cut_short), "cut short").unwrap();
-    }
-    drop(open(temp.path()));
-    assert_eq!(named(temp.path(), "carried."), before);
-}
-
-#[test]
-fn what_a_start_has_found_is_missed_from_then_on_though_the_mark_had_lagged() {
-    let temp = tempfile::tempdir().unwrap();
-    written(temp.path(), LOG_BYTES_MAX, 1, 2);
-    fs::write(temp.path().join(MARK), "").unwrap();
-    drop(open(temp.path()));
-    named(temp.path(), "log.").iter().for_each(|segment| fs::remove_file(segment).unwrap());
-    let refused = again(temp.path(), LOG_BYTES_MAX, false).err().unwrap();
-    assert!(matches!(refused, OpenError::Short { found: 0, .. }), "{refused}");
 }
 
 #[test]
@@ -259,20 +182,6 @@ fn rows_that_a_checkpoint_made_superfluous_are_freed_little_by_little_while_othe
     assert_eq!(left_behind(1), [20 - FREED_PER_WRITE]);
     assert_eq!(left_behind(3), [20 - 4 * FREED_PER_WRITE]);
     assert_eq!(left_behind(9), [0; 0]);
-}
-
-#[test]
-fn damage_that_sled_takes_for_a_torn_end_is_noticed() {
-    let temp = tempfile::tempdir().unwrap();
-    written(temp.path(), TINY, 1, 1);
-    // What is written from here on stands behind what is damaged.
-    let from = fs::read(temp.path().join(LOG)).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
-    written(temp.path(), TINY, 2, 9);
-    let mut bytes = fs::read(temp.path().join(LOG)).unwrap();
-    bytes[from + 40] ^= 0x10;
-    fs::write(temp.path().join(LOG), bytes).unwrap();
-    let refused = again(temp.path(), TINY, false).err().unwrap();
-    assert!(matches!(refused, OpenError::Short { .. } | OpenError::Lost { .. }), "{refused}");
 }
 
 #[test]
@@ -397,61 +306,4 @@ fn no_page_is_written_into_a_file_of_its_own_however_long_its_values_are() {
         store.sync().unwrap();
     }
     assert_eq!(fs::read_dir(temp.path().join("blobs")).unwrap().count(), 0);
-}
-
-/// Copies a store to where nothing is yet.
-fn copied(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
-}
-
-/// Opens a store as sled alone does. Then the power fails: the removal of the old snapshot is on disk, and the name of the
-/// new one is not.
-fn opened_and_cut(path: &Path) {
-    drop(sled::Config::new().path(path).flush_every_ms(None).open().unwrap());
-    for entry in fs::read_dir(path).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_name().to_string_lossy().starts_with("snap.") {
-            fs::remove_file(entry.path()).unwrap();
-        }
-    }
-}
-
-#[test]
-fn a_power_loss_while_a_store_is_opened_costs_nothing_where_it_would_cost_sled_everything() {
-    let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("store");
-    let (mut lost, mut value) = (0, 0_u32);
-    // Whether sled overwrites what it would need depends on where its pages happen to lie.
-    for round in 0..24 {
-        let mut store = again(&path, TINY, false).unwrap();
-        for _ in 0..40 {
-            value += 1;
-            let rows: Vec<_> =
-                (0..30_u8).map(|key| ([0x10, key], [&value.to_be_bytes()[..], &[7; 60]].concat())).collect();
-            let rows: Vec<_> = rows.iter().map(|(key, value)| (&key[..], Some(&value[..]))).collect();
-            store.apply(batch(&rows)).unwrap();
-            store.sync().unwrap();
-        }
-        drop(store);
-        let (alone, kept) =
-            (temp.path().join(format!("alone-{round}")), temp.path().join(format!("kept-{round}")));
-        copied(&path, &alone);
-        opened_and_cut(&alone);
-        match again(&alone, TINY, false) {
-            Ok(_) => continue,
-            Err(OpenError::Lost { .. } | OpenError::Short { .. }) => lost += 1,
-            Err(other) => panic!("{other}"),
-        }
-        copied(&path, &kept);
-        let _cut_short = Opening::begin(&kept).unwrap();
-        opened_and_cut(&kept);
-        assert_eq!(open(&kept).get(&[0x10, 29]).unwrap().unwrap()[..4], value.to_be_bytes());
-    }
-    assert!(lost > 0, "sled has lost nothing: this test shows nothing any more");
 }

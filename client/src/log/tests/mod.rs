@@ -1,6 +1,7 @@
 //! The log's tests: what is on disk, what survives a crash, and who may write when.
 
 pub(crate) mod cut_disk;
+mod damage;
 mod golden;
 mod here;
 mod history;
