@@ -5,16 +5,16 @@ use proptest::prelude::*;
 
 use super::super::aside::Steps;
 use super::super::base::Change;
-use super::super::block::{self, BlockWriter};
-use super::super::filter::Filter;
 use super::super::merge::{self, Merges};
 use super::super::merged::Merged;
-use super::super::run::{FirstKeys, place};
+use super::super::run::place;
 use super::super::{Batch, Row};
 use super::*;
 
 #[path = "room_tests.rs"]
 mod room;
+#[path = "run_tests.rs"]
+mod run;
 
 /// A base in memory that counts how often it is read.
 struct MapBase {
@@ -111,83 +111,6 @@ fn merge_all(runs: &Arc<Runs>) {
 
 fn read(runs: &Runs, range: &KeyRange) -> Result<Vec<Row>, StoreError> {
     Merged::of(runs.rows(range)).collect()
-}
-
-#[test]
-fn a_run_is_pinned() {
-    let base = MapBase::empty();
-    let runs = open(&base, SMALL);
-    runs.begin(0, 0);
-    let (mut first, mut second, mut filter) =
-        (BlockWriter::default(), BlockWriter::default(), Filter::for_keys(10));
-    let all = rows(0..10, 7);
-    write(&runs, &all);
-    for (at, (key, value)) in all.iter().enumerate() {
-        let block = if at < 9 { &mut first } else { &mut second };
-        block.push(key, value.as_deref());
-        filter.put(key);
-    }
-    let mut index = vec![0, 3, 0x10, 0, 0, 2, 1, 9];
-    filter.store(&mut index);
-    let pieces = index.chunks(SMALL.block_bytes).zip(2..).map(|(bytes, number)| {
-        let mut piece = [&[0; 4], bytes].concat();
-        block::seal(1, number, &mut piece);
-        piece
-    });
-    let values: Vec<_> = [first.take(1, 0), second.take(1, 1)].into_iter().chain(pieces).collect();
-    let golden = values.into_iter().zip(0..).map(|(value, number)| {
-        let place = [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, number];
-        (Key::from_slice(&place), value)
-    });
-    assert_eq!(*base.values.lock().unwrap(), golden.collect());
-    let entry = Entry { run: 1, level: 0, rows: 10, blocks: 2, pieces: 2 };
-    assert_eq!(runs.listed().runs[0].entry, entry);
-}
-
-/// A run of these blocks, whatever is in them, read from its beginning.
-fn rows_of_blocks(blocks: &[&[u16]]) -> Vec<Result<Key, StoreError>> {
-    let (base, mut keys, filter) = (MapBase::empty(), FirstKeys::default(), Filter::for_keys(0));
-    for (number, rows) in (0..).zip(blocks) {
-        let mut block = BlockWriter::default();
-        rows.iter().for_each(|at| block.push(&key(*at), None));
-        keys.push(&key(rows[0]));
-        base.values.lock().unwrap().insert(place(7, number), block.take(7, number));
-    }
-    let entry = Entry { run: 7, level: 0, rows: 0, blocks: blocks.len() as u32, pieces: 0 };
-    let run = Arc::new(Run::new(entry, keys, filter));
-    let mut read = RunRows::of(base, Arc::clone(&run), &[]);
-    let mut found = Vec::new();
-    while let Some(next) = read.advance().map(|more| more.then(|| Key::from_slice(read.key()))).transpose() {
-        let failed = next.is_err();
-        found.push(next);
-        if failed {
-            break;
-        }
-    }
-    assert_eq!(run.is_damaged(), found.iter().any(Result::is_err));
-    found
-}
-
-#[test]
-fn a_block_that_reaches_into_the_next_one_is_damaged() {
-    let (fits, reaches): ([&[u16]; 2], [&[u16]; 2]) = ([&[1, 3], &[4, 5]], [&[1, 4], &[4, 5]]);
-    let read = rows_of_blocks(&fits).into_iter().map(Result::unwrap);
-    assert_eq!(read.collect::<Vec<_>>(), [1, 3, 4, 5].map(key));
-    let read = rows_of_blocks(&reaches);
-    assert_eq!(read[0].as_ref().ok(), Some(&key(1)));
-    assert!(matches!(read[1..], [Err(StoreError::Damaged(_))]), "{read:?}");
-}
-
-#[test]
-fn the_last_key_of_a_range_lies_in_it() {
-    let runs = open(&MapBase::empty(), SMALL);
-    write(&runs, &rows(0..40, 1));
-    for (from, to, last) in
-        [(0, 99, Some(39)), (0, 40, Some(39)), (20, 30, Some(29)), (40, 99, None), (7, 7, None)]
-    {
-        let range = KeyRange { from: key(from).to_vec(), to: key(to).to_vec() };
-        assert_eq!(runs.last_key(&range).unwrap(), last.map(key), "{from} to {to}");
-    }
 }
 
 #[test]
