@@ -74,9 +74,6 @@ pub const VALUE_BYTES_MAX: usize = 4 * 1024 + 400;
 /// nothing had ever been in it.
 const CORNERSTONE: &[u8] = &[0];
 
-/// How many writes go to sled at once. Far larger batches make its memory grow tenfold.
-const BATCH_WRITES_MAX: usize = 128;
-
 /// How much of its own log sled may write between two syncs: half a segment.
 const UNSYNCED_BYTES_MAX: usize = 256 * 1024;
 
@@ -121,10 +118,6 @@ impl SledBase {
         self.feeding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
-        self.db.apply_batch(batch).map_err(|e| failed("write to the store", e))
-    }
-
     fn sync(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(|e| failed("flush the store", e))?;
         // For want of space too that is final: what sled takes for written may not be there.
@@ -157,25 +150,20 @@ impl Base for SledBase {
 
     fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
         let _alone = self.alone();
-        let (mut batch, mut writes, mut unsynced, mut left) = (sled::Batch::default(), 0, 0, None);
+        let (mut batch, mut unsynced, mut left) = (sled::Batch::default(), 0, None);
         for (key, value) in changes {
             unsynced += sled_bytes_of(value.as_ref().map_or(VALUE_BYTES_MAX, Vec::len));
             if unsynced > UNSYNCED_BYTES_MAX {
                 left = Some(key.clone());
                 break;
             }
-            if writes == BATCH_WRITES_MAX {
-                self.apply(std::mem::take(&mut batch))?;
-                writes = 0;
-            }
             match value {
                 Some(value) => batch.insert(key.as_slice(), value.as_slice()),
                 None => batch.remove(key.as_slice()),
             }
-            writes += 1;
         }
-        if writes > 0 {
-            self.apply(batch)?;
+        if unsynced > 0 {
+            self.db.apply_batch(batch).map_err(|e| failed("write to the store", e))?;
             self.sync()?;
         }
         Ok(left)
@@ -265,7 +253,7 @@ mod tests {
             (50, Some(vec![7; VALUE_BYTES_MAX]), UNSYNCED_BYTES_MAX / sled_bytes_of(VALUE_BYTES_MAX)),
             // What is deleted is taken for as long.
             (50, None, UNSYNCED_BYTES_MAX / sled_bytes_of(VALUE_BYTES_MAX)),
-            // More than go to sled at once.
+            // And many small ones.
             (500, Some(vec![]), UNSYNCED_BYTES_MAX / sled_bytes_of(0)),
         ] {
             let all = changes(1..last + 1, &value);
