@@ -111,6 +111,10 @@ impl Disk for TimedDisk {
         self.disk.read(file, most)
     }
 
+    fn sync_file(&self, file: &Path) -> io::Result<()> {
+        self.disk.sync_file(file)
+    }
+
     fn remove(&self, file: &Path) -> io::Result<()> {
         self.disk.remove(file)
     }

@@ -70,6 +70,12 @@ pub trait Disk: Debug + Send + Sync {
     /// It can't be made.
     fn create(&self, file: &Path) -> io::Result<Arc<dyn LogFile>>;
 
+    /// Makes durable what was written to a file, by whomever.
+    ///
+    /// # Errors
+    /// The sync failed, or there is no such file.
+    fn sync_file(&self, file: &Path) -> io::Result<()>;
+
     /// Removes a file. That is not durable yet.
     ///
     /// # Errors
@@ -220,6 +226,10 @@ impl Disk for RealDisk {
         let created = OpenOptions::new().write(true).create_new(true).mode(SEGMENT_MODE).open(file)?;
         created.set_permissions(fs::Permissions::from_mode(SEGMENT_MODE))?;
         Ok(Arc::new(created))
+    }
+
+    fn sync_file(&self, file: &Path) -> io::Result<()> {
+        File::open(file)?.sync_all()
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {

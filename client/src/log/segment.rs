@@ -48,6 +48,15 @@ fn file_name(segment: u64) -> String {
     format!("{segment:08}.log")
 }
 
+/// Makes durable what stands in a segment.
+///
+/// # Errors
+/// The sync failed.
+pub(super) fn sync(lock: &SlotLock, segment: u64) -> Result<(), JournalError> {
+    let path = path(lock.slot().path(), segment);
+    lock.slot().disk().sync_file(&path).map_err(|e| JournalError::io("sync", &path, e))
+}
+
 /// A segment that was read.
 #[derive(Debug)]
 pub struct Segment {

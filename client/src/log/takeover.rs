@@ -127,6 +127,12 @@ pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalE
         lock.sync_directories()?;
     }
     let kept = Kept::of(&lock, &numbers, head.as_ref(), merges, keeping.retention);
+    if let Some((place, _)) = unclosed
+        && kept.stays.contains(&place.segment)
+    {
+        // It may be the segment of a takeover that died before its sync, and stands alone for what is told in older ones.
+        segment::sync(&lock, place.segment)?;
+    }
     let fresh = segment::create(&lock, kept.new, kept.lowest_live(), kept.ends.clone(), carried.iter())?;
     kept.delete_rest(&lock, &numbers);
     reach(Failpoint::CarryDone);

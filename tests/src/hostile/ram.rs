@@ -158,6 +158,10 @@ impl Disk for RamDisk {
         Ok(Arc::new(RamFile { disk: self.clone(), path: file.to_owned() }))
     }
 
+    fn sync_file(&self, file: &Path) -> io::Result<()> {
+        self.lock().files.get(file).map(drop).ok_or_else(missing)
+    }
+
     fn remove(&self, file: &Path) -> io::Result<()> {
         self.lock().files.remove(file).map(drop).ok_or_else(missing)
     }

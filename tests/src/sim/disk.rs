@@ -283,6 +283,11 @@ impl Disk for SimDisk {
         })
     }
 
+    fn sync_file(&self, file: &Path) -> io::Result<()> {
+        let number = lock(&self.0.world.disk).file(file)?;
+        SimFile { disk: self.clone(), number }.sync_all()
+    }
+
     fn remove(&self, file: &Path) -> io::Result<()> {
         self.operate("removes", |disk| {
             let number = disk.file(file)?;

@@ -65,6 +65,10 @@ impl Disk for Found {
         refused()
     }
 
+    fn sync_file(&self, _: &Path) -> io::Result<()> {
+        refused()
+    }
+
     fn remove(&self, _: &Path) -> io::Result<()> {
         refused()
     }

@@ -282,6 +282,11 @@ impl Disk for CutDisk {
         Ok(Arc::new(CutFile(self.clone(), number)))
     }
 
+    fn sync_file(&self, file: &Path) -> io::Result<()> {
+        let number = *self.lock().kept.names.get(&name_of(file)?).ok_or_else(missing)?;
+        CutFile(self.clone(), number).sync_all()
+    }
+
     fn remove(&self, file: &Path) -> io::Result<()> {
         let mut state = self.lock();
         let kept = state.operate()?;

@@ -278,3 +278,21 @@ fn a_takeover_that_was_killed_before_it_synced_is_never_said_to_have_been_durabl
         world.happens(event);
     }
 }
+
+/// Found by the property above: the second takeover kept the first one's segment, which nobody had synced, as history, and deleted
+/// what that stood for.
+#[test]
+fn what_stands_for_older_segments_is_durable_before_anything_stands_for_it() {
+    for (first, second, at) in
+        (5..10).flat_map(|a| (7..13).flat_map(move |b| (0..5).map(move |at| (a, b, at))))
+    {
+        let fates: [Vec<u8>; SAGAS] = [vec![], vec![], vec![246, 57], vec![]];
+        let mut world = World::new(fates.iter().map(|fates| live(fates, true)).collect());
+        let mut losses = vec![0; 16];
+        losses[at] = 3;
+        for number in [0, 2, 2, 0, 2, 0, 1, 0] {
+            world.happens(&Happens::Told(number));
+        }
+        world.happens(&Happens::PowerLostInTakeover(false, vec![first], second, losses));
+    }
+}
