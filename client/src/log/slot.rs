@@ -10,12 +10,8 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::disk::{Directory, Disk, RealDisk};
-
-/// What whoever makes a slot takes at most to open it to its group, whatever its umask.
-const OPENED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Why a journal or a part of it can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -298,13 +294,7 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::claim`].
     pub fn claim_when_free(&self, slot: &Slot) -> Result<Option<SlotLock>, JournalError> {
-        let directory = match self.disk.open_directory(&slot.path) {
-            Err(e) if e.is_permission() => {
-                std::thread::sleep(OPENED_WITHIN);
-                self.disk.open_directory(&slot.path)?
-            }
-            opened => opened?,
-        };
+        let directory = self.disk.open_directory(&slot.path)?;
         directory.lock().map_err(|e| JournalError::io("lock", &slot.path, e))?;
         self.locked(slot, directory)
     }

@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// A waiter only waits: it needs no more than this.
 const WAITER_STACK_BYTES: usize = 64 * 1024;
 
+/// What whoever makes a slot takes at most to open it to its group, whatever its umask.
+const OPENED_WITHIN: Duration = Duration::from_millis(100);
+
 /// What happens while a journal is watched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
@@ -218,7 +221,7 @@ impl Watcher {
         let waiter = std::thread::Builder::new().name(format!("slot-{}", slot.number()));
         let name = slot.clone();
         let spawned = waiter.stack_size(WAITER_STACK_BYTES).spawn(move || {
-            let event = match journal.claim_when_free(&slot) {
+            let event = match claim_once_open(&journal, &slot) {
                 Ok(Some(lock)) => Event::Locked(lock),
                 Ok(None) => Event::LetGo(slot),
                 Err(e) => Event::Failed(slot, e),
@@ -355,6 +358,18 @@ async fn drive(
     let pause = if report.unfinished == 0 { SLOW } else { PAUSE };
     let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas: sagas.into_iter().collect() });
     let _ = events.send(if left_open { Event::LeftOpen(slot, newest, pause) } else { Event::LetGo(slot) });
+}
+
+/// Waits for a slot's lock. A slot is heard of in the moment that it is made, and open to its group a moment later: one that may
+/// not be used is looked at once more.
+pub(super) fn claim_once_open(journal: &Journal, slot: &Slot) -> Result<Option<SlotLock>, JournalError> {
+    match journal.claim_when_free(slot) {
+        Err(e) if e.is_permission() => {
+            std::thread::sleep(OPENED_WITHIN);
+            journal.claim_when_free(slot)
+        }
+        claimed => claimed,
+    }
 }
 
 #[cfg(test)]

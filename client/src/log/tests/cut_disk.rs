@@ -106,6 +106,11 @@ impl CutDisk {
         state.operations_left = None;
     }
 
+    /// Opens the slot so many times not, for want of permission.
+    pub(crate) fn denies(&self, times: u32) {
+        self.lock().denied = times;
+    }
+
     /// Lets the host live for so many operations more.
     pub(super) fn lives_for(&self, operations: u32) {
         self.lock().operations_left = Some(operations);

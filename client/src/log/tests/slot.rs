@@ -219,17 +219,6 @@ fn a_slot_without_permission_is_skipped() {
 }
 
 #[test]
-fn a_slot_that_is_not_open_to_its_group_yet_is_waited_for() {
-    let disk = CutDisk::default();
-    let journal = disk.journal();
-    let slot = journal.claim_free().unwrap().slot().clone();
-    disk.lock().denied = 1;
-    assert!(journal.claim_when_free(&slot).unwrap().is_some());
-    disk.lock().denied = 2;
-    assert!(journal.claim_when_free(&slot).unwrap_err().is_permission(), "one that stays closed");
-}
-
-#[test]
 fn a_slot_of_a_newer_format_is_skipped_aloud_and_left_as_it_is() {
     let _undisturbed = undisturbed();
     let (_dir, journal) = journal();

@@ -1,8 +1,9 @@
 //! Slots that can't be used, and who meets them.
 
 use super::*;
+use crate::log::tests::cut_disk::CutDisk;
 use crate::runner::pace::SLOW;
-use crate::runner::watch::{Notice, watch};
+use crate::runner::watch::{Notice, claim_once_open, watch};
 
 /// A stray file with the name of a newer segment: nobody knows what was open in the slot.
 fn stray(bench: &Bench) -> std::path::PathBuf {
@@ -133,4 +134,15 @@ async fn what_needs_an_operator_is_not_driven_whenever_somebody_waits_for_someth
         say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
         assert_eq!(hunts(&bench, by).await, taken);
     }
+}
+
+#[test]
+fn a_slot_that_is_not_open_to_its_group_yet_is_waited_for() {
+    let disk = CutDisk::default();
+    let journal = disk.journal();
+    let slot = journal.claim_free().unwrap().slot().clone();
+    disk.denies(1);
+    assert!(claim_once_open(&journal, &slot).unwrap().is_some());
+    disk.denies(2);
+    assert!(claim_once_open(&journal, &slot).unwrap_err().is_permission(), "one that stays closed");
 }
