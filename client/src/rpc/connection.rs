@@ -128,13 +128,12 @@ impl Connection {
         };
         async move {
             let Some(waiting) = waiting else { return Err(self.ended()) };
-            match late {
-                None => {}
-                Some(late) => match late.await {
+            if let Some(late) = late {
+                match late.await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return Err(self.ended()),
                     Err(_) => return Err(Lost::timeout(self.shared.role, within)),
-                },
+                }
             }
             match waiting.await {
                 Came::Reply(reply) => Ok(reply),

@@ -263,20 +263,21 @@ impl Driver {
         let Inner { context, log, .. } = &*self.runner;
         let begun = Arc::clone(&lock(&self.state).begun);
         let participant = &begun.participants[usize::from(begun.steps[step].participant)];
-        let connection = match connection_to(participant, self.within(direction), context, log).await? {
+        let within = self.within(direction);
+        let connection = match connection_to(participant, within, context, log).await? {
             Ok(connection) => connection,
             Err(answer) => return Ok(answer),
         };
-        Ok(self.attempt(step, direction)?.send(&connection, log).await?)
+        Ok(self.attempt(step, direction, within)?.send(&connection, log).await?)
     }
 
     /// What is sent, noted as sent.
-    fn attempt(&self, step: usize, direction: Direction) -> Result<Attempt, Stop> {
+    fn attempt(&self, step: usize, direction: Direction, within: Duration) -> Result<Attempt, Stop> {
         let state = lock(&self.state);
         let request = state.request(self.saga, self.definition.as_ref(), step, direction)?;
         let sent = state.sent(step, direction);
         drop(state);
-        Ok(Attempt { step: step as u8, request, sent: self.note(sent)?, within: self.within(direction) })
+        Ok(Attempt { step: step as u8, request, sent: self.note(sent)?, within })
     }
 
     /// How long an attempt waits for a connection, and then for its answer.
