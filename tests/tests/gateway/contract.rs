@@ -215,7 +215,7 @@ fn broken(random: &mut Random, request: Request, document: &Value) -> Request {
         document[&name] = value;
         document
     };
-    match random.below(12) {
+    match random.below(13) {
         0 => request,
         1 => request.body("{}"),
         2 => request.header("content-type", "text/plain").body(document.to_string()),
@@ -228,6 +228,7 @@ fn broken(random: &mut Random, request: Request, document: &Value) -> Request {
         8 => request.json(&with(json!(7))),
         9 => request.json(&with(json!("x".repeat(801)))),
         10 => request.json(&json!({})),
+        11 => request.json(&json!([])),
         _ => {
             let mut more = document.clone();
             more["surprise"] = json!(1);
