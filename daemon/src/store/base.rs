@@ -74,7 +74,8 @@ pub const VALUE_BYTES_MAX: usize = 4 * 1024 + 400;
 /// nothing had ever been in it.
 const CORNERSTONE: &[u8] = &[0];
 
-/// How much of its own log sled may write between two syncs: half a segment.
+/// How much of its own log sled may write between two syncs: half a segment. So a batch has some sixty blocks: far more than 128
+/// writes at once would make sled's memory grow tenfold.
 const UNSYNCED_BYTES_MAX: usize = 256 * 1024;
 
 /// About what a change makes sled write: a part of a page, and now and then the page. What is deleted is taken for as long as a
@@ -188,6 +189,7 @@ mod tests {
 
     use super::super::Batch;
     use super::super::opening::OPENING;
+    use super::super::tests::copied;
     use super::*;
 
     fn open(path: &Path) -> SledBase {
@@ -197,11 +199,7 @@ mod tests {
     /// What the files hold now, as if the process had been killed. It is opened there.
     fn killed(path: &Path) -> (tempfile::TempDir, SledBase) {
         let copy = tempfile::tempdir().unwrap();
-        for entry in std::fs::read_dir(path).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_file() {
-                std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-            }
-        }
+        copied(path, copy.path());
         let base = open(copy.path());
         (copy, base)
     }

@@ -263,7 +263,20 @@ impl StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
+
+    /// Copies a store's files, as a process that is killed now leaves them.
+    pub(super) fn copied(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
 
     #[test]
     fn a_prefix_holds_exactly_the_keys_that_begin_with_it() {

@@ -2,6 +2,7 @@
 
 use super::super::super::mark::MARK;
 use super::super::super::opening::{LOG, Opening};
+use super::super::super::tests::copied;
 use super::*;
 
 #[test]
@@ -94,17 +95,6 @@ fn damage_that_sled_takes_for_a_torn_end_is_noticed() {
     fs::write(temp.path().join(LOG), bytes).unwrap();
     let refused = again(temp.path(), TINY, false).err().unwrap();
     assert!(matches!(refused, OpenError::Short { .. } | OpenError::Lost { .. }), "{refused}");
-}
-
-/// Copies a store to where nothing is yet.
-fn copied(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
 }
 
 /// Opens a store as sled alone does. Then the power fails: the removal of the old snapshot is on disk, and the name of the

@@ -6,23 +6,32 @@ use super::takeover::{Open, numbers, open_at, segment_path};
 use super::*;
 use crate::saga::tests::forced;
 
+/// A runner tells of three sagas, of which only the last may not be durable, and lets go.
+fn told_of_three(path: &Path, [first, second]: [(SagaId, Vec<Event>); 2]) {
+    let log = take(path).log;
+    tell(&log, first.0, first.1);
+    wait_for(log.durable(tell(&log, second.0, second.1))).unwrap();
+    tell(&log, saga(3), open_events());
+    log.let_go();
+}
+
+/// Flips a bit of the first segment.
+fn flip(path: &Path, place: impl FnOnce(&[u8]) -> usize) {
+    let file = segment_path(path, 1);
+    let mut bytes = fs::read(&file).unwrap();
+    let at = place(&bytes);
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+}
+
 #[test]
 fn damage_in_the_head_costs_its_saga_and_the_evidence_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();
-    let log = take(path).log;
-    tell(&log, saga(1), open_events());
-    let position = tell(&log, saga(2), open_events());
-    wait_for(log.durable(position)).unwrap();
-    tell(&log, saga(3), open_events());
-    log.let_go();
+    told_of_three(path, [1, 2].map(|number| (saga(number), open_events())));
     let before = open_at(path);
-    let file = segment_path(path, 1);
-    let mut bytes = fs::read(&file).unwrap();
     // The parameters' place in the first saga's first record.
-    let at = bytes.windows(8).position(|window| window == b"transfer").unwrap();
-    bytes[at] ^= 1;
-    fs::write(&file, bytes).unwrap();
+    flip(path, |bytes| bytes.windows(8).position(|window| window == b"transfer").unwrap());
 
     let taken = take(path);
     assert_eq!(taken.damage.len(), 1);
@@ -46,18 +55,11 @@ fn damage_in_the_head_costs_its_saga_and_the_evidence_is_kept() {
 fn a_saga_whose_only_record_is_damaged_is_not_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();
-    let log = take(path).log;
-    tell(&log, saga(2), open_events());
-    let position = tell(&log, saga(1), [Event::Begun(begun().into())]);
-    wait_for(log.durable(position)).unwrap();
-    tell(&log, saga(3), open_events());
-    log.let_go();
-    let file = segment_path(path, 1);
-    let mut bytes = fs::read(&file).unwrap();
-    let first_of_3 = bytes.windows(16).position(|window| window == [3; 16]).unwrap();
-    let of_1 = bytes[..first_of_3].windows(8).rposition(|window| window == b"transfer").unwrap();
-    bytes[of_1] ^= 1;
-    fs::write(&file, bytes).unwrap();
+    told_of_three(path, [(saga(2), open_events()), (saga(1), vec![Event::Begun(begun().into())])]);
+    flip(path, |bytes| {
+        let first_of_3 = bytes.windows(16).position(|window| window == [3; 16]).unwrap();
+        bytes[..first_of_3].windows(8).rposition(|window| window == b"transfer").unwrap()
+    });
     for _ in 0..3 {
         let taken = take(path);
         let quarantined: Vec<_> =
@@ -71,17 +73,11 @@ fn a_saga_whose_only_record_is_damaged_is_not_forgotten() {
 fn a_saga_that_may_have_lost_its_last_words_stays_quarantined_until_an_operator_ends_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();
-    let log = take(path).log;
-    tell(&log, saga(1), open_events());
-    wait_for(log.durable(tell(&log, saga(2), open_events()))).unwrap();
-    tell(&log, saga(3), open_events());
-    log.let_go();
-    let file = segment_path(path, 1);
-    let mut bytes = fs::read(&file).unwrap();
-    let first_of_2 = bytes.windows(16).position(|window| window == [2; 16]).unwrap();
-    let last_of_1 = bytes[..first_of_2].windows(16).rposition(|window| window == [1; 16]).unwrap();
-    bytes[last_of_1 + 20] ^= 1;
-    fs::write(&file, bytes).unwrap();
+    told_of_three(path, [1, 2].map(|number| (saga(number), open_events())));
+    flip(path, |bytes| {
+        let first_of_2 = bytes.windows(16).position(|window| window == [2; 16]).unwrap();
+        20 + bytes[..first_of_2].windows(16).rposition(|window| window == [1; 16]).unwrap()
+    });
     let mut taken = take(path);
     for _ in 0..3 {
         let quarantined: Vec<_> = taken.open.iter().map(Story::is_quarantined).collect();
