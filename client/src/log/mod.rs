@@ -18,10 +18,10 @@
 //!
 //! # What survives what
 //!
-//! A record is safe from `kill -9` of its writer once [`SagaLog::append`] has returned, and from power loss once
-//! [`SagaLog::durable`] has. Of what was not yet durable a power loss keeps a prefix: a bad record above the highest
-//! offset that the segment itself calls durable is a torn tail and is cut; below it, it is damage, which is reported
-//! and costs at most the saga it hits ([`scan`]). Whatever a takeover cuts it names ([`Cut`]).
+//! A record is safe from `kill -9` of its writer once [`SagaLog::written`] has returned, and from power loss once
+//! [`SagaLog::durable`] has. Of what was not yet durable a power loss may keep any part: a bad record above the highest
+//! offset that the segment itself calls durable begins a torn tail, which is cut; below it, it is damage, which is
+//! reported and costs at most the saga it hits ([`scan`]). Whatever a takeover cuts it names ([`Cut`]).
 
 pub mod disk;
 pub mod history;
