@@ -8,6 +8,7 @@
 //!
 //! What plugs into it:
 //! * [`likes`]: the like and unlike sagas, typed clients of the two services, the audit.
+//! * [`view`]: what is shown of all that, whatever the front: documents and words.
 //! * [`cli`]: `likectl`; the only part that touches a terminal.
 
 pub mod cli;
@@ -16,3 +17,4 @@ pub mod log;
 pub mod rpc;
 pub mod runner;
 pub mod saga;
+pub mod view;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use like_client::cli::duration;
+use like_client::view::duration;
 use like_protocol::time::DEADLINE_AHEAD_MAX;
 
 use crate::admin::{AdminConfigError, Administrators};

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use like_client::cli::moment;
-use like_client::cli::view::{HANGING_AFTER, SagaView, is_overdue};
 use like_client::likes::AskError;
 use like_client::log::JournalError;
+use like_client::view::moment;
+use like_client::view::{HANGING_AFTER, SagaView, is_overdue};
 use like_protocol::message::DaemonStatus;
 use serde::Serialize;
 use tokio::sync::Mutex;

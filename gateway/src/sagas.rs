@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use like_client::cli::view::SagaView;
 use like_client::log::{JournalError, Owner, Slot, Story, history, owner};
 use like_client::runner::Context;
+use like_client::view::SagaView;
 use like_protocol::ids::SagaId;
 use tokio::sync::Semaphore;
 

@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::commands::{
     article, audit, bench, check, completions, import, like, man, recover, saga, top, user,
 };
-use super::{demo, duration};
+use super::demo;
+use crate::view::duration;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())

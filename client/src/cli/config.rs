@@ -6,7 +6,7 @@ use std::time::Duration;
 use like_protocol::time::DEADLINE_AHEAD_MAX;
 
 use super::args::{Color, GlobalArgs};
-use super::duration;
+use crate::view::duration;
 
 /// What commands work with.
 #[derive(Clone, Debug)]

@@ -8,18 +8,13 @@ pub mod args;
 pub mod commands;
 pub mod config;
 pub mod demo;
-pub mod duration;
 pub mod error;
 pub mod json;
-pub mod moment;
 pub mod output;
 pub mod pages;
-#[cfg(test)]
-mod samples;
 pub mod signals;
 pub mod timeline;
 pub mod tools;
-pub mod view;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -7,9 +7,9 @@ use like_protocol::likes::user::LikeRecord;
 use like_protocol::message::PAGE_ROWS_MAX;
 
 use super::error::CliError;
-use super::moment;
 use super::output::{BAD, Column, paint, table};
 use super::tools::Tools;
+use crate::view::moment;
 
 /// Which part of a list.
 #[derive(Args, Clone, Debug)]

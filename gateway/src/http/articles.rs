@@ -9,11 +9,12 @@ use axum::response::{IntoResponse, Response};
 use like_client::likes::AskError;
 use like_client::likes::articles::{self, ArticleError};
 use like_client::likes::users::{self, UserError};
+use like_client::view::{ArticleDocument, ListedArticleDocument, RecordDocument};
 use like_protocol::likes::article::ArticleRejection;
 use like_protocol::likes::{ArticleId, UserId};
 
 use super::App;
-use super::documents::{ArticleDocument, ListedArticleDocument, NewArticle, Page, RecordDocument};
+use super::documents::{NewArticle, Page};
 use super::problem::{Kind, Problem};
 use super::take::{ArticlePath, Asked, Document, UserPath};
 

@@ -10,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 use like_client::likes::ActError;
 use like_client::likes::answer::Rule;
 use like_client::saga::event::FailureKind;
+use like_client::view::{Liked, Unliked};
 use like_protocol::ids::SagaId;
 
 use super::App;
-use super::documents::{Liked, Pending, Unliked, place_of};
+use super::documents::{Pending, place_of};
 use super::problem::{Kind, Problem};
 use super::take::{ArticlePath, Key, Speaker};
 use crate::host::HostError;

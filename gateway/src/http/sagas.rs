@@ -6,16 +6,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use like_client::cli::view::{STATE_WORDS, SagaView};
 use like_client::log::JournalError;
 use like_client::runner::admin::AdminError;
+use like_client::view::{STATE_WORDS, SagaDocument, SagaView};
 use like_protocol::ids::SagaId;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
 use super::problem::{Kind, Problem};
-use super::saga_documents::{Acted, SagaDocument, SagaSummary};
+use super::saga_documents::{Acted, SagaSummary};
 use super::take::{Admin, Asked, Document, SagaPath, rows};
 use crate::acts::{Act, ActOnError, REASON_CHARS_MAX};
 
@@ -144,7 +144,7 @@ pub async fn read(
 async fn document(app: &App, saga: SagaId) -> Result<SagaDocument, Problem> {
     let found = app.sagas.one(saga).await.map_err(|e| journal_problem(&e))?;
     let (found, owner) = found.ok_or_else(|| no_such_saga(saga))?;
-    Ok(SagaDocument::new(&found, owner.as_ref()))
+    Ok(SagaDocument::new(found.view, found.slot.number(), owner.as_ref()))
 }
 
 /// Why an administrator acts.

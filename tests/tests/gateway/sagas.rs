@@ -130,22 +130,7 @@ fn a_saga_is_shown_as_the_command_line_shows_it() {
         let shown = gateway.get(&format!("/sagas/{saga}")).expect(200).json();
         (shown["settled"] == true).then_some(shown)
     });
-    let told = house.json(&["saga", "show", saga]);
-    for name in [
-        "saga_id",
-        "kind",
-        "state",
-        "article_id",
-        "user_id",
-        "started_at",
-        "ended_at",
-        "steps",
-        "events",
-        "slot",
-    ] {
-        assert_eq!(shown[name], told[name], "{name}");
-    }
-    assert_eq!(shown["history"].as_array().map(Vec::len), told["history"].as_array().map(Vec::len));
+    assert_eq!(shown, house.json(&["saga", "show", saga]));
     gateway.get(&format!("/sagas/{UNKNOWN}")).problem(404, "not_found");
     gateway.get("/sagas/one").problem(422, "invalid");
 }

@@ -5,10 +5,10 @@ use like_protocol::likes::article::{Article, ListedArticle};
 use like_protocol::likes::{ArticleId, UserId};
 
 use crate::cli::error::CliError;
-use crate::cli::json::{ArticleDocument, ListedArticleDocument, RecordDocument};
 use crate::cli::output::{BAD, Column, DIM, STRONG, count, paint, printable, table};
 use crate::cli::pages::{self, PageArgs};
 use crate::cli::tools::Tools;
+use crate::view::{ArticleDocument, ListedArticleDocument, RecordDocument};
 
 /// Create and look at articles.
 #[derive(Subcommand, Debug)]

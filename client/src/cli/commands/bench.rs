@@ -12,11 +12,11 @@ use like_protocol::likes::{ArticleId, UserId};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::cli::duration;
 use crate::cli::error::CliError;
 use crate::cli::output::{STRONG, WARN, count, paint};
 use crate::cli::tools::Tools;
 use crate::likes::{ActError, Likes};
+use crate::view::duration;
 
 /// Latencies are told to three digits.
 const DIGITS: u8 = 3;

@@ -9,12 +9,12 @@ use like_protocol::likes::{ArticleId, UserId};
 use uuid::Uuid;
 
 use crate::cli::error::CliError;
-use crate::cli::json::{LikeDocument, UnlikeDocument};
 use crate::cli::output::{DIM, GOOD, count, paint};
 use crate::cli::signals;
 use crate::cli::tools::Tools;
 use crate::likes::{ActError, like, unlike};
 use crate::runner::Runner;
+use crate::view::{Liked, Unliked};
 
 /// How long a saga that a dead runner left in this one's slot is given to end before this process does. What is left
 /// then stands in the log.
@@ -55,7 +55,7 @@ pub async fn run_like(tools: &Tools, args: &LikeArgs) -> Result<(), CliError> {
     let answer = interruptible(&runner, like::KIND, acting).await;
     let told = answer.and_then(|answer| {
         if tools.output.json {
-            return tools.output.document(&LikeDocument::from(&answer));
+            return tools.output.document(&Liked::from(&answer));
         }
         let likes = likes_now(answer.current_likes);
         tools.output.text(format!("{} article {} now has {likes}", paint(GOOD, "liked:"), answer.article))?;
@@ -74,7 +74,7 @@ pub async fn run_unlike(tools: &Tools, args: &LikeArgs) -> Result<(), CliError> 
     let answer = interruptible(&runner, unlike::KIND, acting).await;
     let told = answer.and_then(|answer| {
         if tools.output.json {
-            return tools.output.document(&UnlikeDocument::from(&answer));
+            return tools.output.document(&Unliked::from(&answer));
         }
         let likes = likes_now(answer.current_likes);
         tools.output.text(format!(

@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use crate::cli::commands::saga::find_open;
 use crate::cli::error::CliError;
 use crate::cli::json::RecoverDocument;
-use crate::cli::moment;
 use crate::cli::output::{DIM, Output, WARN, count, paint};
 use crate::cli::signals;
 use crate::cli::tools::Tools;
@@ -19,6 +18,7 @@ use crate::runner::recover::{self, Report};
 use crate::runner::watch::{self, Notice};
 use crate::runner::{Context, Order};
 use crate::saga::End;
+use crate::view::moment;
 
 /// How to recover.
 #[derive(Args, Debug)]

@@ -10,12 +10,12 @@ use crate::cli::commands::saga::{Found, numbers, rows, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::output::{BAD, Column, GOOD, STRONG, WARN, bytes, count, paint, table};
 use crate::cli::tools::Tools;
-use crate::cli::view::{HANGING_AFTER, OwnerView, SagaView, state_word};
-use crate::cli::{duration, moment};
 use crate::likes::AskError;
 use crate::log::history::{self, Gaps};
 use crate::log::{Journal, Slot, owner};
 use crate::rpc::Unreachable;
+use crate::view::{HANGING_AFTER, OwnerView, SagaView, state_word};
+use crate::view::{duration, moment};
 
 /// A daemon that doesn't answer a question about itself within this time is shown as not reachable.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use like_protocol::likes::{ArticleId, UserId};
 
 use crate::cli::error::CliError;
-use crate::cli::json::RecordDocument;
 use crate::cli::output::Column;
 use crate::cli::pages::{self, PageArgs};
 use crate::cli::tools::Tools;
+use crate::view::RecordDocument;
 
 /// Look at users.
 #[derive(Subcommand, Debug)]

@@ -8,7 +8,6 @@ use like_protocol::message::RetryReason;
 use serde::Serialize;
 
 use super::{CliError, files};
-use crate::cli::timeline::acts_itself;
 use crate::likes::ActError;
 use crate::likes::AskError;
 use crate::likes::answer::Rule;
@@ -18,6 +17,7 @@ use crate::log::JournalError;
 use crate::rpc::{Unreachable, UnreachableKind};
 use crate::runner::admin::AdminError;
 use crate::saga::event::FailureKind;
+use crate::view::advice::acts_itself;
 
 /// The group whose members may use the sockets and the journal.
 const GROUP: &str = "like";

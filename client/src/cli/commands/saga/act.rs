@@ -6,7 +6,6 @@ use super::{ForceArgs, find_one};
 use crate::cli::error::CliError;
 use crate::cli::output::{WARN, paint};
 use crate::cli::tools::Tools;
-use crate::cli::view;
 use crate::runner::admin;
 use crate::saga::SagaState;
 
@@ -72,6 +71,6 @@ fn show(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
     if tools.output.json {
         return tools.output.document(&found.view);
     }
-    let state = view::SagaView::title(&found.view);
-    tools.output.text(format!("{state} is {}", found.view.state.replace('_', " ")))
+    let title = found.view.title();
+    tools.output.text(format!("{title} is {}", found.view.state.replace('_', " ")))
 }

@@ -3,8 +3,8 @@
 use super::{Found, ListArgs, rows};
 use crate::cli::error::CliError;
 use crate::cli::tools::Tools;
-use crate::cli::view::state_word;
 use crate::log::Story;
+use crate::view::state_word;
 
 /// Lists sagas.
 pub(super) fn run(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {

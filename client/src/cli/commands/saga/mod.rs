@@ -13,13 +13,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use like_protocol::ids::SagaId;
 
 use crate::cli::error::CliError;
-use crate::cli::moment;
 use crate::cli::output::{Column, table};
 use crate::cli::tools::Tools;
-use crate::cli::view::{STATE_WORDS, SagaView};
 use crate::likes;
 use crate::log::{JournalError, Owner, Slot, Story, history, owner};
 use crate::saga::End;
+use crate::view::moment;
+use crate::view::{STATE_WORDS, SagaView};
 
 /// Look at sagas, and act on one.
 #[derive(Subcommand, Debug)]

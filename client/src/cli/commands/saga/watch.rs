@@ -12,8 +12,8 @@ use crate::cli::error::CliError;
 use crate::cli::output::{BAD, DIM, GOOD, STRONG, paint, printable};
 use crate::cli::signals;
 use crate::cli::tools::Tools;
-use crate::cli::view::{HistoryLine, SagaView, Tone};
 use crate::log::Journal;
+use crate::view::{HistoryLine, SagaView, Tone};
 
 /// How often the log is read again. The log has no doorbell for readers, and people don't see faster.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -111,10 +111,10 @@ mod tests {
     use like_protocol::ids::SagaId;
 
     use super::*;
-    use crate::cli::samples;
     use crate::likes;
     use crate::log::Story;
     use crate::saga::{End, Event};
+    use crate::view::samples;
 
     #[test]
     fn an_operators_words_can_not_make_a_second_line() {

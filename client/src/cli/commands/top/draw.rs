@@ -10,9 +10,9 @@ use ratatui::widgets::{List, ListState, Paragraph};
 
 use super::page::{Page, Part};
 use super::picture::{Counts, Lately, Picture, SagaPicture, ServiceAnswer, ServicePicture};
-use crate::cli::duration;
 use crate::cli::output::{bytes, printable};
-use crate::cli::view::Tone;
+use crate::view::Tone;
+use crate::view::duration;
 
 /// From this width on services stand in columns.
 const WIDE: u16 = 90;
@@ -291,7 +291,7 @@ fn timeline(saga: &SagaPicture, width: u16, theme: Theme) -> Vec<Line<'static>> 
         Line::raw(""),
     ];
     for happened in &saga.view.history {
-        let after = short(happened.at_ms.saturating_sub(saga.view.started_ms));
+        let after = short(happened.after_ms);
         let mark = match happened.tone {
             Tone::Good => '✓',
             Tone::Bad => '✗',

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use like_protocol::ids::SagaId;
 
 use crate::cli::commands::saga::changes::FileStates;
-use crate::cli::view::{ended_ms, state_word};
 use crate::log::history::{self, Newest};
 use crate::log::{Journal, JournalError, Owner, Slot, Story, owner};
+use crate::view::{ended_ms, state_word};
 
 /// For how long what has ended counts as lately.
 pub const LATELY_MS: u64 = 60_000;

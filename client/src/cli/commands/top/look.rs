@@ -4,9 +4,9 @@ use like_protocol::message::DaemonStatus;
 
 use super::follow::{Follower, Journaled};
 use crate::cli::error::CliError;
-use crate::cli::moment;
 use crate::cli::tools::Tools;
 use crate::likes::{ArticleService, AskError, UserService};
+use crate::view::moment;
 
 /// A daemon that doesn't answer a question about itself within this time is shown as down.
 const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_millis(700);

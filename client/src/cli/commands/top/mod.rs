@@ -21,10 +21,10 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cli::duration;
 use crate::cli::error::CliError;
 use crate::cli::signals;
 use crate::cli::tools::Tools;
+use crate::view::duration;
 use look::{Look, Looker};
 use page::Page;
 use picture::Picture;

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::follow::{LATELY_MS, Seen};
 use super::look::{Look, ServiceSeen};
-use crate::cli::view::{HANGING_AFTER, OwnerView, SagaView, is_overdue, state_word};
-use crate::cli::{moment, timeline};
 use crate::likes;
 use crate::log::{Owner, Story};
+use crate::view::{HANGING_AFTER, OwnerView, SagaView, is_overdue, state_word};
+use crate::view::{advice, moment};
 
 /// Over how long likes a second are counted.
 const RATE_MS: u64 = 10_000;
@@ -317,7 +317,7 @@ impl SagaPicture {
             command,
             slot: seen.slot,
             owner: owner.map(OwnerView::from),
-            advice: timeline::advice(&view, owner),
+            advice: advice::advice(&view, owner),
             view,
         }
     }
@@ -337,7 +337,7 @@ fn remedy(saga: &SagaView, owner: Option<&Owner>, hangs: bool) -> (Option<String
             (Some(format!("its runner, {owner}, does nothing")), Some(format!("kill -CONT {}", owner.pid)))
         }
         // What is to be done there stands in the advice.
-        (None, Some(owner)) if saga.needs_attention && timeline::acts_itself(owner) => {
+        (None, Some(owner)) if saga.needs_attention && advice::acts_itself(owner) => {
             (failed, Some(format!("likectl saga show {id}")))
         }
         _ if saga.needs_attention => (failed, Some(format!("likectl saga retry {id}"))),

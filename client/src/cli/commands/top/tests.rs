@@ -10,10 +10,10 @@ use super::follow::{Ended, Journaled, Seen};
 use super::look::{Look, ServiceSeen};
 use super::page::{Key, Page, Part};
 use super::picture::{Counts, Picture};
-use crate::cli::samples::begun;
 use crate::log::{Owner, SagaRecord, Story};
 use crate::saga::event::{Failure, FailureKind};
 use crate::saga::{End, Event, TurnBack};
+use crate::view::samples::begun;
 
 const NOW_MS: u64 = 1_763_805_600_000;
 

@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-use like_protocol::message::Payload;
 use serde::Serialize;
 
+use super::advice::advice;
 use super::moment;
-use crate::log::{Owner, Story};
+use super::words::{TURNED_BACK, Teller};
+use crate::log::{Owner, SagaRecord, Story};
 use crate::runner::admin::ORPHAN_KIND;
-use crate::saga::event::Failure;
 use crate::saga::state::StepState;
-use crate::saga::{Action, Definition, Definitions, End, Event, Phase, SagaState, TurnBack};
+use crate::saga::{Action, Definitions, End, Event, Phase, SagaState};
 
 /// How long a saga may be open before it counts as hanging, if nobody says otherwise: as `check` has it by default.
 pub const HANGING_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// A saga as it is shown. The JSON form is public.
 #[derive(Serialize, Debug)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SagaView {
     /// Its id.
     pub saga_id: String,
@@ -29,13 +30,19 @@ pub struct SagaView {
     /// The user that it is about.
     pub user_id: Option<u64>,
     /// When it began.
+    #[cfg_attr(feature = "schema", schema(format = DateTime))]
     pub started_at: String,
     /// When it ended.
+    #[cfg_attr(feature = "schema", schema(format = DateTime))]
     pub ended_at: Option<String>,
     /// Whether every service has been told of its end.
     pub settled: bool,
     /// Whether an operator is needed.
     pub needs_attention: bool,
+    /// How many attempts at its steps were sent, compensations included.
+    pub attempts: u32,
+    /// What the last attempt came to, while nothing better is known; of one that was undone, why.
+    pub last_failure: Option<String>,
     /// Its steps, in order.
     pub steps: Vec<StepView>,
     /// What happened at the services, in order.
@@ -50,8 +57,32 @@ pub struct SagaView {
     pub ended_ms: Option<u64>,
 }
 
+/// A saga with where it stands, who drives it and what may be done. The JSON form is public.
+#[derive(Serialize, Debug)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SagaDocument {
+    /// All that the log tells of it.
+    #[serde(flatten)]
+    pub saga: SagaView,
+    /// The slot of the journal that it stands in.
+    pub slot: u32,
+    /// The live process that holds the slot.
+    pub owner: Option<OwnerView>,
+    /// What an operator may do next, safest first.
+    pub advice: Vec<String>,
+}
+
+impl SagaDocument {
+    /// Of a saga in this slot, which `owner` holds if somebody does.
+    pub fn new(saga: SagaView, slot: u32, owner: Option<&Owner>) -> Self {
+        let advice = advice(&saga, owner);
+        Self { saga, slot, owner: owner.map(OwnerView::from), advice }
+    }
+}
+
 /// A step as it is shown.
 #[derive(Serialize, Debug)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StepView {
     /// What it does.
     pub name: String,
@@ -74,8 +105,10 @@ pub struct StepView {
 
 /// Something that happened at a service.
 #[derive(Serialize, Debug)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StepEvent {
     /// When.
+    #[cfg_attr(feature = "schema", schema(format = DateTime))]
     pub at: String,
     /// Where.
     pub service: String,
@@ -91,12 +124,13 @@ pub struct StepEvent {
 
 /// Something that happened to a saga.
 #[derive(Serialize, Debug)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HistoryLine {
     /// When.
+    #[cfg_attr(feature = "schema", schema(format = DateTime))]
     pub at: String,
-    /// When, in milliseconds since the epoch.
-    #[serde(skip)]
-    pub at_ms: u64,
+    /// How many milliseconds after the saga began.
+    pub after_ms: u64,
     /// At which step, if at one.
     pub step: Option<String>,
     /// Where, if at a service.
@@ -104,12 +138,13 @@ pub struct HistoryLine {
     /// What, in words.
     pub what: String,
     /// How it is to be taken.
-    #[serde(skip)]
     pub tone: Tone,
 }
 
 /// How something is to be taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum Tone {
     /// As it should be.
     Good,
@@ -135,6 +170,11 @@ impl SagaView {
         let started_ms = first_ms.unwrap_or_default();
         let ended_ms = ended_ms(story);
         let teller = Teller { state, definition };
+        let steps = state.map(steps).unwrap_or_default();
+        let events = teller.step_events(story);
+        let line = |record: &SagaRecord| teller.line(record, started_ms);
+        let history: Vec<_> = story.records.iter().map(line).collect();
+        let last_failure = steps.iter().rev().find_map(|step| step.last_failure.clone());
         Self {
             saga_id: story.saga.to_string(),
             kind: state.map(|state| state.begun.kind.to_string()),
@@ -146,9 +186,11 @@ impl SagaView {
             ended_at: ended_ms.map(|ms| moment::show(moment::of_ms(ms))),
             settled: state.is_some_and(|state| state.settled),
             needs_attention: state.is_none_or(|state| state.needs_attention(attention_after)),
-            steps: state.map(steps).unwrap_or_default(),
-            events: teller.step_events(story),
-            history: story.records.iter().map(|record| teller.line(record.at_ms, &record.event)).collect(),
+            attempts: steps.iter().map(|step| step.attempts + step.compensation_attempts).sum(),
+            last_failure: last_failure.or_else(|| why_undone(state, &events, &history)),
+            steps,
+            events,
+            history,
             started_ms,
             ended_ms,
         }
@@ -183,6 +225,16 @@ impl SagaView {
     }
 }
 
+/// Why a saga was undone: what failed last of what it was to do, or else that it was turned back.
+fn why_undone(state: Option<&SagaState>, events: &[StepEvent], history: &[HistoryLine]) -> Option<String> {
+    if !matches!(state?.phase, Phase::Ended(End::Compensated)) {
+        return None;
+    }
+    let failed = events.iter().rfind(|event| event.action_type == "main" && event.status == "failed");
+    let turned = || history.iter().rev().find_map(|line| line.what.strip_prefix(TURNED_BACK));
+    failed.and_then(|event| event.detail.clone()).or_else(|| turned().map(str::to_owned))
+}
+
 /// The documented word for where a saga stands.
 pub fn state_word(state: Option<&SagaState>) -> &'static str {
     let Some(state) = state.filter(|state| !state.quarantined_now()) else { return "quarantined" };
@@ -195,9 +247,6 @@ pub fn state_word(state: Option<&SagaState>) -> &'static str {
         Phase::Forced(End::Compensated) => "forced_compensated",
     }
 }
-
-/// How a line of history begins that tells why a saga turned back.
-pub const TURNED_BACK: &str = "turned back: ";
 
 /// Every documented word for where a saga stands.
 pub const STATE_WORDS: [&str; 7] = [
@@ -212,6 +261,7 @@ pub const STATE_WORDS: [&str; 7] = [
 
 /// A live process that owns a saga's slot.
 #[derive(Serialize, Debug)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OwnerView {
     /// Its process id.
     pub pid: u32,
@@ -264,155 +314,8 @@ fn steps(state: &SagaState) -> Vec<StepView> {
     planned.map(view).collect()
 }
 
-fn service_of(state: &SagaState, step: usize) -> &str {
+pub(super) fn service_of(state: &SagaState, step: usize) -> &str {
     let planned = state.begun.steps.get(step);
     let at = planned.and_then(|plan| state.begun.participants.get(usize::from(plan.participant)));
     at.map_or("unknown", |participant| &*participant.role)
-}
-
-/// Puts a saga's events into words.
-struct Teller<'a> {
-    state: Option<&'a SagaState>,
-    definition: Option<&'a dyn Definition>,
-}
-
-impl Teller<'_> {
-    fn step_events(&self, story: &Story) -> Vec<StepEvent> {
-        let mut attempts = std::collections::HashMap::new();
-        let mut told = Vec::new();
-        for record in &story.records {
-            let Some((step, compensation, status, detail)) = self.at_step(&record.event) else { continue };
-            if let Event::ActionSent { attempt, .. } | Event::CompensationSent { attempt, .. } = record.event
-            {
-                attempts.insert((step, compensation), attempt);
-            }
-            told.push(StepEvent {
-                at: moment::show(moment::of_ms(record.at_ms)),
-                service: self.service(step),
-                action_type: if compensation { "compensation" } else { "main" },
-                status,
-                attempt: attempts.get(&(step, compensation)).copied().unwrap_or_default(),
-                detail,
-            });
-        }
-        told
-    }
-
-    /// Step, whether it is about its compensation, status, detail; of an event that happens at a step.
-    fn at_step(&self, event: &Event) -> Option<(u8, bool, &'static str, Option<String>)> {
-        let told = match event {
-            Event::ActionSent { step, .. } => (*step, false, "pending", None),
-            Event::ActionDone { step, .. } => (*step, false, "done", None),
-            Event::ActionRejected { step, rejection } => {
-                (*step, false, "failed", Some(self.rejection(*step, rejection)))
-            }
-            Event::ActionRefused { step, refusal } => {
-                (*step, false, "failed", Some(format!("refused: {refusal:?}").to_lowercase()))
-            }
-            Event::ActionFailed { step, failure } => (*step, false, "failed", Some(failure.detail.clone())),
-            Event::CompensationSent { step, .. } => (*step, true, "pending", None),
-            Event::CompensationDone { step } => (*step, true, "done", None),
-            Event::CompensationFailed { step, failure, .. } => {
-                (*step, true, "failed", Some(failure.detail.clone()))
-            }
-            _ => return None,
-        };
-        Some(told)
-    }
-
-    fn line(&self, at_ms: u64, event: &Event) -> HistoryLine {
-        let step = self.at_step(event).map(|(step, ..)| step);
-        let (tone, what) = self.words(event);
-        HistoryLine {
-            at: moment::show(moment::of_ms(at_ms)),
-            at_ms,
-            step: step.map(|step| self.name(step)),
-            service: step.map(|step| self.service(step)),
-            what,
-            tone,
-        }
-    }
-
-    fn words(&self, event: &Event) -> (Tone, String) {
-        match event {
-            Event::Begun(begun) if begun.kind == ORPHAN_KIND => {
-                (Tone::Plain, "stood in no log: written down only to be given an end".to_owned())
-            }
-            Event::Begun(begun) => (Tone::Plain, format!("begun for uid {}", begun.by_uid)),
-            Event::ActionSent { attempt: 1, .. } => (Tone::Plain, "sent".to_owned()),
-            Event::ActionSent { attempt, .. } => (Tone::Plain, format!("sent, attempt {attempt}")),
-            Event::ActionDone { .. } => (Tone::Good, "done".to_owned()),
-            Event::ActionRejected { step, rejection } => {
-                (Tone::Bad, format!("rejected: {}", self.rejection(*step, rejection)))
-            }
-            Event::ActionRefused { refusal, .. } => {
-                (Tone::Bad, format!("refused: {refusal:?}").to_lowercase())
-            }
-            Event::ActionFailed { failure, .. } => (Tone::Bad, format!("failed: {}", words(failure))),
-            Event::TurnedBack(why) => (Tone::Turn, format!("{TURNED_BACK}{}", self.why_back(why))),
-            Event::CompensationSent { attempt: 1, .. } => (Tone::Plain, "compensation sent".to_owned()),
-            Event::CompensationSent { attempt, .. } => {
-                (Tone::Plain, format!("compensation sent, attempt {attempt}"))
-            }
-            Event::CompensationDone { .. } => (Tone::Good, "compensated".to_owned()),
-            Event::CompensationFailed { in_a_row, failure, .. } => {
-                (Tone::Bad, format!("compensation failed ({in_a_row} in a row): {}", words(failure)))
-            }
-            Event::Ended(End::Completed) => (Tone::Turn, "completed".to_owned()),
-            Event::Ended(End::Compensated) => (Tone::Turn, "compensated: nothing is left of it".to_owned()),
-            Event::Forced { end, reason, by_uid, leaves_broken } => {
-                (Tone::Turn, forced(*end, reason, *by_uid, leaves_broken))
-            }
-            Event::TakenOver { by_pid } => {
-                (Tone::Turn, format!("taken over from a dead runner by pid {by_pid}"))
-            }
-            Event::Resumed { by_uid, .. } => (Tone::Turn, format!("given a new deadline by uid {by_uid}")),
-            Event::Settled => (Tone::Plain, "settled: every service knows the end".to_owned()),
-            Event::Quarantined { detail } => (Tone::Bad, format!("quarantined: {detail}")),
-        }
-    }
-
-    fn why_back(&self, why: &TurnBack) -> String {
-        match why {
-            TurnBack::Rejected { step } => format!("a rule forbids `{}`", self.name(*step)),
-            TurnBack::Refused { step } => format!("`{}` was refused", self.name(*step)),
-            TurnBack::Deadline { step } => {
-                format!("the deadline passed before `{}` was done", self.name(*step))
-            }
-            TurnBack::Operator { by_uid } => format!("by the word of uid {by_uid}"),
-        }
-    }
-
-    fn rejection(&self, step: u8, rejection: &Payload) -> String {
-        match self.definition {
-            Some(definition) => definition.explain_rejection(usize::from(step), rejection),
-            None => "a rule of a kind of saga that is not known here".to_owned(),
-        }
-    }
-
-    fn name(&self, step: u8) -> String {
-        let planned = self.state.and_then(|state| state.begun.steps.get(usize::from(step)));
-        planned.map_or_else(|| format!("step {step}"), |plan| plan.name.to_string())
-    }
-
-    fn service(&self, step: u8) -> String {
-        self.state.map_or_else(|| "unknown".to_owned(), |s| service_of(s, usize::from(step)).to_owned())
-    }
-}
-
-fn words(failure: &Failure) -> &str {
-    &failure.detail
-}
-
-fn forced(end: End, reason: &str, by_uid: u32, leaves_broken: &[String]) -> String {
-    let end = match end {
-        End::Completed => "completed",
-        End::Compensated => "compensated",
-    };
-    let broken = if leaves_broken.is_empty() {
-        String::new()
-    } else {
-        format!("; may be left broken: {}", leaves_broken.join(", "))
-    };
-    format!("counts as {end} by the word of uid {by_uid}: {reason}{broken}")
 }
