@@ -141,7 +141,8 @@ impl SagaReader {
             if known.is_some_and(|(oldest, newest)| !page.may_take(oldest, newest)) {
                 return Ok(ControlFlow::Continue(()));
             }
-            let (stories, _) = read()?;
+            let mut stories = BTreeMap::new();
+            read(&mut |story| drop(stories.insert(story.saga, story)))?;
             // The head goes on to change.
             if !is_head
                 && let (Some((oldest, _)), Some((newest, _))) =

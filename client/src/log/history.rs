@@ -14,7 +14,7 @@ use super::scan::{Certain, Damage};
 use super::segment::{self, Segment};
 use super::slot::{Journal, JournalError, Slot};
 use super::story::{Stories, Story};
-use super::takeover::stories_of;
+use super::takeover::visit;
 use crate::saga::Event;
 
 /// How often a slot is read again because its owner replaced a segment just then.
@@ -73,7 +73,20 @@ pub struct Newest {
 /// # Errors
 /// A segment can't be read, or was written by a newer program.
 pub fn newest_in(slot: &Slot, from: u64) -> Result<Newest, JournalError> {
-    read_again(|last_try| newest_in_once(slot, from, last_try))
+    let mut newest = Newest::default();
+    newest_first(slot, |segment, is_head, read| {
+        if is_head {
+            newest = Newest { head: segment, ..Newest::default() };
+        } else if segment < from {
+            return Ok(ControlFlow::Break(()));
+        }
+        let damaged = read(&mut |story| {
+            newest.stories.entry(story.saga).or_insert(story);
+        })?;
+        newest.damage.splice(..0, damaged);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(newest)
 }
 
 fn read_again<T>(mut read: impl FnMut(bool) -> Result<T, JournalError>) -> Result<T, JournalError> {
@@ -86,26 +99,9 @@ fn read_again<T>(mut read: impl FnMut(bool) -> Result<T, JournalError>) -> Resul
     }
 }
 
-fn newest_in_once(slot: &Slot, from: u64, last_try: bool) -> Result<Newest, JournalError> {
-    let numbers = segment::numbers(slot)?;
-    let (Some(head), _) = segment::head(slot, &numbers)? else {
-        return Ok(Default::default());
-    };
-    let (mut stories, mut damage) = (Stories::new(), Vec::new());
-    for number in older_than(&head, &numbers, from) {
-        let (told, damaged) = read_older(slot, &head, number, last_try)?;
-        stories.extend(told);
-        damage.extend(damaged);
-    }
-    let (told, damaged) = stories_of(&head);
-    stories.extend(told);
-    damage.extend(damaged);
-    Ok(Newest { stories, damage, head: head.place.segment })
-}
-
-/// The numbers of the segments before the head that count, or should be there, from this number on.
-fn older_than(head: &Segment, numbers: &[u64], from: u64) -> BTreeSet<u64> {
-    let lowest = head.header.map_or(0, |header| header.lowest_live).max(from).min(head.place.segment);
+/// The numbers of the segments before the head that count, or should be there.
+fn older_than(head: &Segment, numbers: &[u64]) -> BTreeSet<u64> {
+    let lowest = head.header.map_or(0, |header| header.lowest_live).min(head.place.segment);
     let named = head.scan.kept.iter().map(|kept| kept.segment);
     numbers
         .iter()
@@ -115,16 +111,17 @@ fn older_than(head: &Segment, numbers: &[u64], from: u64) -> BTreeSet<u64> {
         .collect()
 }
 
-/// What an older segment tells, and what of it is damaged. What is missing was replaced by something newer just then; on
-/// the last try it is damage.
+/// Shows what an older segment tells, and reports what of it is damaged. What is missing was replaced by something newer just
+/// then; on the last try it is damage.
 fn read_older(
     slot: &Slot,
     head: &Segment,
     number: u64,
     last_try: bool,
-) -> Result<(Stories, Vec<Damage>), JournalError> {
+    each: &mut dyn FnMut(Story),
+) -> Result<Vec<Damage>, JournalError> {
     if head.leaves_out(slot, number) {
-        return Ok(Default::default());
+        return Ok(Vec::new());
     }
     let kept = head.scan.kept.iter().find(|kept| kept.segment == number).copied();
     // It was the head once, so its carry-over was synced.
@@ -133,18 +130,15 @@ fn read_older(
         Err(JournalError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound || last_try => {
             let (place, to) = (Place { segment: number, ..head.place }, kept.map_or(0, |kept| kept.end));
             let what = format!("can't be read: {source}").into();
-            Ok((Stories::new(), vec![Damage { place, from: 0, to, sagas: Vec::new(), what }]))
+            Ok(vec![Damage { place, from: 0, to, sagas: Vec::new(), what }])
         }
-        read => {
-            let (told, damaged) = stories_of(&read?);
-            let closed = told.into_iter().filter_map(|(saga, story)| Some((saga, closed(story)?)));
-            Ok((closed.collect(), damaged))
-        }
+        read => Ok(visit(&mut read?, |story| closed(story).into_iter().for_each(&mut *each))),
     }
 }
 
-/// Reads a segment when its stories are wanted: these, and what of it is damaged.
-pub type ReadSegment<'a> = dyn Fn() -> Result<(Stories, Vec<Damage>), JournalError> + 'a;
+/// Reads a segment when its stories are wanted: shows each of them once, and returns what of it is damaged. Stories of which
+/// nothing is left to be done come first.
+pub type ReadSegment<'a> = Box<dyn FnOnce(&mut dyn FnMut(Story)) -> Result<Vec<Damage>, JournalError> + 'a>;
 
 /// Goes through the segments of a slot, the newest first, until `each` breaks off. It is given a segment's number, whether
 /// that is the head, and what reads it: so no more than one needs to be in memory at once, and what is not wanted is not
@@ -157,16 +151,17 @@ pub type ReadSegment<'a> = dyn Fn() -> Result<(Stories, Vec<Damage>), JournalErr
 /// As for [`newest_in`], and whatever `each` fails with.
 pub fn newest_first(
     slot: &Slot,
-    mut each: impl FnMut(u64, bool, &ReadSegment<'_>) -> Result<ControlFlow<()>, JournalError>,
+    mut each: impl FnMut(u64, bool, ReadSegment<'_>) -> Result<ControlFlow<()>, JournalError>,
 ) -> Result<(), JournalError> {
     read_again(|last_try| {
         let numbers = segment::numbers(slot)?;
-        let (Some(head), _) = segment::head(slot, &numbers)? else { return Ok(()) };
-        if each(head.place.segment, true, &|| Ok(stories_of(&head)))?.is_break() {
+        let (Some(mut head), _) = segment::head(slot, &numbers)? else { return Ok(()) };
+        if each(head.place.segment, true, Box::new(|story| Ok(visit(&mut head, story))))?.is_break() {
             return Ok(());
         }
-        for number in older_than(&head, &numbers, 0).into_iter().rev() {
-            if each(number, false, &|| read_older(slot, &head, number, last_try))?.is_break() {
+        for number in older_than(&head, &numbers).into_iter().rev() {
+            let read: ReadSegment<'_> = Box::new(|story| read_older(slot, &head, number, last_try, story));
+            if each(number, false, read)?.is_break() {
                 break;
             }
         }
@@ -183,12 +178,12 @@ pub fn survey(journal: &Journal, mut each: impl FnMut(&Slot, Story)) -> Result<G
     for slot in journal.slots()? {
         let (mut seen, mut damage) = (HashSet::new(), BTreeMap::new());
         let surveyed = newest_first(&slot, |segment, _, read| {
-            let (stories, damaged) = read()?;
+            let damaged = read(&mut |story| {
+                if seen.insert(story.saga) {
+                    each(&slot, story);
+                }
+            })?;
             damage.insert(segment, damaged);
-            stories
-                .into_values()
-                .filter(|story| seen.insert(story.saga))
-                .for_each(|story| each(&slot, story));
             Ok(ControlFlow::Continue(()))
         });
         gaps.damage.extend(damage.into_values().flatten());
@@ -207,7 +202,11 @@ pub fn find(journal: &Journal, saga: SagaId) -> Result<Option<(Slot, Story)>, Jo
     for slot in journal.slots()? {
         let mut found = None;
         let searched = newest_first(&slot, |_, _, read| {
-            found = read()?.0.remove(&saga);
+            read(&mut |story| {
+                if story.saga == saga {
+                    found = Some(story);
+                }
+            })?;
             Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
         if let Some(story) = found {
@@ -234,7 +233,10 @@ fn closed(mut story: Story) -> Option<Story> {
 /// # Errors
 /// As for [`newest_in`].
 pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
-    Ok(recent_in(slot)?.into_iter().filter(Story::is_open).collect())
+    let mut open = Vec::new();
+    each_recent_in(slot, |story| open.extend(story.is_open().then_some(story)))?;
+    open.sort_unstable_by_key(|story| story.saga);
+    Ok(open)
 }
 
 /// What the head of one slot tells: everything that is open, and what has ended since the head was begun. Costs the same
@@ -243,7 +245,14 @@ pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
 /// # Errors
 /// As for [`newest_in`].
 pub fn recent_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
+    let mut recent = Vec::new();
+    each_recent_in(slot, |story| recent.push(story))?;
+    recent.sort_unstable_by_key(|story| story.saga);
+    Ok(recent)
+}
+
+fn each_recent_in(slot: &Slot, each: impl FnMut(Story)) -> Result<(), JournalError> {
     let (head, _) = read_again(|_| segment::head(slot, &segment::numbers(slot)?))?;
-    let Some(head) = head else { return Ok(Vec::new()) };
-    Ok(stories_of(&head).0.into_values().collect())
+    head.map(|mut head| visit(&mut head, each));
+    Ok(())
 }

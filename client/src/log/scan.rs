@@ -161,46 +161,53 @@ pub fn scan(place: Place, bytes: &[u8], certain: Certain) -> Scan {
         Certain::End(kept) => &bytes[..bytes.len().min(end_of(kept))],
         _ => bytes,
     };
-    let mut found = Vec::new();
-    let mut stretches = Vec::new();
-    let mut durable_to = 0;
+    let mut scan = Scan { tag: FIRST_TAG, ..Scan::default() };
+    let (mut words, mut stretches) = (Vec::new(), Vec::new());
     let mut offset = HEADER_BYTES.min(bytes.len());
     let zeros_from = zeros_from(bytes);
     while offset < zeros_from {
         let Some((at, decoded)) = next_intact(place, bytes, offset..zeros_from) else { break };
         if at > offset {
-            stretches.push(BadStretch::found(bytes, offset, at, decoded.tag_before));
+            stretches.push((BadStretch::found(bytes, offset, at, decoded.tag_before), scan.tag));
         }
         match decoded.entry {
-            Entry::DurableTo(to) | Entry::LetGo(to) => durable_to = durable_to.max(to),
-            Entry::CarriedOver if certain.has_carry_over() => durable_to = durable_to.max(at as u64),
+            Entry::DurableTo(to) | Entry::LetGo(to) => scan.durable_to = scan.durable_to.max(to),
+            Entry::CarriedOver if certain.has_carry_over() => {
+                scan.durable_to = scan.durable_to.max(at as u64)
+            }
             _ => {}
         }
-        offset = at + decoded.bytes;
-        found.push((at as u64, decoded));
+        match decoded.entry {
+            Entry::Saga(record) => scan.records.push((at as u64, record)),
+            word => words.push((at as u64, word)),
+        }
+        (offset, scan.tag) = (at + decoded.bytes, decoded.tag);
     }
     if let Certain::End(kept) = certain {
-        durable_to = durable_to.max(kept.durable);
+        scan.durable_to = scan.durable_to.max(kept.durable);
         if (offset as u64) < kept.durable {
-            stretches.push(BadStretch::found(bytes, offset, end_of(&kept), kept.tag));
+            stretches.push((BadStretch::found(bytes, offset, end_of(&kept), kept.tag), scan.tag));
             offset = bytes.len();
         }
     }
-    let carried = found.iter().find(|(_, decoded)| decoded.entry.proves_carry_over()).map(|(at, _)| *at);
+    let carried = words.iter().find(|(_, word)| word.proves_carry_over()).map(|(at, _)| *at);
     let is_damage = |stretch: &BadStretch| {
         let changed =
             matches!(certain, Certain::Written { .. }) && carried.is_some_and(|at| at < stretch.from);
-        stretch.from < durable_to || (changed && stretch.is_one_record())
+        stretch.from < scan.durable_to || (changed && stretch.is_one_record())
     };
-    let torn_from = stretches.iter().position(|stretch| !is_damage(stretch));
+    let torn_from = stretches.iter().position(|(stretch, _)| !is_damage(stretch));
     let torn = stretches.split_off(torn_from.unwrap_or(stretches.len()));
-    let end = torn.first().map_or(offset as u64, |stretch| stretch.from);
-    let cut = torn.iter().filter_map(BadStretch::names).collect();
-    let mut scan = Scan { end, damage: stretches, cut, durable_to, tag: FIRST_TAG, ..Scan::default() };
-    scan.keep(found);
+    scan.damage = stretches.into_iter().map(|(stretch, _)| stretch).collect();
+    scan.end = offset as u64;
+    if let Some((stretch, tag_before)) = torn.first() {
+        (scan.end, scan.tag) = (stretch.from, *tag_before);
+    }
+    scan.cut = torn.iter().filter_map(|(stretch, _)| stretch.names()).collect();
+    scan.cut_off(words);
     // Space is first allotted together with the mark, so zeros in its place are none.
     scan.written = if scan.complete { offset.max(zeros_from) } else { bytes.len() } as u64;
-    scan.torn = end < scan.written;
+    scan.torn = scan.end < scan.written;
     scan
 }
 
@@ -214,21 +221,16 @@ fn zeros_from(bytes: &[u8]) -> usize {
 }
 
 impl Scan {
-    fn keep(&mut self, found: Vec<(u64, Decoded)>) {
-        for (at, decoded) in found {
-            if at >= self.end {
-                if let Entry::Saga(record) = decoded.entry {
-                    self.cut.push(record.saga);
-                }
-                continue;
-            }
-            self.tag = decoded.tag;
-            self.complete |= decoded.entry.proves_carry_over();
-            match decoded.entry {
-                Entry::Saga(record) => self.records.push((at, record)),
+    /// Leaves out what stands behind the end, and takes in what the rest of the words say that belong to no saga.
+    fn cut_off(&mut self, words: Vec<(u64, Entry)>) {
+        let behind = self.records.split_off(self.records.partition_point(|(at, _)| *at < self.end));
+        self.cut.extend(behind.into_iter().map(|(_, record)| record.saga));
+        for (_, word) in words.into_iter().filter(|(at, _)| *at < self.end) {
+            self.complete |= word.proves_carry_over();
+            match word {
                 Entry::Kept(kept) => self.kept.extend(kept),
                 Entry::LetGo(_) => self.let_go = true,
-                Entry::DurableTo(_) | Entry::CarriedOver => {}
+                Entry::Saga(_) | Entry::DurableTo(_) | Entry::CarriedOver => {}
             }
         }
     }

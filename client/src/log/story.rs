@@ -1,6 +1,6 @@
 //! A saga's story: its records, and the state they add up to. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, btree_map};
 
 use like_protocol::ids::SagaId;
 
@@ -38,7 +38,9 @@ impl Story {
     /// The story that records of one saga tell, in their order; `None` if there are none.
     pub fn of(records: Vec<SagaRecord>) -> Option<Self> {
         let mut stories = Stories::new();
-        tell(&mut stories, records);
+        for record in records {
+            tell(&mut stories, record);
+        }
         stories.into_values().next()
     }
 
@@ -131,16 +133,20 @@ fn repeated_sort(event: &Event) -> Option<(u8, u8)> {
 /// The stories of a slot, in the order of their ids.
 pub type Stories = BTreeMap<SagaId, Story>;
 
-/// Adds a segment's records to the stories told so far. A `Begun` starts its saga's story anew: a carry-over tells
-/// every story in it from its beginning.
-pub fn tell(stories: &mut Stories, records: impl IntoIterator<Item = SagaRecord>) {
-    for record in records {
-        match stories.get_mut(&record.saga) {
-            Some(story) if record.seq > 0 => story.go_on(record),
-            _ => {
-                stories.insert(record.saga, Story::open(record));
-            }
+/// Adds a record to the stories told so far, and returns its saga's. A `Begun` starts its saga's story anew: a carry-over
+/// tells every story in it from its beginning.
+pub fn tell(stories: &mut Stories, record: SagaRecord) -> &mut Story {
+    match stories.entry(record.saga) {
+        btree_map::Entry::Occupied(told) if record.seq > 0 => {
+            let story = told.into_mut();
+            story.go_on(record);
+            story
         }
+        btree_map::Entry::Occupied(mut told) => {
+            told.insert(Story::open(record));
+            told.into_mut()
+        }
+        btree_map::Entry::Vacant(new) => new.insert(Story::open(record)),
     }
 }
 

@@ -105,17 +105,22 @@ pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalE
     let slot = lock.slot().clone();
     let disk = slot.disk();
     let numbers = segment::numbers(&slot)?;
-    let (head, unfinished) = segment::head(&slot, &numbers)?;
+    let (mut head, unfinished) = segment::head(&slot, &numbers)?;
     let torn = head.as_ref().filter(|head| head.scan.torn).map(|head| Cut::of(head, head.scan.end));
     let cut: Vec<_> = unfinished.iter().map(|segment| Cut::of(segment, 0)).chain(torn.clone()).collect();
     let unclosed = head.as_ref().filter(|head| !head.scan.let_go).map(|head| (head.place, head.scan.end));
-    let (mut stories, damage) = head.as_ref().map(stories_of).unwrap_or_default();
+    let is_small = head.as_ref().is_some_and(|head| head.scan.written <= keeping.merge_bytes_max);
+    let mut stories = Stories::new();
+    let keep = |story: Story| {
+        if is_small || story.is_open() {
+            stories.insert(story.saga, story);
+        }
+    };
+    let damage = head.as_mut().map(|head| visit(head, keep)).unwrap_or_default();
     for story in stories.values_mut() {
         story.taken_over(disk.wall_ms(), disk.pid());
     }
-    let merges = damage.is_empty()
-        && torn.is_none()
-        && head.as_ref().is_some_and(|head| head.scan.written <= keeping.merge_bytes_max);
+    let merges = is_small && damage.is_empty() && torn.is_none();
     let retention_ms = u64::try_from(keeping.retention.as_millis()).unwrap_or(u64::MAX);
     let oldest_ms = disk.wall_ms().saturating_sub(retention_ms);
     stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));
@@ -159,26 +164,49 @@ pub(super) fn rotate(
     Ok(Fresh { since: old.since, ..fresh })
 }
 
-/// The stories that a segment tells, those hit by damage quarantined, and the damage.
-pub(super) fn stories_of(segment: &Segment) -> (Stories, Vec<Damage>) {
+/// Shows the stories that a segment tells, those hit by damage quarantined, and reports the damage. Its records go into them.
+///
+/// Where nothing is damaged, a story is shown as soon as nothing is left to be done about it: so no more than what is open
+/// need be in memory at once.
+pub(super) fn visit(segment: &mut Segment, mut each: impl FnMut(Story)) -> Vec<Damage> {
+    let records = std::mem::take(&mut segment.scan.records);
     let mut stories = Stories::new();
-    tell(&mut stories, segment.scan.records.iter().map(|(_, record)| record.clone()));
-    let last_offset = segment.scan.records.iter().map(|(offset, record)| (record.saga, *offset)).collect();
-    let damage = segment.scan.damage.iter().map(|stretch| Damage {
-        place: segment.place,
-        from: stretch.from,
-        to: stretch.to,
-        sagas: quarantine_hit(&mut stories, stretch, &last_offset),
-        what: "are damaged".into(),
-    });
-    let mut damage: Vec<_> = damage.collect();
+    let damage = match header_damage(segment) {
+        None if segment.scan.damage.is_empty() => {
+            for (_, record) in records {
+                let saga = record.saga;
+                if !tell(&mut stories, record).is_open() {
+                    stories.remove(&saga).into_iter().for_each(&mut each);
+                }
+            }
+            Vec::new()
+        }
+        header => {
+            let last_offset = records.iter().map(|(offset, record)| (record.saga, *offset)).collect();
+            for (_, record) in records {
+                tell(&mut stories, record);
+            }
+            let hit = segment.scan.damage.iter().map(|stretch| Damage {
+                place: segment.place,
+                from: stretch.from,
+                to: stretch.to,
+                sagas: quarantine_hit(&mut stories, stretch, &last_offset),
+                what: "are damaged".into(),
+            });
+            header.into_iter().chain(hit.collect::<Vec<_>>()).collect()
+        }
+    };
+    stories.into_values().for_each(each);
+    damage
+}
+
+/// A header that can't be read is damaged, unless nothing says that it was ever durable: then a power loss took it, with
+/// nothing behind it that counts.
+fn header_damage(segment: &Segment) -> Option<Damage> {
     let to = HEADER_BYTES as u64;
-    // One that nothing says to have been durable was taken by a power loss, with nothing behind it that counts.
-    if segment.header.is_none() && segment.scan.complete && segment.scan.durable_to > to {
-        let what = "are damaged (the header)".into();
-        damage.insert(0, Damage { place: segment.place, from: 0, to, sagas: Vec::new(), what });
-    }
-    (stories, damage)
+    let damaged = segment.header.is_none() && segment.scan.complete && segment.scan.durable_to > to;
+    let what = "are damaged (the header)".into();
+    damaged.then(|| Damage { place: segment.place, from: 0, to, sagas: Vec::new(), what })
 }
 
 fn next_number(numbers: &[u64]) -> u64 {

@@ -3,7 +3,8 @@
 //! One rule: a saga that was going forward goes forward, past its deadline too, until every participant has answered
 //! definitely; one that was turning back goes on turning back. An operator's [`Order`] can change that for all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
@@ -114,31 +115,64 @@ impl Recovery {
         let left = until.saturating_duration_since(Instant::now());
         let _ = tokio::time::timeout(left.min(Duration::from_secs(1)), self.runner.settled()).await;
         let slot = self.slot().clone();
-        let attention_after = self.runner.context().options.attention_after;
         self.runner.let_go();
         report.recovered += self.found.len();
-        // What was found was carried over, so older segments have nothing to say of it: there may be a week of them.
-        let since = *self.runner.log().segments().start();
-        let newest = history::newest_in(&slot, since);
-        let stories = newest.map(|newest| newest.stories).unwrap_or_else(|e| {
+        let stand = self.where_found_stand(&slot).unwrap_or_else(|e| {
             tracing::warn!(slot = slot.number(), "can't be read after recovery: {e}");
-            BTreeMap::new()
+            HashMap::new()
         });
         let ends = self.found.iter().map(|saga| {
-            let story = stories.get(saga);
-            let state = story.and_then(|story| story.state.as_ref());
-            let end = state.and_then(|state| state.ended());
-            match end {
-                Some(End::Completed) => report.completed += 1,
-                Some(End::Compensated) => report.compensated += 1,
-                None if story.is_some_and(Story::is_quarantined) => report.quarantined += 1,
-                None if state.is_some_and(|state| state.needs_attention(attention_after)) => {
-                    report.needs_attention += 1;
-                }
-                None => report.unfinished += 1,
-            }
+            let stands = stand.get(saga).copied().unwrap_or(Stands::Unfinished);
+            *match stands {
+                Stands::Ended(End::Completed) => &mut report.completed,
+                Stands::Ended(End::Compensated) => &mut report.compensated,
+                Stands::Quarantined => &mut report.quarantined,
+                Stands::NeedsAttention => &mut report.needs_attention,
+                Stands::Unfinished => &mut report.unfinished,
+            } += 1;
+            let end = if let Stands::Ended(end) = stands { Some(end) } else { None };
             (*saga, end)
         });
         ends.collect()
+    }
+
+    /// Where the log says that what was found stands. It was carried over, so older segments have nothing to say of it: there
+    /// may be a week of them.
+    fn where_found_stand(&self, slot: &Slot) -> Result<HashMap<SagaId, Stands>, JournalError> {
+        let (since, mut stand) = (*self.runner.log().segments().start(), HashMap::new());
+        let attention_after = self.runner.context().options.attention_after;
+        history::newest_first(slot, |segment, is_head, read| {
+            if is_head {
+                stand.clear();
+            } else if segment < since {
+                return Ok(ControlFlow::Break(()));
+            }
+            read(&mut |story| {
+                stand.entry(story.saga).or_insert_with(|| Stands::of(&story, attention_after));
+            })?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(stand)
+    }
+}
+
+/// Where a saga stands.
+#[derive(Clone, Copy)]
+enum Stands {
+    Ended(End),
+    Quarantined,
+    NeedsAttention,
+    Unfinished,
+}
+
+impl Stands {
+    fn of(story: &Story, attention_after: u32) -> Self {
+        let state = story.state.as_ref();
+        match state.and_then(|state| state.ended()) {
+            Some(end) => Self::Ended(end),
+            None if story.is_quarantined() => Self::Quarantined,
+            None if state.is_some_and(|state| state.needs_attention(attention_after)) => Self::NeedsAttention,
+            None => Self::Unfinished,
+        }
     }
 }

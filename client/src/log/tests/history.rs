@@ -92,7 +92,9 @@ fn the_newest_segment_is_told_first_and_no_more_is_read_than_is_wanted() {
     let slot = &journal.slots().unwrap()[0];
     let mut told = Vec::new();
     history::newest_first(slot, |segment, is_head, read| {
-        told.push((segment, is_head, read()?.0.into_keys().collect::<Vec<_>>()));
+        let mut sagas = Vec::new();
+        read(&mut |story| sagas.push(story.saga))?;
+        told.push((segment, is_head, sagas));
         Ok(ControlFlow::Continue(()))
     })
     .unwrap();

@@ -10,7 +10,7 @@ use crate::log::record::{HEADER_BYTES, RECORD_HEAD_BYTES};
 use crate::log::scan::Scan;
 use crate::log::segment::Segment;
 use crate::log::story::Stories;
-use crate::log::takeover::stories_of;
+use crate::log::takeover::visit;
 
 /// A saga of which nothing but the beginning is on record.
 const JUST_BEGUN: u8 = 6;
@@ -41,9 +41,13 @@ fn read(bytes: &[u8], carried: bool) -> (Scan, Stories, Vec<Damage>) {
     let scan =
         scan(PLACE, bytes, if carried { Certain::CarryOver { proven: true } } else { Certain::Stated });
     let header = Some(Header { place: PLACE, lowest_live: 1, boot: None });
-    let segment = Segment { place: PLACE, header, scan };
-    let (stories, damage) = stories_of(&segment);
-    (segment.scan, stories, damage)
+    let records = scan.records.clone();
+    let mut segment = Segment { place: PLACE, header, scan };
+    let mut stories = Stories::new();
+    let damage = visit(&mut segment, |story| {
+        assert_eq!(stories.insert(story.saga, story), None, "a story is shown once");
+    });
+    (Scan { records, ..segment.scan }, stories, damage)
 }
 
 /// The highest offset that the records other than the one at `without` state to be durable.

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::story::{Stories, tell as tell_stories};
+use crate::log::story::{self, Stories};
 use crate::saga::tests::{back, failed, forced, undo_failed, undo_sent};
 use crate::saga::{Next, TurnBack};
 use like_protocol::ids::BootId;
@@ -62,10 +62,15 @@ fn a_saga_that_lost_its_end_but_not_its_settlement_stays_in_plain_sight() {
 #[test]
 fn a_saga_that_lost_its_beginning_is_quarantined_until_it_is_begun_and_ended_anew() {
     let mut stories = Stories::new();
-    tell_stories(&mut stories, records(saga(1), open_events()).into_iter().skip(1));
+    let tell = |stories: &mut Stories, records: Vec<SagaRecord>| {
+        for record in records {
+            story::tell(stories, record);
+        }
+    };
+    tell(&mut stories, records(saga(1), open_events()).into_iter().skip(1).collect());
     assert!(stories[&saga(1)].is_open() && stories[&saga(1)].is_quarantined());
     assert_eq!(stories[&saga(1)].state, None);
-    tell_stories(&mut stories, records(saga(1), [Event::Begun(begun().into()), forced(End::Compensated)]));
+    tell(&mut stories, records(saga(1), [Event::Begun(begun().into()), forced(End::Compensated)]));
     assert!(stories[&saga(1)].is_open() && !stories[&saga(1)].is_quarantined());
     assert_eq!(stories[&saga(1)].records.len(), 2);
 }
