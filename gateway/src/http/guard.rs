@@ -27,8 +27,10 @@ const HANDLER_SLACK: Duration = Duration::from_secs(15);
 /// Refuses what is for another host or from another web site, takes the body in within bounds, and gives the handler
 /// only so long.
 pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let refused = addressed_here(&app, &request).and_then(|()| from_here(&app, &request)).err();
-    if let Some(problem) = refused {
+    let admitted = to_one_host(&request)
+        .and_then(|()| addressed_here(&app, &request))
+        .and_then(|()| from_here(&app, &request));
+    if let Err(problem) = admitted {
         return problem.into_response();
     }
     let request = match whole(request).await {
@@ -41,6 +43,14 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
         Err(_) => Problem::new(Kind::TimedOut, format!("no answer came within {} s", within.as_secs()))
             .hint("what was begun stands in the saga log and goes on")
             .into_response(),
+    }
+}
+
+/// Of a request for two hosts, what stands in front may have looked at one, and the gateway at the other (RFC 9112, 3.2).
+fn to_one_host(request: &Request) -> Result<(), Problem> {
+    match request.headers().get_all(header::HOST).iter().nth(1) {
+        Some(_) => Err(Problem::new(Kind::Malformed, "there is more than one Host header")),
+        None => Ok(()),
     }
 }
 

@@ -54,7 +54,7 @@ pub enum Kind {
     NoSuchPath,
     /// The path has no such method.
     MethodNotAllowed,
-    /// The body is no JSON.
+    /// The body is no JSON, or the head contradicts itself.
     Malformed,
     /// The body's type is not `application/json`.
     UnsupportedMediaType,
@@ -131,7 +131,7 @@ impl Kind {
             Self::Internal => "A bug",
             Self::NoSuchPath => "No such path",
             Self::MethodNotAllowed => "No such method here",
-            Self::Malformed => "Not JSON",
+            Self::Malformed => "Not well formed",
             Self::UnsupportedMediaType => "Not the type of a JSON document",
             Self::TooLarge => "Too long a body",
             Self::TooSlow => "Too slow a client",

@@ -63,6 +63,18 @@ fn pages_of_other_sites_and_names_of_others_are_refused() {
 }
 
 #[test]
+fn a_request_for_two_hosts_is_for_none() {
+    let house = House::open(PROGRAM);
+    for plan in [Plan::with(&[]), Plan::with(&[]).named("tcp").tcp()] {
+        let (gateway, _) = Gateway::start(&house, &plan);
+        for second in ["localhost", "attacker.example"] {
+            let request = Request::new("GET", "/articles").header("host", "localhost").header("host", second);
+            gateway.send(&request).problem(400, "malformed");
+        }
+    }
+}
+
+#[test]
 fn answers_tell_browsers_to_be_careful() {
     let house = House::open(PROGRAM);
     let gateway = Gateway::open(&house);
