@@ -3,6 +3,7 @@
 //! Every act takes the lock of the saga's slot. If that is this gateway's own, its runner is replaced first: new likes
 //! go through a fresh runner in another slot, the old one finishes what it can, and lets go of its slot.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use like_client::runner::StartError;
@@ -62,14 +63,34 @@ pub enum ActOnError {
 }
 
 impl Host {
-    /// Carries an act out. Only so many are carried out at once: one that waits for a lock holds up no other.
+    /// Carries an act out, in a task of its own: whoever asked for it may hang up, and a runner that is being replaced must
+    /// still let go of its slot. Only so many are carried out at once: one that waits for a lock holds up no other.
     ///
     /// # Errors
     /// See [`ActOnError`].
-    pub async fn act_on(&self, saga: SagaId, act: Act, who: &str, reason: &str) -> Result<Done, ActOnError> {
-        let _place = self.acting.try_acquire().map_err(|_| ActOnError::Busy)?;
+    pub async fn act_on(
+        self: &Arc<Self>,
+        saga: SagaId,
+        act: Act,
+        who: &str,
+        reason: &str,
+    ) -> Result<Done, ActOnError> {
+        let place = Arc::clone(&self.acting).try_acquire_owned().map_err(|_| ActOnError::Busy)?;
         tracing::warn!(saga_id = %saga, ?act, by = who, reason, "an administrator acts");
         let reason = format!("{reason} (by {who}, over HTTP)");
+        let host = Arc::clone(self);
+        let acting = tokio::spawn(async move {
+            let _place = place;
+            host.reach_and_carry_out(saga, act, reason).await
+        });
+        match acting.await {
+            Ok(done) => done,
+            // Cancelled with the runtime: nobody is left to be told.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn reach_and_carry_out(&self, saga: SagaId, act: Act, reason: String) -> Result<Done, ActOnError> {
         let until = Instant::now() + OWN_PATIENCE;
         loop {
             let done = match self.let_go(saga).await? {

@@ -43,7 +43,7 @@ pub struct Host {
     current: Mutex<Arc<Hosted>>,
     acts: Arc<Semaphore>,
     /// Places for acts on sagas.
-    pub(crate) acting: Semaphore,
+    pub(crate) acting: Arc<Semaphore>,
     /// Taken by whoever replaces the runner.
     pub(crate) replacing: tokio::sync::Mutex<()>,
     /// Cancelled once the saga log can't be written any more.
@@ -98,7 +98,7 @@ impl Host {
             timeout: config.timeout,
             current: Mutex::new(Arc::new(hosted)),
             acts: Arc::new(Semaphore::new(ACTS_MAX)),
-            acting: Semaphore::new(AT_ONCE_MAX),
+            acting: Arc::new(Semaphore::new(AT_ONCE_MAX)),
             replacing: tokio::sync::Mutex::default(),
             log_ended: CancellationToken::new(),
         })

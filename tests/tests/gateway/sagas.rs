@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
-use like_tests::gateway::{Gateway, Plan, unlike};
+use like_tests::gateway::{Gateway, Plan, like, unlike};
 use like_tests::house::{House, Service};
 use like_tests::http::{Answer, Request};
 use like_tests::process::eventually;
@@ -195,6 +195,34 @@ fn an_administrator_forces_the_end_of_a_saga_that_the_gateway_itself_drives() {
     eventually("a like after all", || (gateway.like(1, 7).status == 200).then_some(()));
     house.likectl(&["--json", "recover"]).expect_code(0);
     promises::no_drift(&house);
+}
+
+/// While the gateway lets go of the slot of the saga that is acted on, a like that is under way holds that up.
+#[test]
+fn an_administrator_who_hangs_up_leaves_no_saga_where_nobody_reaches_it() {
+    let house = House::open(PROGRAM);
+    let gateway = with_token(&house);
+    gateway.article(1);
+    gateway.like(1, 6).expect(200);
+    house.freeze(Service::User);
+    let pending = gateway.like(1, 7).expect(202).json();
+    let saga = pending["saga_id"].as_str().expect("a saga");
+    let (mut under_way, mut administrator) =
+        (gateway.place.connect().expect("a connection"), gateway.place.connect().expect("a connection"));
+    under_way.write_all(&like(1, 8).bytes()).expect("sent");
+    eventually("a like under way", || {
+        let sagas = house.json(&["saga", "list"]);
+        (sagas.as_array()?.len() == 3).then_some(())
+    });
+    let retry = Request::new("POST", &format!("/sagas/{saga}/retry")).json(&json!({ "reason": "to see" }));
+    let retry = retry.header("Authorization", format!("Bearer {TOKEN}"));
+    administrator.write_all(&retry.bytes()).expect("sent");
+    eventually("a fresh runner", || gateway.log().contains("letting go of a slot").then_some(()));
+    drop(administrator);
+    let forced = json!({ "as": "compensated", "reason": "it takes too long" });
+    act(&gateway, saga, "force", Some(TOKEN), &forced).expect(200);
+    house.thaw(Service::User);
+    house.likectl(&["--json", "recover"]).expect_code(0);
 }
 
 /// A mistyped id writes nothing; a lost journal can be made up for.
