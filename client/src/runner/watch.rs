@@ -2,20 +2,20 @@
 //!
 //! Nothing polls. For every slot that somebody owns, a thread waits in the kernel for the slot's lock, which it gets
 //! the instant the owner is gone. A slot that is free and has nothing open is watched by inotify: its next owner makes
-//! a new segment before it does anything else, and that wakes a waiter for it.
+//! a new segment before it does anything else, and that wakes a waiter for it (`eyes`).
 
-use std::collections::HashMap;
+mod eyes;
+
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::eyes::Eyes;
 use super::context::Context;
 use super::pace::SLOW;
 use super::recover::{Recovery, Report};
@@ -90,7 +90,7 @@ pub async fn watch(
 
 /// What the threads and tasks of a watch report back.
 enum Event {
-    /// Something was made in the journal or in a slot.
+    /// Something was made or opened in the journal, or made in the slots that are watched so.
     Changed(Vec<i32>),
     /// The journal can't be watched any longer.
     Blind(io::Error),
@@ -124,14 +124,12 @@ struct Watcher {
     order: Order,
     notices: mpsc::UnboundedSender<Notice>,
     events: mpsc::UnboundedSender<Event>,
-    inotify: Arc<OwnedFd>,
-    /// The inotify watch of the journal itself.
-    journal_watch: i32,
-    /// Slots by their inotify watch.
-    watched: HashMap<i32, Slot>,
+    eyes: Eyes,
     busy: HashMap<u32, Busy>,
     /// What was last said of slots that could not be used since: it is said once, however often they are tried.
     skipped: HashMap<u32, String>,
+    /// Slots that were not open to this process yet when they were first seen.
+    closed: HashSet<u32>,
     /// Whether it will be looked again for slots that could not be watched.
     looks_again: bool,
 }
@@ -143,24 +141,16 @@ impl Watcher {
         notices: mpsc::UnboundedSender<Notice>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self, JournalError> {
-        let path = context.journal.path().to_owned();
-        let unwatched = |e: io::Error| JournalError::io("watch", &path, e);
-        let fd = Arc::new(inotify::init(CreateFlags::CLOEXEC).map_err(|e| unwatched(e.into()))?);
-        let journal_watch = inotify::add_watch(&fd, &path, WatchFlags::CREATE | WatchFlags::MOVED_TO)
-            .map_err(|e| unwatched(e.into()))?;
-        let (eyes, changes) = (Arc::clone(&fd), events.clone());
-        let thread = std::thread::Builder::new().name("journal-watch".to_owned());
-        thread.spawn(move || report_changes(&eyes, &changes)).map_err(unwatched)?;
+        let eyes = Eyes::open(context.journal.path(), events.clone())?;
         Ok(Self {
             context,
             order,
             notices,
             events,
-            inotify: fd,
-            journal_watch,
-            watched: HashMap::new(),
+            eyes,
             busy: HashMap::new(),
             skipped: HashMap::new(),
+            closed: HashSet::new(),
             looks_again: false,
         })
     }
@@ -168,13 +158,14 @@ impl Watcher {
     /// Watches slots that are new. Each is waited for at once: somebody may own it, or have died in it.
     fn look_for_slots(&mut self) -> Result<(), JournalError> {
         for slot in self.context.journal.slots()? {
-            if self.watched.values().any(|watched| *watched == slot) {
+            if self.eyes.are_on(&slot) {
                 continue;
             }
-            match inotify::add_watch(&self.inotify, slot.path(), WatchFlags::CREATE) {
-                Ok(watch) => {
-                    self.watched.insert(watch, slot.clone());
-                    self.wait_for(slot);
+            match self.eyes.watch(&slot) {
+                Ok(()) => self.wait_for(slot),
+                // Whoever makes a slot opens it to its group a moment later.
+                Err(Errno::ACCESS) if self.closed.insert(slot.number()) => {
+                    self.after(OPENED_WITHIN, Event::Changed(Vec::new()));
                 }
                 Err(e) => {
                     self.skip(&slot, &format!("can't be watched: {e}"));
@@ -195,14 +186,6 @@ impl Watcher {
             // Nobody listens if the watch has ended.
             let _ = events.send(event);
         });
-    }
-
-    /// Wakes waiters for slots that got a new owner. An overflow (-1) says nothing about which: all are looked at.
-    fn changed(&mut self, watches: &[i32]) {
-        let overflow = watches.contains(&-1);
-        let owned = self.watched.iter().filter(|(watch, _)| overflow || watches.contains(watch));
-        let owned: Vec<_> = owned.map(|(_, slot)| slot.clone()).collect();
-        owned.into_iter().for_each(|slot| self.wait_for(slot));
     }
 
     /// Starts a thread that waits for a slot's lock, unless the slot is being dealt with already.
@@ -239,7 +222,7 @@ impl Watcher {
         match event {
             Event::Changed(watches) => {
                 self.look_for_slots()?;
-                self.changed(&watches);
+                self.eyes.slots_of(&watches).into_iter().for_each(|slot| self.wait_for(slot));
             }
             Event::Blind(e) => return Err(JournalError::io("watch", self.context.journal.path(), e)),
             Event::Locked(lock) => self.recover(lock),
@@ -312,36 +295,6 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
-    /// Taking the watch away wakes the thread that reads, which then finds nobody listening.
-    fn drop(&mut self) {
-        let _ = inotify::remove_watch(&self.inotify, self.journal_watch);
-    }
-}
-
-/// Reports changes until nobody listens.
-fn report_changes(inotify: &OwnedFd, events: &mpsc::UnboundedSender<Event>) {
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut reader = inotify::Reader::new(inotify, &mut buffer);
-    loop {
-        let mut watches = Vec::new();
-        let event = loop {
-            match reader.next() {
-                Ok(event) => watches.push(event.wd()),
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(e) => break Event::Blind(e.into()),
-            }
-            if reader.is_buffer_empty() {
-                break Event::Changed(watches);
-            }
-        };
-        let blind = matches!(event, Event::Blind(_));
-        if events.send(event).is_err() || blind {
-            return;
-        }
-    }
-}
-
 async fn drive(
     recovery: Recovery,
     notices: mpsc::UnboundedSender<Notice>,
@@ -374,9 +327,13 @@ pub(super) fn claim_once_open(journal: &Journal, slot: &Slot) -> Result<Option<S
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::DirBuilderExt;
+    use std::sync::Arc;
+
     use like_protocol::time::BootClock;
 
     use super::*;
+    use crate::runner::tests::run_by_nobody;
     use crate::runner::{Options, Origin, Participants, Runner};
     use crate::saga::Definitions;
 
@@ -408,5 +365,24 @@ mod tests {
         owner.let_go();
         let got = tokio::time::timeout(LONG / 2, inbox.recv()).await;
         assert!(matches!(got, Ok(Some(Event::Locked(_)))), "nobody waited for the slot");
+    }
+    #[tokio::test]
+    async fn a_slot_that_is_not_open_yet_is_looked_at_once_more_before_that_is_said() {
+        if run_by_nobody(
+            "runner::watch::tests::a_slot_that_is_not_open_yet_is_looked_at_once_more_before_that_is_said",
+        ) {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let context = context(&directory);
+        std::fs::DirBuilder::new().mode(0o0).create(directory.path().join("0")).unwrap();
+        let (notices, mut told) = mpsc::unbounded_channel();
+        let (events, mut inbox) = mpsc::unbounded_channel();
+        let mut watcher = Watcher::open(context, Order::GoOn, notices, events).unwrap();
+        watcher.look_for_slots().unwrap();
+        assert!(told.try_recv().is_err(), "said at once");
+        let again = inbox.recv().await.unwrap();
+        watcher.take(again).unwrap();
+        assert!(matches!(told.try_recv(), Ok(Notice::Skipped { slot: 0, .. })));
     }
 }

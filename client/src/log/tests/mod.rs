@@ -112,13 +112,13 @@ fn undisturbed() -> RwLockReadGuard<'static, ()> {
     SPAWNING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn spawn(command: &mut Command) -> std::io::Result<Child> {
+pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Child> {
     let _alone = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
     command.spawn()
 }
 
 /// A child process that runs one test of this binary, in which it finds its journal.
-fn child(test: &str, journal: &Path) -> Command {
+pub(crate) fn child(test: &str, journal: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]);
     command.env(CHILD_JOURNAL, journal).stdout(Stdio::piped()).stderr(Stdio::piped());

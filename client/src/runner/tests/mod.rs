@@ -6,6 +6,8 @@ mod recover;
 mod unusable;
 
 use std::collections::HashMap;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use like_protocol::time::{BootClock, Clock};
 use tokio::sync::watch;
 
 use super::*;
+use crate::log::tests::{child, spawn};
 use crate::log::{Journal, history};
 use crate::rpc::{Dial, Remote, Stream};
 use crate::saga::event::FailureKind;
@@ -28,6 +31,19 @@ use crate::saga::{Definition, DefinitionError, Definitions, End, Phase, SagaStat
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
+
+/// Runs a test as somebody whom permissions bind; whether it has been run. It has to be run here if nobody else can.
+pub(super) fn run_by_nobody(test: &str) -> bool {
+    if !rustix::process::getuid().is_root() {
+        return false;
+    }
+    let mut child = child(test, Path::new("/"));
+    match spawn(child.uid(65534).gid(65534)).and_then(|child| child.wait_with_output()) {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(e) => eprintln!("SKIPPED: this test's binary can't be run as another user: {e}"),
+    }
+    true
+}
 
 /// Two steps at two services.
 struct Pair;

@@ -1,5 +1,7 @@
 //! Slots that can't be used, and who meets them.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::runner::pace::SLOW;
@@ -145,4 +147,34 @@ fn a_slot_that_is_not_open_to_its_group_yet_is_waited_for() {
     assert!(claim_once_open(&journal, &slot).unwrap().is_some());
     disk.denies(2);
     assert!(claim_once_open(&journal, &slot).unwrap_err().is_permission(), "one that stays closed");
+}
+
+fn set_mode(bench: &Bench, mode: u32) {
+    let slot = bench.directory.path().join("journal/0");
+    std::fs::set_permissions(slot, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_slot_that_may_not_be_watched_is_taken_as_soon_as_it_is_opened() {
+    if run_by_nobody(
+        "runner::tests::unusable::a_slot_that_may_not_be_watched_is_taken_as_soon_as_it_is_opened",
+    ) {
+        return;
+    }
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    set_mode(&bench, 0);
+    let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let context = bench.context();
+    let looks = async {
+        let skipped = told.recv().await;
+        assert!(matches!(skipped, Some(Notice::Skipped { slot: 0, .. })), "{skipped:?}");
+        set_mode(&bench, 0o770);
+        let taken = tokio::time::timeout(LONG, told.recv()).await;
+        assert!(matches!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished: 1 }))), "{taken:?}");
+    };
+    tokio::select! {
+        () = looks => {}
+        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
+    }
 }

@@ -1,0 +1,87 @@
+//! What is seen of a journal from outside: that slots are made and opened, and that something is made in them.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::sync::mpsc;
+
+use super::Event;
+use crate::log::{JournalError, Slot};
+
+/// inotify, on a journal and its slots, and a thread that reports what it sees until nobody listens.
+pub struct Eyes {
+    inotify: Arc<OwnedFd>,
+    /// The watch of the journal itself.
+    journal: i32,
+    /// Slots by their watch.
+    slots: HashMap<i32, Slot>,
+}
+
+impl Eyes {
+    /// Watches a journal. Its slots are watched one by one.
+    pub fn open(journal: &Path, events: mpsc::UnboundedSender<Event>) -> Result<Self, JournalError> {
+        let unwatched = |e: io::Error| JournalError::io("watch", journal, e);
+        let inotify = Arc::new(inotify::init(CreateFlags::CLOEXEC).map_err(|e| unwatched(e.into()))?);
+        // A slot is made, and opened to its group a moment later: it may not be watched before.
+        let changes = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB;
+        let watch = inotify::add_watch(&inotify, journal, changes).map_err(|e| unwatched(e.into()))?;
+        let seen = Arc::clone(&inotify);
+        let thread = std::thread::Builder::new().name("journal-watch".to_owned());
+        thread.spawn(move || report_changes(&seen, &events)).map_err(unwatched)?;
+        Ok(Self { inotify, journal: watch, slots: HashMap::new() })
+    }
+
+    /// Whether a slot is watched.
+    pub fn are_on(&self, slot: &Slot) -> bool {
+        self.slots.values().any(|watched| watched == slot)
+    }
+
+    /// Watches a slot.
+    pub fn watch(&mut self, slot: &Slot) -> rustix::io::Result<()> {
+        let watch = inotify::add_watch(&self.inotify, slot.path(), WatchFlags::CREATE)?;
+        self.slots.insert(watch, slot.clone());
+        Ok(())
+    }
+
+    /// The slots that are watched so. An overflow (-1) says nothing about which: all of them.
+    pub fn slots_of(&self, watches: &[i32]) -> Vec<Slot> {
+        let overflow = watches.contains(&-1);
+        let seen = self.slots.iter().filter(|(watch, _)| overflow || watches.contains(watch));
+        seen.map(|(_, slot)| slot.clone()).collect()
+    }
+}
+
+impl Drop for Eyes {
+    /// Taking the watch away wakes the thread that reads, which then finds nobody listening.
+    fn drop(&mut self) {
+        let _ = inotify::remove_watch(&self.inotify, self.journal);
+    }
+}
+
+/// Reports changes until nobody listens.
+fn report_changes(inotify: &OwnedFd, events: &mpsc::UnboundedSender<Event>) {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(inotify, &mut buffer);
+    loop {
+        let mut watches = Vec::new();
+        let event = loop {
+            match reader.next() {
+                Ok(event) => watches.push(event.wd()),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(e) => break Event::Blind(e.into()),
+            }
+            if reader.is_buffer_empty() {
+                break Event::Changed(watches);
+            }
+        };
+        let blind = matches!(event, Event::Blind(_));
+        if events.send(event).is_err() || blind {
+            return;
+        }
+    }
+}
