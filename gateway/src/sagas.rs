@@ -14,8 +14,8 @@ use like_protocol::ids::SagaId;
 use tokio::sync::Semaphore;
 
 /// Reads the saga log, one reader at a time: however many ask, and however long the log is, reading takes one thread and
-/// the memory of what one segment of each slot tells. What is open is read by one more, which waits for nobody who wants
-/// the whole log: on a bad day many do.
+/// the memory of what the head of one slot and one segment more tell. What is open is read by one more, which waits for
+/// nobody who wants the whole log: on a bad day many do.
 #[derive(Clone)]
 pub struct SagaReader {
     context: Context,
@@ -59,6 +59,27 @@ pub struct Recent<T> {
     pub took: Duration,
 }
 
+/// What the slots that have been read have open, and the newest of what has ended there: whatever else they tell is
+/// forgotten before the next one is read.
+#[derive(Default)]
+struct Lately {
+    open: BTreeMap<SagaId, Story>,
+    ended: BTreeMap<SagaId, Story>,
+}
+
+impl Lately {
+    fn take(&mut self, story: Story, ended_max: usize) {
+        if story.is_open() {
+            self.open.insert(story.saga, story);
+            return;
+        }
+        self.ended.insert(story.saga, story);
+        if self.ended.len() > ended_max {
+            self.ended.pop_first();
+        }
+    }
+}
+
 /// A page of sagas, newest first.
 struct Page {
     sagas: BTreeMap<SagaId, (Slot, Story)>,
@@ -86,21 +107,19 @@ impl SagaReader {
         self.read(&self.turn_of_recent, move |reader| {
             let began = Instant::now();
             let context = &reader.context;
-            let (mut stories, mut problems) = (Vec::new(), Vec::new());
+            let (mut lately, mut problems) = (Lately::default(), Vec::new());
             for slot in context.journal.slots()? {
                 match history::newest_in(&slot, HEAD_ALONE) {
                     Ok(head) => {
-                        stories.extend(head.stories.into_values());
+                        head.stories.into_values().for_each(|story| lately.take(story, ended_max));
                         problems.extend(head.damage.iter().map(ToString::to_string));
                     }
                     Err(e) => problems.push(format!("slot {} can't be read: {e}", slot.number())),
                 }
             }
-            stories.sort_by_key(|story| story.saga);
-            let (open, ended): (Vec<_>, Vec<_>) = stories.into_iter().partition(Story::is_open);
             let tell = |story: &Story| told(view(context, story));
-            let ended = ended.iter().rev().take(ended_max).map(tell).collect();
-            let open = open.iter().map(tell).collect();
+            let ended = lately.ended.values().rev().map(tell).collect();
+            let open = lately.open.values().map(tell).collect();
             Ok(Recent { open, ended, problems, took: began.elapsed() })
         })
         .await
@@ -224,7 +243,43 @@ fn of(context: &Context, slot: Slot, story: &Story) -> Found {
 
 #[cfg(test)]
 mod tests {
+    use like_client::saga::{Begun, Event};
+    use like_protocol::ids::BootId;
+    use like_protocol::message::Payload;
+    use like_protocol::time::Deadline;
+
     use super::*;
+
+    fn story(number: u8, settled: bool) -> Story {
+        let (boot, saga) = (BootId::from_bytes([0; 16]), SagaId::from_bytes([number; 16]));
+        let begun = Begun {
+            kind: "like".into(),
+            version: 1,
+            params: Payload::default(),
+            participants: Vec::new(),
+            steps: Vec::new(),
+            deadline: Deadline { boot, at_ms: 0 },
+            by_uid: 0,
+        };
+        let mut story = Story::begin(saga, 0, Event::Begun(begun.into())).unwrap();
+        story.state.as_mut().unwrap().settled = settled;
+        story
+    }
+
+    #[test]
+    fn all_that_is_open_is_kept_and_of_what_has_ended_no_more_than_is_told() {
+        let mut lately = Lately::default();
+        for number in [2, 9, 4, 7, 5] {
+            lately.take(story(number, true), 2);
+            assert!(lately.ended.len() <= 2);
+            lately.take(story(10 + number, false), 2);
+        }
+        let first = |stories: &BTreeMap<SagaId, Story>| {
+            stories.keys().map(|saga| saga.as_bytes()[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(first(&lately.ended), [7, 9]);
+        assert_eq!(first(&lately.open), [12, 14, 15, 17, 19]);
+    }
 
     #[test]
     fn of_segments_that_are_gone_nothing_is_kept() {
