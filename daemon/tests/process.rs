@@ -194,6 +194,22 @@ fn failures_print_one_line_and_exit_with_1_and_usage_with_2() {
     );
 }
 
+/// Who stops a program amid its words hears none of them, and still gets its exit code.
+#[test]
+fn a_failure_that_nobody_hears_of_is_a_failure_and_no_crash() {
+    let place = Place::new(ARTICLED);
+    for (flags, expected) in
+        [(["--socket", "/no/such/directory/s"], 1), (["--allow-group", "no-such-group"], 2)]
+    {
+        let (unread, stderr) = std::io::pipe().unwrap();
+        drop(unread);
+        let mut command = Command::new(ARTICLED);
+        command.arg("--data").arg(place.data()).args(flags).stderr(stderr);
+        let mut daemon = Daemon { child: command.spawn().unwrap() };
+        assert_eq!(daemon.wait().code(), Some(expected), "{flags:?}");
+    }
+}
+
 #[tokio::test]
 async fn data_and_socket_are_private() {
     let place = Place::new(ARTICLED);

@@ -32,6 +32,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use like_process::end::{abort_on_panic, failed};
 use like_protocol::failpoint;
 
 use self::flags::{Config, Flags};
@@ -56,17 +57,11 @@ pub fn main() -> ExitCode {
     let flags = Flags::parse_from(own_arguments());
     let config = match Config::from_flags(flags) {
         Ok(config) => config,
-        Err(unusable) => {
-            eprintln!("{NAME}: {unusable}");
-            return ExitCode::from(USAGE);
-        }
+        Err(unusable) => return failed(NAME, unusable, ExitCode::from(USAGE)),
     };
     match run::run(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("{NAME}: {e}");
-            ExitCode::FAILURE
-        }
+        Err(e) => failed(NAME, e, ExitCode::FAILURE),
     }
 }
 
@@ -82,12 +77,4 @@ fn own_arguments() -> impl Iterator<Item = OsString> {
     let own = arguments.next();
     arguments.next_if(|first| first == NAME);
     own.into_iter().chain(arguments)
-}
-
-fn abort_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
-    }));
 }

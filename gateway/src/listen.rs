@@ -1,30 +1,14 @@
 //! The listening socket: TCP or Unix, passed by a supervisor or made here.
-//!
-//! A Unix socket's file that a crash left behind is replaced; a live one is never stolen. Between looking at it and
-//! having taken its place its directory is locked, so two gateways that start at once can't both find it stale. Anybody
-//! who may open that directory can hold such a lock: it is waited for only so long.
 
 use std::fmt;
-use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::thread;
-use std::time::Duration;
 
+use like_process::socket::SocketFile;
 use listenfd::ListenFd;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-
-/// The mode of a Unix socket that is made here: for its owner and group.
-const MODE: u32 = 0o660;
-/// How often the lock of a socket's directory is tried. Gateways that start or stop hold it for a moment only.
-const LOCK_TRIES_MAX: u32 = 20;
-/// How long it is waited between two tries: a second in all.
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where to listen, as it is typed: `ADDRESS:PORT` or `unix:PATH`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,28 +64,20 @@ pub enum ListenError {
         "the socket that was passed can't be used: {0}; it must be a stream socket that listens, TCP or Unix"
     )]
     Unfit(io::Error),
-    /// Somebody listens there.
+    /// Somebody listens at that address and port.
     #[error("another process listens on {0}: stop it, or give this gateway another place (--listen)")]
-    InUse(Address),
-    /// Somebody else has locked its directory.
-    #[error(
-        "another program holds a lock on {0}: stop that program (lslocks and fuser name it), or give this gateway a path \
-         in another directory (--listen unix:PATH)"
-    )]
-    Locked(PathBuf),
-    /// Something else is there.
-    #[error("{0} exists and is no socket: remove it, or give another path (--listen unix:PATH)")]
-    NoSocket(PathBuf),
-    /// The file system or the kernel refused.
-    #[error("can't {what} {address}: {source}; give this gateway another place (--listen)")]
-    Io {
-        /// What was tried.
-        what: &'static str,
+    InUse(SocketAddr),
+    /// The network or the kernel refused.
+    #[error("can't listen on {address}: {source}; give this gateway another place (--listen)")]
+    Tcp {
         /// Where.
-        address: Address,
+        address: SocketAddr,
         /// What came of it.
         source: io::Error,
     },
+    /// It can't have a Unix socket of its own.
+    #[error("{0} (--listen unix:PATH)")]
+    Unix(#[from] like_process::socket::SocketError),
 }
 
 /// Takes the socket that was passed (`LISTEN_FDS`), else one of its own at `address`.
@@ -120,7 +96,9 @@ pub fn choose(address: Address) -> Result<Listen, ListenError> {
         return Ok(Listen::PassedUnix(listener));
     }
     match passed.take_tcp_listener(0) {
-        Ok(Some(listener)) => Ok(Listen::PassedTcp(listener)),
+        Ok(Some(listener)) => {
+            Ok(Listen::PassedTcp(listener))
+        }
         Ok(None) => Ok(Listen::Own(address)),
         Err(e) => Err(ListenError::Unfit(e)),
     }
@@ -137,13 +115,12 @@ impl Listen {
                 listener.set_nonblocking(true).map_err(ListenError::Unfit)?;
                 TcpListener::from_std(listener).map(Listener::Tcp).map_err(ListenError::Unfit)
             }
-            Self::PassedUnix(listener) => {
-                listener.set_nonblocking(true).map_err(ListenError::Unfit)?;
-                let listener = UnixListener::from_std(listener).map_err(ListenError::Unfit)?;
-                Ok(Listener::Unix(listener, None))
-            }
+            Self::PassedUnix(listener) => served(listener).map(|listener| Listener::Unix(listener, None)),
             Self::Own(Address::Tcp(address)) => bind_tcp(address).map(Listener::Tcp),
-            Self::Own(Address::Unix(path)) => bind_unix(&path).map(|l| Listener::Unix(l, Some(path))),
+            Self::Own(Address::Unix(path)) => {
+                let (listener, own) = like_process::socket::listen(&path)?;
+                served(listener).map(|listener| Listener::Unix(listener, Some(own)))
+            }
         }
     }
 }
@@ -154,7 +131,7 @@ pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
     /// Unix, and its file if it is the gateway's own.
-    Unix(UnixListener, Option<PathBuf>),
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 /// A connection that was accepted.
@@ -189,7 +166,7 @@ impl Listener {
                 Ok(address) => Address::Tcp(address).to_string(),
                 Err(_) => "a TCP socket".to_owned(),
             },
-            Self::Unix(_, Some(path)) => Address::Unix(path.clone()).to_string(),
+            Self::Unix(_, Some(own)) => Address::Unix(own.path().to_owned()).to_string(),
             Self::Unix(_, None) => "a Unix socket that was passed".to_owned(),
         }
     }
@@ -197,25 +174,15 @@ impl Listener {
     /// Listens no more: the socket's file, if it is the gateway's own.
     pub fn close(self) -> Option<SocketFile> {
         match self {
-            Self::Unix(_, Some(path)) => Some(SocketFile(path)),
-            Self::Unix(_, None) | Self::Tcp(_) => None,
+            Self::Unix(_, own) => own,
+            Self::Tcp(_) => None,
         }
     }
 }
 
-/// The file of a Unix socket that this process made.
-#[derive(Debug)]
-pub struct SocketFile(PathBuf);
-
-impl SocketFile {
-    /// Removes the file of a socket that listens no more, unless another gateway has put its own there. What can't be
-    /// removed, as while somebody else has its directory locked for a second, stays, and the next gateway finds it stale.
-    pub fn remove(&self) {
-        let Ok(_locked) = lock_directory_of(&self.0) else { return };
-        if is_live(&self.0).is_ok_and(|live| !live) {
-            let _stays = fs::remove_file(&self.0);
-        }
-    }
+fn served(listener: std::os::unix::net::UnixListener) -> Result<UnixListener, ListenError> {
+    listener.set_nonblocking(true).map_err(ListenError::Unfit)?;
+    UnixListener::from_std(listener).map_err(ListenError::Unfit)
 }
 
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
@@ -224,64 +191,14 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
         TcpListener::from_std(listener)
     });
     bound.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse(Address::Tcp(address)),
-        _ => ListenError::Io { what: "listen on", address: Address::Tcp(address), source },
+        io::ErrorKind::AddrInUse => ListenError::InUse(address),
+        _ => ListenError::Tcp { address, source },
     })
-}
-
-fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
-    let address = || Address::Unix(path.to_owned());
-    let at = |what| move |source| ListenError::Io { what, address: address(), source };
-    let _locked = lock_directory_of(path)?;
-    match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(at("look at")(e)),
-        Ok(found) if !found.file_type().is_socket() => return Err(ListenError::NoSocket(path.to_owned())),
-        Ok(_) if is_live(path).map_err(at("connect to"))? => return Err(ListenError::InUse(address())),
-        Ok(_) => fs::remove_file(path).map_err(at("remove the stale socket"))?,
-    }
-    let listener = UnixListener::bind(path).map_err(at("listen on"))?;
-    fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(at("set the mode of"))?;
-    Ok(listener)
-}
-
-/// Whether anybody listens on a socket file. One whose queue is full is alive too, so the attempt must not block.
-fn is_live(path: &Path) -> io::Result<bool> {
-    let address = SocketAddrUnix::new(path)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    match connect(&socket, &address) {
-        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(true),
-        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// Locks the directory that a socket file is in, for as long as the returned file is kept.
-fn lock_directory_of(path: &Path) -> Result<File, ListenError> {
-    let at = |what, source| ListenError::Io { what, address: Address::Unix(path.to_owned()), source };
-    let name = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let directory = File::open(name).map_err(|e| at("open the directory of", e))?;
-    for _ in 0..LOCK_TRIES_MAX {
-        match directory.try_lock() {
-            Ok(()) => return Ok(directory),
-            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(e)) => return Err(at("lock the directory of", e)),
-        }
-    }
-    Err(ListenError::Locked(name.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn unix(path: &Path) -> Result<Listener, ListenError> {
-        Listen::Own(Address::Unix(path.to_owned())).start()
-    }
 
     #[test]
     fn addresses_are_tcp_or_unix() {
@@ -293,49 +210,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_unix_socket_has_mode_0660_and_is_removed_at_the_end() {
+    async fn a_unix_socket_is_served_at_its_path_until_it_is_closed() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("s");
-        let listener = unix(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE);
+        let listener = Listen::Own(Address::Unix(path.clone())).start().unwrap();
+        assert_eq!(listener.place(), format!("unix:{}", path.display()));
+        let taken = Listen::Own(Address::Unix(path.clone())).start().unwrap_err().to_string();
+        assert!(taken.ends_with("(--listen unix:PATH)"), "{taken}");
+        let (served, client) = tokio::join!(listener.accept(), UnixStream::connect(&path));
+        assert!(matches!(served, Ok(Accepted::Unix(_))) && client.is_ok());
         listener.close().unwrap().remove();
         assert!(!path.exists());
-    }
-
-    #[tokio::test]
-    async fn a_directory_that_somebody_has_locked_is_not_waited_for_long() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("s");
-        let listener = unix(&path).unwrap();
-        let theirs = File::open(temp.path()).unwrap();
-        theirs.lock().unwrap();
-        let refused = unix(&temp.path().join("t")).unwrap_err();
-        assert!(matches!(&refused, ListenError::Locked(directory) if directory == temp.path()), "{refused}");
-        let file = listener.close().unwrap();
-        file.remove();
-        assert!(path.exists(), "nothing is removed without the lock");
-        theirs.unlock().unwrap();
-        file.remove();
-        assert!(!path.exists());
-    }
-
-    #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("s");
-        drop(unix(&path).unwrap());
-        assert!(path.exists(), "nobody has closed it in order");
-        let _live = unix(&path).unwrap();
-        assert!(matches!(unix(&path), Err(ListenError::InUse(_))));
-    }
-
-    #[tokio::test]
-    async fn what_is_no_socket_is_left_alone() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("s");
-        fs::write(&path, "letters").unwrap();
-        assert!(matches!(unix(&path), Err(ListenError::NoSocket(_))));
-        assert_eq!(fs::read(&path).unwrap(), b"letters");
     }
 
     #[tokio::test]

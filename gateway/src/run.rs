@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use like_client::log::JournalError;
 use like_client::runner::StartError;
+use like_process::descriptors::{self, TooFewDescriptors};
 use like_protocol::time::{BootClock, Clock};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,8 +18,9 @@ use crate::http::{self, App};
 use crate::listen::ListenError;
 use crate::{VERSION, logging, serve};
 
-/// Descriptors that a gateway needs besides its connections.
-const DESCRIPTORS_BESIDES: u64 = 128;
+/// Descriptors that a gateway opens besides its connections: those to the services, the next segment of its log, what is read
+/// of the log, the slots whose lock is waited for, the connections that are just being turned away.
+const DESCRIPTORS: u64 = 128;
 
 /// How often the accept loop shows that it is alive where no supervisor asks for it.
 const IDLE_BEAT: Duration = Duration::from_secs(60);
@@ -26,6 +28,9 @@ const IDLE_BEAT: Duration = Duration::from_secs(60);
 /// Why a gateway did not start, or ended. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// It may open too few files.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// It can't listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -66,19 +71,19 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// See [`RunError`].
 pub fn run(config: Config) -> Result<(), RunError> {
     logging::start(config.log_format).map_err(RunError::Logging)?;
-    raise_descriptor_limit(config.connections_max);
+    let connections_max = descriptors::connections_that_fit(config.connections_max, DESCRIPTORS)?;
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
-    let ran = runtime.block_on(live(config, clock));
+    let ran = runtime.block_on(live(config, connections_max, clock));
     // A thread that waits in the kernel for a slot's lock would otherwise be waited for.
     runtime.shutdown_background();
     ran
 }
 
-async fn live(config: Config, clock: Arc<dyn Clock>) -> Result<(), RunError> {
+async fn live(config: Config, connections_max: u32, clock: Arc<dyn Clock>) -> Result<(), RunError> {
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
         signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,
@@ -92,7 +97,6 @@ async fn live(config: Config, clock: Arc<dyn Clock>) -> Result<(), RunError> {
     let beat_every = sd_notify::watchdog_enabled().map_or(IDLE_BEAT, |interval| interval / 3);
     let beat = || notify(&[NotifyState::Watchdog]);
     let router = http::router(app);
-    let connections_max = config.connections_max;
     let serving =
         tokio::spawn(serve::serve(listener, router, connections_max, stop.clone(), beat, beat_every, grace));
     let recovery = host.recover(stop.clone().cancelled_owned());
@@ -122,24 +126,5 @@ async fn live(config: Config, clock: Arc<dyn Clock>) -> Result<(), RunError> {
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(e) = sd_notify::notify(state) {
         tracing::debug!("can't notify the supervisor: {e}");
-    }
-}
-
-/// Sees to it that every connection the gateway allows can have a descriptor, as far as the hard limit goes.
-fn raise_descriptor_limit(connections_max: u32) {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let wanted = u64::from(connections_max) + DESCRIPTORS_BESIDES;
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-    if let Err(e) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!("can't raise the limit of open files: {e}");
-    } else if limit.current != Some(wanted) {
-        tracing::warn!(
-            "only {:?} files may be open: fewer than {connections_max} connections fit",
-            limit.current
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! The HTTP front of a house, as a process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ pub struct Plan {
     pub tcp: bool,
     /// Variables of its environment.
     pub environment: Vec<(String, String)>,
+    /// How many files it may open, if not as many as others.
+    pub files_max: Option<u32>,
 }
 
 impl Plan {
@@ -41,7 +43,7 @@ impl Plan {
     pub fn with(flags: &[&str]) -> Self {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let name = "gateway".to_owned();
-        Self { name, flags, faults: Vec::new(), tcp: false, environment: Vec::new() }
+        Self { name, flags, faults: Vec::new(), tcp: false, environment: Vec::new(), files_max: None }
     }
 
     /// Called otherwise: for one beside another.
@@ -57,6 +59,11 @@ impl Plan {
     /// With these faults.
     pub fn faults(self, faults: &[Fault]) -> Self {
         Self { faults: faults.to_vec(), ..self }
+    }
+
+    /// With no more files than so many.
+    pub fn files_max(self, most: u32) -> Self {
+        Self { files_max: Some(most), ..self }
     }
 
     /// With one more variable.
@@ -82,7 +89,14 @@ impl Gateway {
     /// It does not come up.
     #[track_caller]
     pub fn start(house: &House, plan: &Plan) -> (Self, Armed) {
-        let mut command = program(house.program(), "like-gateway");
+        let mut command = match plan.files_max {
+            None => program(house.program(), "like-gateway"),
+            Some(most) => {
+                let mut limited = program(Path::new("prlimit"), format!("--nofile={most}:{most}"));
+                limited.arg("--").arg(house.program()).arg("like-gateway");
+                limited
+            }
+        };
         // Flags may say it otherwise.
         command.env("LIKECTL_ARTICLE_SOCKET", house.socket(Service::Article));
         command.env("LIKECTL_USER_SOCKET", house.socket(Service::User));

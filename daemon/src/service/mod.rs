@@ -1,13 +1,11 @@
 //! A daemon as a process: flags, store, sockets, systemd, start and stop.
 //!
-//! * [`descriptors`]: how many may be open, and for what.
 //! * [`flags`]: what was typed, and what was meant.
 //! * [`socket`]: the listening socket, passed or made.
 //! * [`start`]: opens and checks the store, within bounds.
 //! * [`run`]: the daemon's life from its first line to its last.
 //! * [`logging`]: where log lines go.
 
-pub mod descriptors;
 pub mod flags;
 pub mod logging;
 pub mod run;
@@ -17,6 +15,7 @@ pub mod start;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use like_process::end::{abort_on_panic, failed};
 use like_protocol::failpoint;
 
 use self::flags::{Config, Flags};
@@ -59,24 +58,10 @@ pub fn main_for<D: Domain>(
     };
     let config = match Config::from_flags(flags) {
         Ok(config) => config,
-        Err(unusable) => {
-            eprintln!("{}: {unusable}", program.name);
-            return ExitCode::from(USAGE);
-        }
+        Err(unusable) => return failed(program.name, unusable, ExitCode::from(USAGE)),
     };
     match run::run(domain, config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("{}: {e}", program.name);
-            ExitCode::FAILURE
-        }
+        Err(e) => failed(program.name, e, ExitCode::FAILURE),
     }
-}
-
-fn abort_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
-    }));
 }

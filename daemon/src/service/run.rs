@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use like_process::descriptors::{self, TooFewDescriptors};
 use like_protocol::time::{BootClock, Clock};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
@@ -13,7 +14,6 @@ use tokio::task::JoinError;
 use tracing::{debug, error, info, warn};
 
 use super::VERSION;
-use super::descriptors::{self, TooFewDescriptors};
 use super::flags::Config;
 use super::socket::{Listening, SocketError};
 use super::{logging, start};
@@ -24,6 +24,11 @@ use crate::net::session::Service;
 use crate::participant::domain::Domain;
 use crate::store::data_dir::{DataDir, DataDirError};
 use crate::store::{LoggedStore, StoreError};
+
+/// Descriptors that a daemon opens for itself: its store's files and the next segment of its log, what a checkpoint, a merge
+/// and sled open meanwhile, the runtime's and the listener's, and the connection that is just being turned away. That is
+/// about twice as many as were ever seen open at once: a log that can't begin its next segment is the end of a daemon.
+const DESCRIPTORS: u64 = 32;
 
 /// How long sessions may take to send their last replies once everything is committed.
 const CLOSING_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -78,7 +83,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// See [`RunError`].
 pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     logging::start(config.log_format).map_err(RunError::Journal)?;
-    let connections_max = descriptors::connections_that_fit(config.connections_max)?;
+    let connections_max = descriptors::connections_that_fit(config.connections_max, DESCRIPTORS)?;
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
     let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
     let socket = config.socket.apart_from(data.path())?;

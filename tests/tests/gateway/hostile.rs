@@ -117,6 +117,23 @@ fn who_comes_when_all_connections_are_taken_is_turned_away_with_an_answer() {
     });
 }
 
+/// Or the next segment of its log could not be made one day, and that is the end of a gateway.
+#[test]
+fn connections_leave_a_gateway_descriptors_of_its_own() {
+    let house = House::open(PROGRAM);
+    let (gateway, _) = Gateway::start(&house, &Plan::with(&[]).files_max(160));
+    assert!(gateway.log().contains("files may be open"), "{}", gateway.log());
+    eventually("no room", || {
+        let _taken: Vec<_> = (0..40).map(|_| gateway.place.connect().expect("a connection")).collect();
+        let answer = Request::new("GET", "/articles").send(&gateway.place).ok()?;
+        (answer.status == 503).then(|| answer.problem(503, "busy"))
+    });
+    eventually("room", || {
+        let answer = Request::new("GET", "/articles").send(&gateway.place).ok()?;
+        (answer.status == 200).then_some(())
+    });
+}
+
 #[test]
 fn noise_and_clients_that_hang_up_harm_nobody() {
     let house = House::open(PROGRAM);

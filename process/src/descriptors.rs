@@ -6,34 +6,27 @@ use std::io;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Descriptors that a daemon opens for itself: its store's files and the next segment of its log, what a checkpoint, a merge
-/// and sled open meanwhile, the runtime's and the listener's, and the connection that is just being turned away. That is
-/// about twice as many as were ever seen open at once: a log that can't begin its next segment is the end of a daemon.
-const OWN: u64 = 32;
-
 /// What a process has open from the start, where that can't be read.
 const STANDARD_STREAMS: u64 = 3;
 
-/// Fewer descriptors than a daemon can do with.
+/// Fewer descriptors than a process can do with.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "only {limit} files may be open, and this daemon needs {needed}: raise the limit (LimitNOFILE=, ulimit -n)"
-)]
+#[error("only {limit} files may be open, and {needed} are needed: raise the limit (LimitNOFILE=, ulimit -n)")]
 pub struct TooFewDescriptors {
     limit: u64,
     needed: u64,
 }
 
-/// How many of the connections that are wanted can have a descriptor each, after the limit has been raised as far as it
-/// needs to be and goes. Whoever comes then is turned away: an accept that fails for want of a descriptor would tell
-/// nobody anything, and the store would have none left either.
+/// How many of the connections that are wanted can have a descriptor each beside so many of the process's `own`, after the
+/// limit has been raised as far as it needs to be and goes. Whoever comes then is turned away: an accept that fails for want
+/// of a descriptor would tell nobody anything, and there would be none left for files either.
 ///
-/// To be called before the daemon has opened anything: what is open now was handed to it, and stays.
+/// To be called before anything is opened: what is open now was handed to the process, and stays.
 ///
 /// # Errors
 /// Not one connection fits.
-pub fn connections_that_fit(wanted: u32) -> Result<u32, TooFewDescriptors> {
-    let besides = OWN + open_now().unwrap_or(STANDARD_STREAMS);
+pub fn connections_that_fit(wanted: u32, own: u64) -> Result<u32, TooFewDescriptors> {
+    let besides = own + open_now().unwrap_or(STANDARD_STREAMS);
     let Some(limit) = raised_to(u64::from(wanted) + besides) else { return Ok(wanted) };
     let fit = fit_into(limit, besides, wanted)?;
     if fit < wanted {
@@ -81,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_leave_a_daemon_its_own_descriptors() {
+    fn connections_leave_a_process_its_own_descriptors() {
         let fit = |limit, wanted| fit_into(limit, 35, wanted).ok();
         assert_eq!(fit(20_000, 1024), Some(1024));
         assert_eq!(fit(1059, 1024), Some(1024));

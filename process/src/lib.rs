@@ -1,0 +1,11 @@
+//! What the daemons and the gateway have in common as processes that serve others.
+//!
+//! * [`descriptors`]: how many may be open, and for what.
+//! * [`end`]: how they end that can't do what they are for.
+//! * [`socket`]: a Unix socket of one's own.
+//!
+//! Neither side of the protocol is known here, and nothing is sent or received.
+
+pub mod descriptors;
+pub mod end;
+pub mod socket;
