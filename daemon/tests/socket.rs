@@ -5,6 +5,8 @@
 mod support;
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use like_protocol::ids::SagaId;
@@ -32,6 +34,20 @@ fn a_socket_in_the_data_directory_is_refused() {
         assert!(told.contains("in the data directory") && told.contains("--socket"), "{told}");
         place.start().stop();
     }
+}
+
+/// A supervisor passes one that it has accepted itself where it was told to (`Accept=yes`).
+#[test]
+fn a_passed_socket_that_does_not_listen_is_refused() {
+    let place = Place::new(ARTICLED);
+    let (_theirs, passed) = UnixStream::pair().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 3<&0; LISTEN_FDS=1 exec \"$@\"", "sh", ARTICLED, "--data"]).arg(place.data());
+    command.stdin(OwnedFd::from(passed)).stderr(Stdio::piped());
+    let mut daemon = Daemon { child: command.spawn().unwrap() };
+    assert_eq!(daemon.wait().code(), Some(2));
+    let told = daemon.stderr();
+    assert!(told.contains("can't be used: it does not listen"), "{told}");
 }
 
 #[test]

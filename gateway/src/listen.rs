@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use like_process::socket::SocketFile;
+use like_process::socket::{SocketFile, must_listen};
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -93,10 +93,12 @@ pub fn choose(address: Address) -> Result<Listen, ListenError> {
     }
     // A socket that doesn't fit is left where it is: the other kind may take it.
     if let Ok(Some(listener)) = passed.take_unix_listener(0) {
+        must_listen(&listener).map_err(ListenError::Unfit)?;
         return Ok(Listen::PassedUnix(listener));
     }
     match passed.take_tcp_listener(0) {
         Ok(Some(listener)) => {
+            must_listen(&listener).map_err(ListenError::Unfit)?;
             Ok(Listen::PassedTcp(listener))
         }
         Ok(None) => Ok(Listen::Own(address)),

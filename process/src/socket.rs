@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_acceptconn;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 /// The mode of a socket: for its owner and group.
@@ -72,6 +74,18 @@ pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(at("set the mode of"))?;
     listener.set_nonblocking(true).map_err(at("listen on"))?;
     Ok((listener, SocketFile(path.to_owned())))
+}
+
+/// Makes sure that a socket which was passed to this process listens: one that somebody else has accepted
+/// (`Accept=yes` in a socket unit) never would.
+///
+/// # Errors
+/// It does not.
+pub fn must_listen(passed: impl AsFd) -> io::Result<()> {
+    match socket_acceptconn(passed)? {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen")),
+    }
 }
 
 /// The file of a socket that this process made.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use like_process::socket::SocketFile;
+use like_process::socket::{SocketFile, must_listen};
 use listenfd::ListenFd;
 
 /// Where a daemon listens.
@@ -52,6 +52,7 @@ pub fn choose(path: Option<PathBuf>) -> Result<Socket, SocketError> {
         (1, _) => {
             let listener = passed.take_unix_listener(0).map_err(SocketError::Unfit)?;
             let listener = listener.ok_or(SocketError::None)?;
+            must_listen(&listener).map_err(SocketError::Unfit)?;
             Ok(Socket::Passed(listener))
         }
         (more, _) => Err(SocketError::TooMany(more)),

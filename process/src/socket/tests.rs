@@ -113,3 +113,12 @@ fn a_missing_directory_is_named() {
     let refused = listen(Path::new("/no/such/directory/s")).unwrap_err().to_string();
     assert!(refused.contains("/no/such/directory/s"), "{refused}");
 }
+
+#[test]
+fn what_was_accepted_already_does_not_listen() {
+    let temp = tempfile::tempdir().unwrap();
+    let (listener, _file) = listen(&temp.path().join("s")).unwrap();
+    assert!(must_listen(&listener).is_ok());
+    let (accepted, _theirs) = UnixStream::pair().unwrap();
+    assert!(must_listen(&accepted).is_err());
+}

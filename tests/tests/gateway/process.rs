@@ -1,6 +1,7 @@
 //! The gateway as a process: start, stop, supervisor.
 
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::Duration;
 
 use like_tests::gateway::{Gateway, Plan, like};
@@ -70,6 +71,20 @@ fn a_place_that_is_taken_is_said_in_one_line() {
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     assert!(ended.stderr.contains("another process listens"), "{ended:?}");
     gateway.get("/articles").expect(200);
+}
+
+/// A supervisor passes one that it has accepted itself where it was told to (`Accept=yes`).
+#[test]
+fn a_passed_socket_that_does_not_listen_is_refused() {
+    let house = House::open(PROGRAM);
+    let (_theirs, passed) = UnixStream::pair().expect("a pair");
+    // Stays open in a child, as the original does not.
+    let passed = rustix::io::dup(&passed).expect("a descriptor");
+    let mut gateway = program(house.program(), "like-gateway");
+    gateway.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", passed.as_raw_fd().to_string());
+    gateway.arg("--journal").arg(house.journal());
+    let ended = Ended::of(&mut gateway).expect_code(2);
+    assert!(ended.stderr.contains("can't be used: it does not listen"), "{ended:?}");
 }
 
 #[test]
