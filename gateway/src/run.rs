@@ -94,7 +94,8 @@ async fn live(config: Config, connections_max: u32, clock: Arc<dyn Clock>) -> Re
     let stop = CancellationToken::new();
     let app = App::new(Arc::clone(&host), config.hosts, config.administrators, stop.clone());
     let grace = host.patience();
-    let beat_every = sd_notify::watchdog_enabled().map_or(IDLE_BEAT, |interval| interval / 3);
+    let watchdog = sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero());
+    let beat_every = watchdog.map_or(IDLE_BEAT, |interval| interval / 3);
     let beat = || notify(&[NotifyState::Watchdog]);
     let router = http::router(app);
     let serving =
