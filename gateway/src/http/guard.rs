@@ -46,12 +46,16 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
     }
 }
 
-/// Of a request for two hosts, what stands in front may have looked at one, and the gateway at the other (RFC 9112, 3.2).
+/// Of a request for two hosts, what stands in front may have looked at one, and the gateway at the other (RFC 9112, 3.2). One
+/// may stand in the first line, as to a proxy.
 fn to_one_host(request: &Request) -> Result<(), Problem> {
-    match request.headers().get_all(header::HOST).iter().nth(1) {
-        Some(_) => Err(Problem::new(Kind::Malformed, "there is more than one Host header")),
-        None => Ok(()),
+    let mut hosts = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let (host, another) = (hosts.next().unwrap_or_default(), hosts.next());
+    let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    if another.is_none() && target.is_none_or(|target| target.eq_ignore_ascii_case(host)) {
+        return Ok(());
     }
+    Err(Problem::new(Kind::Malformed, "it names more than one host"))
 }
 
 /// A web page that the operator looks at could point a name of its own at this address, and then read and write here as

@@ -71,6 +71,10 @@ fn a_request_for_two_hosts_is_for_none() {
             let request = Request::new("GET", "/articles").header("host", "localhost").header("host", second);
             gateway.send(&request).problem(400, "malformed");
         }
+        let to = |target: &str| Request::new("GET", target).header("host", "LOCALHOST");
+        let send = |request: Request| request.send(&gateway.place).expect("an answer");
+        send(to("http://attacker.example/articles")).problem(400, "malformed");
+        send(to("http://localhost/articles")).expect(200);
     }
 }
 
