@@ -213,7 +213,7 @@ async fn write<D: Domain>(mut writer: Writer<D, LoggedStore>) -> Result<(), Stor
 
 /// The supervisor's watchdog, if it set one. It is told from the commit loop, so it notices when that hangs.
 fn watchdog() -> Option<Heartbeat> {
-    let interval = sd_notify::watchdog_enabled()?;
+    let interval = sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero())?;
     Some(Heartbeat { interval, beat: Box::new(|| notify(&[NotifyState::Watchdog])) })
 }
 
