@@ -62,6 +62,11 @@ fn a_damaged_article_and_a_damaged_like_record_cost_nobody_else_anything() {
     assert_eq!(likers[1]["user_record_id"], Value::Null);
     assert!(likers[0]["user_record_id"].is_string() && likers[2]["user_record_id"].is_string());
 
+    for list in [&["article", "list"][..], &["article", "likers", "1"]] {
+        let told = house.likectl(list).expect_code(0).stdout;
+        assert!(told.contains("  damaged\n") && !told.contains('\u{fffd}'), "{told}");
+    }
+
     let audit = house.likectl(&["--json", "audit"]).expect_code(7);
     let found = audit.json();
     assert_eq!((&found["articles_checked"], &found["drift"]), (&json!(1), &json!([])), "{found}");

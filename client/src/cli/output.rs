@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, TableStyle};
 use serde::Serialize;
 
 use super::error::CliError;
@@ -80,6 +80,12 @@ pub fn raw(bytes: &[u8]) -> Result<(), CliError> {
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CliError::Output)
 }
 
+/// What a line of a table has room for: terminals are as wide, mails and pages about as wide.
+pub const LINE_COLUMNS: usize = 80;
+
+/// The space between columns.
+const GAP: u16 = 2;
+
 /// How a column is aligned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Column {
@@ -87,24 +93,32 @@ pub enum Column {
     Left(&'static str),
     /// Numbers.
     Right(&'static str),
+    /// Words of any length: cut off where a line would be longer than [`LINE_COLUMNS`].
+    Long(&'static str),
 }
 
 /// Rows in aligned columns under a heading, without borders. No line ends with a space or a line end.
 pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
+    // What stands behind the last column is trimmed.
+    table.load_style(TableStyle::new()).set_width(LINE_COLUMNS as u16 + GAP);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().map(|column| match column {
-        Column::Left(name) | Column::Right(name) => name.to_owned(),
+        Column::Left(name) | Column::Right(name) | Column::Long(name) => name.to_owned(),
     }));
     for row in rows {
-        table.add_row(row.iter().map(|cell| printable(cell)));
+        let mut row = Row::from(row.iter().map(|cell| printable(cell)));
+        row.max_height(1);
+        table.add_row(row);
     }
     for (at, column) in columns.iter().enumerate() {
-        if let Some(made) = table.column_mut(at) {
-            made.set_padding((0, 2));
-            if matches!(column, Column::Right(_)) {
-                made.set_cell_alignment(CellAlignment::Right);
-            }
+        let Some(made) = table.column_mut(at) else { continue };
+        made.set_padding((0, GAP));
+        if matches!(column, Column::Right(_)) {
+            made.set_cell_alignment(CellAlignment::Right);
+        }
+        if !matches!(column, Column::Long(_)) {
+            made.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
     let text = table.to_string();
@@ -148,6 +162,23 @@ mod tests {
         let text = table(&[Column::Right("ID"), Column::Left("TITLE")], rows);
         let plain = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(plain, " ID  TITLE\n  1  a\n200  long title");
+    }
+
+    #[test]
+    fn long_words_are_cut_off_where_the_line_is_full_and_nothing_else_is() {
+        let columns = [Column::Right("ARTICLE"), Column::Left("WHAT"), Column::Long("TITLE")];
+        let row = |title: &str| vec![u64::MAX.to_string(), "w".repeat(10), title.to_owned()];
+        let last = |title: &str| {
+            let text = table(&columns, [row("short"), row(title)]);
+            let plain = anstream::adapter::strip_str(&text).to_string();
+            assert_eq!(plain.lines().count(), 3, "{plain}");
+            plain.lines().last().unwrap().split_once("w  ").unwrap().1.to_owned()
+        };
+        assert_eq!(last(&"t".repeat(46)), "t".repeat(46));
+        assert_eq!(last(&"t".repeat(255)), format!("{}…", "t".repeat(45)));
+        assert_eq!(last(&"長".repeat(255)), format!("{}…", "長".repeat(22)));
+        let text = table(&[Column::Left("A"), Column::Left("B")], [vec!["a".repeat(70), "b".repeat(70)]]);
+        assert!(text.ends_with(&format!("{}  {}", "a".repeat(70), "b".repeat(70))), "{text}");
     }
 
     #[test]

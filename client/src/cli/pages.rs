@@ -7,7 +7,7 @@ use like_protocol::likes::user::LikeRecord;
 use like_protocol::message::PAGE_ROWS_MAX;
 
 use super::error::CliError;
-use super::output::{BAD, Column, paint, table};
+use super::output::{Column, table};
 use super::tools::Tools;
 use crate::view::moment;
 
@@ -61,12 +61,12 @@ pub fn show_records(
     column: Column,
     who: impl Fn(&LikeRecord) -> String,
 ) -> Result<(), CliError> {
-    let columns = [column, Column::Left("SINCE"), Column::Left("RECORD")];
+    let columns = [column, Column::Left("SINCE (UTC)"), Column::Left("RECORD")];
     let rows = records.iter().map(|record| {
-        let open = if record.pending { " *" } else { "" };
+        let open = if record.pending { "*" } else { "" };
         match record.record {
-            Some(id) => vec![who(record), moment::show(id.began_at()), format!("{id}{open}")],
-            None => vec![who(record), "-".to_owned(), paint(BAD, "damaged")],
+            Some(id) => vec![who(record), moment::short(id.began_at()), format!("{id}{open}")],
+            None => vec![who(record), "-".to_owned(), "damaged".to_owned()],
         }
     });
     tools.output.text(table(&columns, rows))?;

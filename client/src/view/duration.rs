@@ -45,6 +45,17 @@ pub fn show(duration: Duration) -> String {
     }
 }
 
+/// Writes a duration for tables, in one unit, cut off: `3s`, `12m`, `14d`.
+pub fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..=59 => format!("{seconds}s"),
+        60..=3599 => format!("{}m", seconds / 60),
+        3600..=86399 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +85,12 @@ mod tests {
         assert_eq!(show(Duration::from_secs(125)), "2 min 5 s");
         assert_eq!(show(Duration::from_secs(12000)), "3 h 20 min");
         assert_eq!(show(Duration::from_secs(200000)), "2 d 7 h");
+    }
+
+    #[test]
+    fn in_tables_durations_have_one_unit() {
+        let short = |seconds| short(Duration::from_secs(seconds));
+        assert_eq!([59, 60, 3599, 3600, 86399, 86400].map(short), ["59s", "1m", "59m", "1h", "23h", "1d"]);
+        assert_eq!(short(0), "0s");
     }
 }

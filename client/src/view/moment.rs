@@ -11,6 +11,11 @@ pub fn show(moment: SystemTime) -> String {
     }
 }
 
+/// A moment in UTC to the second, for tables: `2025-11-22 10:00:00`.
+pub fn short(moment: SystemTime) -> String {
+    show(moment).replace('T', " ").chars().take("2025-11-22 10:00:00".len()).collect()
+}
+
 /// The moment of a log record.
 pub fn of_ms(since_epoch_ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(since_epoch_ms)
@@ -29,5 +34,6 @@ mod tests {
     fn moments_are_rfc_3339_in_utc() {
         assert_eq!(show(of_ms(0)), "1970-01-01T00:00:00.000Z");
         assert_eq!(show(of_ms(1_763_805_600_250)), "2025-11-22T10:00:00.250Z");
+        assert_eq!(short(of_ms(1_763_805_600_250)), "2025-11-22 10:00:00");
     }
 }

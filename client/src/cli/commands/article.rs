@@ -5,7 +5,7 @@ use like_protocol::likes::article::{Article, ListedArticle};
 use like_protocol::likes::{ArticleId, UserId};
 
 use crate::cli::error::CliError;
-use crate::cli::output::{BAD, Column, DIM, STRONG, count, paint, printable, table};
+use crate::cli::output::{Column, DIM, STRONG, count, paint, printable, table};
 use crate::cli::pages::{self, PageArgs};
 use crate::cli::tools::Tools;
 use crate::view::{ArticleDocument, ListedArticleDocument, RecordDocument};
@@ -113,13 +113,13 @@ async fn list(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
         tools.output.note("no articles");
         return Ok(());
     }
-    let columns = [Column::Right("ARTICLE"), Column::Right("LIKES"), Column::Left("TITLE")];
+    let columns = [Column::Right("ARTICLE"), Column::Right("LIKES"), Column::Long("TITLE")];
     let rows = articles.iter().map(|listed| match listed {
         ListedArticle::Whole(Article { id, likes, title, unsettled, .. }) => {
             let open = if *unsettled > 0 { "*" } else { "" };
             vec![id.to_string(), format!("{likes}{open}"), title.clone()]
         }
-        ListedArticle::Damaged { id, .. } => vec![id.to_string(), "-".to_owned(), paint(BAD, "damaged")],
+        ListedArticle::Damaged { id, .. } => vec![id.to_string(), "-".to_owned(), "damaged".to_owned()],
     });
     tools.output.text(table(&columns, rows))?;
     let in_flight =

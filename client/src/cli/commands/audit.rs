@@ -103,24 +103,31 @@ fn show(
         [Column::Right("ARTICLE"), Column::Right("LIKES"), Column::Right("RECORDS"), Column::Left("REPAIR")];
     let rows = drift.iter().map(|drift| {
         let likes = drift.count.map_or_else(|| "no article".to_owned(), |seen| seen.likes.to_string());
-        vec![drift.article.to_string(), likes, drift.records.to_string(), remedy(args, drift, repaired)]
+        vec![
+            drift.article.to_string(),
+            likes,
+            drift.records.to_string(),
+            remedy(args, drift, repaired).to_owned(),
+        ]
     });
     tools.output.text(table(&columns, rows))?;
+    if drift.iter().any(|drift| drift.count.is_none()) {
+        tools.output.note("what has no article: `likectl article create --id ARTICLE TITLE`, then repair");
+    }
     if args.repair && !args.yes {
         tools.output.note("nothing has been changed; add --yes to do it");
     }
     Ok(())
 }
 
-fn remedy(args: &AuditArgs, drift: &Drift, repaired: &[u64]) -> String {
-    let Drift { article, records, .. } = drift;
+fn remedy(args: &AuditArgs, drift: &Drift, repaired: &[u64]) -> &'static str {
     if drift.count.is_none() {
-        return format!("by hand: `likectl article create --id {article} TITLE`, then repair");
+        return "create the article first";
     }
-    match (args.yes, repaired.contains(&article.0)) {
-        (true, true) => format!("likes set to {records}"),
-        (true, false) => "not done: the article changed meanwhile".to_owned(),
-        (false, _) if args.repair => format!("would set likes to {records}"),
-        (false, _) => format!("likes can be set to {records}"),
+    match (args.yes, repaired.contains(&drift.article.0)) {
+        (true, true) => "likes set to records",
+        (true, false) => "not done: it changed meanwhile",
+        (false, _) if args.repair => "would set likes to records",
+        (false, _) => "likes can be set to records",
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::commands::saga::{Found, find_open, numbers, owners, rows, unread_in_words};
+use crate::cli::commands::saga::{Found, find_open, numbers, owners, show_all, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::output::count;
 use crate::cli::tools::Tools;
@@ -69,7 +69,7 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
     } else if alarming.is_empty() && open.unreadable.is_empty() {
         tools.output.text("no saga needs an operator or hangs")?;
     } else if !alarming.is_empty() {
-        tools.output.text(rows(&alarming, Some(args.hanging_after)))?;
+        show_all(tools, &alarming, Some(args.hanging_after))?;
     }
     let unread = unread_in_words(&open.unreadable);
     let Some(first) = alarming.first() else {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use like_protocol::message::{DaemonStatus, DamagedRow};
 use serde::Serialize;
 
-use crate::cli::commands::saga::{Found, numbers, rows, unread_in_words};
+use crate::cli::commands::saga::{Found, numbers, show_all, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::output::{BAD, Column, GOOD, STRONG, WARN, bytes, count, paint, table};
 use crate::cli::tools::Tools;
@@ -224,6 +224,8 @@ fn show(
 ) -> Result<(), CliError> {
     tools.output.text(services_table(services))?;
     for service in services {
+        // Two paths beside each other would not fit.
+        tools.output.text(format!("{:<11}  {}", format!("{} at", service.service), service.socket))?;
         if let Some(problem) = &service.problem {
             tools.output.text(format!("{} {problem}", paint(BAD, "✗")))?;
         }
@@ -267,7 +269,8 @@ fn show(
         return Ok(());
     }
     let shown: Vec<_> = unfinished.iter().take(SHOWN_MAX).copied().collect();
-    tools.output.text(format!("\n{}", rows(&shown, Some(HANGING_AFTER))))?;
+    tools.output.text("")?;
+    show_all(tools, &shown, Some(HANGING_AFTER))?;
     if unfinished.len() > SHOWN_MAX {
         let more = unfinished.len() - SHOWN_MAX;
         tools.output.text(format!("… and {more} more: see `likectl saga list`"))?;
@@ -285,7 +288,7 @@ fn show_damage(tools: &Tools, service: &ServiceDocument) -> Result<(), CliError>
     Ok(())
 }
 
-/// A column for each service, so that sockets have room.
+/// A column for each service.
 fn services_table(services: &[ServiceDocument]) -> String {
     let columns = std::iter::once(Column::Left("SERVICE"));
     let columns: Vec<_> =
@@ -303,7 +306,6 @@ fn services_table(services: &[ServiceDocument]) -> String {
         row("unsettled", |s| s.unsettled.map(|many| many.to_string())),
         row("store", |s| s.store_bytes.map(bytes)),
         row("disk free", |s| s.free_bytes.map(bytes)),
-        row("socket", |s| Some(s.socket.clone())),
     ];
     table(&columns, rows)
 }

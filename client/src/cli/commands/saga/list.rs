@@ -1,6 +1,6 @@
 //! `likectl saga list`.
 
-use super::{Found, ListArgs, rows};
+use super::{Found, ListArgs, show_all};
 use crate::cli::error::CliError;
 use crate::cli::tools::Tools;
 use crate::log::Story;
@@ -28,5 +28,5 @@ pub(super) fn run(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
         tools.output.note(if asked_for_some { "no such sagas" } else { "no sagas" });
         return Ok(());
     }
-    tools.output.text(rows(&found.iter().collect::<Vec<_>>(), None))
+    show_all(tools, &found.iter().collect::<Vec<_>>(), None)
 }

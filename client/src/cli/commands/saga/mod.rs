@@ -4,27 +4,29 @@ mod act;
 pub mod changes;
 mod list;
 mod show;
+mod table;
 mod watch;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use like_protocol::ids::SagaId;
 
 use crate::cli::error::CliError;
-use crate::cli::output::{Column, table};
 use crate::cli::tools::Tools;
 use crate::likes;
 use crate::log::{JournalError, Owner, Slot, Story, history, owner};
 use crate::saga::End;
-use crate::view::moment;
 use crate::view::{STATE_WORDS, SagaView};
+pub use table::show_all;
 
 /// Look at sagas, and act on one.
 #[derive(Subcommand, Debug)]
 pub enum SagaCommand {
     /// List the sagas that the log knows, oldest first
+    ///
+    /// Marks behind a saga's state: `!` needs an operator, `*` not every service has been told of its end yet. Where a line
+    /// has no room for an id, its middle is left out: --json and `saga show` have all of it.
     List(ListArgs),
     /// Draw one saga's timeline, and say what may be done next
     Show(IdArgs),
@@ -208,45 +210,4 @@ pub fn unread_in_words(unreadable: &[(Slot, JournalError)]) -> Option<String> {
 pub fn owners<'a>(found: impl IntoIterator<Item = &'a Found>) -> HashMap<u32, Owner> {
     let slots: HashMap<_, _> = found.into_iter().map(|found| (found.slot.number(), &found.slot)).collect();
     slots.into_iter().filter_map(|(number, slot)| Some((number, owner::owner_of(slot)?))).collect()
-}
-
-/// Sagas as a table, with what is the matter with them.
-pub fn rows(found: &[&Found], hanging_after: Option<Duration>) -> String {
-    let columns = [
-        Column::Left("SAGA"),
-        Column::Left("KIND"),
-        Column::Right("ARTICLE"),
-        Column::Right("USER"),
-        Column::Left("STARTED"),
-        Column::Left("STATE"),
-    ];
-    let now_ms = moment::now_ms();
-    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-    let rows = found.iter().map(|found| {
-        let view = &found.view;
-        let hangs = hanging_after.is_some_and(|after| view.hangs(now_ms, after));
-        vec![
-            view.saga_id.clone(),
-            view.kind.clone().unwrap_or_else(|| "-".to_owned()),
-            number(view.article_id),
-            number(view.user_id),
-            view.started_at.clone(),
-            matter(view, hangs),
-        ]
-    });
-    table(&columns, rows)
-}
-
-fn matter(view: &SagaView, hangs: bool) -> String {
-    let mut state = view.state.to_owned();
-    if !view.is_unfinished() && !view.settled {
-        state.push_str(", unsettled");
-    }
-    if view.needs_attention {
-        state.push_str(", needs attention");
-    }
-    if hangs {
-        state.push_str(", hangs");
-    }
-    state
 }
