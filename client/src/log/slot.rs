@@ -43,6 +43,9 @@ pub enum JournalError {
         /// The segment.
         path: PathBuf,
     },
+    /// It is no journal, but the store of a daemon.
+    #[error("{0} is a daemon's data directory, not a journal")]
+    DataDirectory(PathBuf),
     /// `flock` can't be trusted there.
     #[error(
         "{path} is on a network file system ({name}), where locks don't go with their owner: use a local disk"
@@ -71,7 +74,7 @@ impl JournalError {
         match self {
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
             Self::HeadLost { .. } => true,
-            Self::NewerFormat { .. } | Self::NetworkFileSystem { .. } => false,
+            Self::NewerFormat { .. } | Self::DataDirectory(_) | Self::NetworkFileSystem { .. } => false,
         }
     }
 
@@ -80,6 +83,9 @@ impl JournalError {
         matches!(self, Self::NewerFormat { .. } | Self::HeadLost { .. } | Self::Io { what: "read", .. })
     }
 }
+
+/// What marks a daemon's data directory: slots that were made there would stand among the files of its store.
+const DATA_DIRECTORY_MARKER: &str = "like-store";
 
 /// The directory in which all runners of a host keep their slots.
 #[derive(Clone, Debug)]
@@ -170,7 +176,7 @@ impl Journal {
     /// Opens a journal on this host's disk, making its directory if there is none.
     ///
     /// # Errors
-    /// The directory can't be made or read, or lies on a network file system.
+    /// The directory can't be made or read, is a daemon's data directory, or lies on a network file system.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         Self::open_on(Arc::new(RealDisk), path)
     }
@@ -192,13 +198,16 @@ impl Journal {
     /// Opens a journal on this host's disk for reading: it must exist.
     ///
     /// # Errors
-    /// The directory can't be read, or lies on a network file system.
+    /// The directory can't be read, is a daemon's data directory, or lies on a network file system.
     pub fn open_existing(path: &Path) -> Result<Self, JournalError> {
         Self::open_existing_on(Arc::new(RealDisk), path)
     }
 
     fn open_existing_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, JournalError> {
-        disk.list(path).map_err(|e| JournalError::io("open the journal", path, e))?;
+        let names = disk.list(path).map_err(|e| JournalError::io("open the journal", path, e))?;
+        if names.iter().any(|name| name == DATA_DIRECTORY_MARKER) {
+            return Err(JournalError::DataDirectory(path.to_owned()));
+        }
         disk.admit(path)?;
         Ok(Self { path: path.to_owned(), disk })
     }

@@ -297,6 +297,8 @@ fn told_journal(error: &JournalError) -> Told {
         JournalError::Io { .. } => told(Exit::Internal, "internal", error),
         JournalError::HeadLost { .. } => told(Exit::NeedsAttention, "needs_attention", error),
         JournalError::NewerFormat { .. } => told(Exit::Refused, "incompatible", error),
+        JournalError::DataDirectory(_) => told(Exit::Refused, "invalid", error)
+            .hint("name the journal with --journal or LIKECTL_JOURNAL; a data directory is its daemon's alone (--data)"),
         JournalError::NetworkFileSystem { .. } => told(Exit::Refused, "invalid", error),
     }
 }
