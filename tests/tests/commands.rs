@@ -1,4 +1,4 @@
-//! `likectl` and daemons where a path is mistyped.
+//! `likectl` and daemons where a path is mistyped or a service goes away.
 
 // A test that can't go on panics and says why.
 #![allow(clippy::expect_used)]
@@ -6,9 +6,9 @@
 use std::fs;
 use std::path::Path;
 
-use like_tests::house::{House, Service};
-use like_tests::process::{Ended, program};
-use serde_json::Value;
+use like_tests::house::{House, Service, written_in};
+use like_tests::process::{Ended, Running, eventually, program};
+use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
 
@@ -70,5 +70,35 @@ fn a_journal_that_is_named_as_a_data_directory_is_refused_and_left_alone() {
         let refused = Ended::of(&mut command).expect_code(1);
         assert!(refused.stderr.contains("is not empty and holds no store"), "{}", refused.stderr);
         assert_eq!(names(&house.journal()), ["0"]);
+    }
+}
+
+#[test]
+fn a_benchmark_without_a_service_begins_nothing() {
+    let mut house = House::open(PROGRAM);
+    house.kill(Service::User);
+    let refused = house.likectl(&["--json", "bench", "--likes", "1000", "--concurrency", "1"]).expect_code(8);
+    assert_eq!(error(&refused)["kind"], "unavailable");
+    assert_eq!(house.json(&["article", "list"]), json!([]));
+}
+
+#[test]
+fn a_benchmark_whose_service_goes_away_ends_what_it_began_and_tells_what_it_measured() {
+    let mut house = House::open(PROGRAM);
+    let likes = 1_000_000;
+    let words = ["--json", "--timeout", "1s", "bench", "--concurrency", "8", "--likes", &likes.to_string()];
+    let bench = Running::start(&mut house.command(&words));
+    eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
+    house.kill(Service::User);
+    let ended = bench.end();
+    let (measured, error) = (ended.json(), error(&ended));
+    let number = |name: &str| measured[name].as_u64().expect("a number");
+    assert!(number("done") > 0 && (1..=8).contains(&number("failed")), "{measured}");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.starts_with("the benchmark stopped: the user service at "), "{message}");
+    match ended.code() {
+        Some(8) => assert_eq!(error["kind"], "unavailable"),
+        Some(6) => assert_eq!(error["kind"], "unfinished"),
+        other => panic!("{other:?}: {error}"),
     }
 }

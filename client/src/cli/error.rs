@@ -61,8 +61,10 @@ pub enum CliError {
     Input(String, io::Error),
     /// From this line on a file can't be understood. Why.
     Unreadable(u64, String),
-    /// An import stopped before its end.
-    ImportStopped {
+    /// Likes by the many stopped before their end.
+    Stopped {
+        /// What they were for.
+        what: &'static str,
         /// What goes on with it.
         how_to_go_on: &'static str,
         /// How many of its sagas stand unfinished in the log.

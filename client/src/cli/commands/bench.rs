@@ -16,6 +16,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::{STRONG, WARN, count, paint};
 use crate::cli::tools::Tools;
 use crate::likes::{ActError, Likes};
+use crate::runner::Runner;
 use crate::view::duration;
 
 /// Latencies are told to three digits.
@@ -45,6 +46,8 @@ pub struct BenchArgs {
 #[derive(Serialize, Debug)]
 struct BenchDocument {
     likes: u64,
+    /// How many were done: the others have failed, or were not begun any more.
+    done: u64,
     concurrency: u32,
     articles: u64,
     warm_up: u64,
@@ -63,17 +66,27 @@ struct BenchDocument {
 /// Runs `likectl bench`.
 ///
 /// # Errors
-/// The runner or a service can't be used, or not one like was done. Likes that fail are counted otherwise.
+/// The runner or a service can't be used, from the start or any more; or not one like was done. Likes that fail are counted
+/// otherwise.
 pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
     tools.stores().await?;
-    let articles = create_articles(tools, args.articles).await?;
     let (runner, likes) = tools.likes()?;
+    let articles = create_articles(tools, args.articles).await?;
     let bench = Bench { tools, args, likes: &likes, articles: &articles, first_user: first_user() };
-    bench.likes(0..args.warm_up, "warm-up").await?;
+    let warm_up = bench.likes(0..args.warm_up, "warm-up").await?;
+    if let Some(gone) = warm_up.gone {
+        return Err(stopped(runner, gone).await);
+    }
     let began = Instant::now();
     let measured = bench.likes(args.warm_up..args.warm_up + args.likes, "likes").await?;
     let document = measured.document(args, began.elapsed());
-    runner.close(tools.config.timeout).await;
+    let stopped = match measured.gone {
+        Some(gone) => Some(stopped(runner, gone).await),
+        None => {
+            runner.close(tools.config.timeout).await;
+            None
+        }
+    };
     if let Some(failure) = &measured.first_failure {
         let (failed, failure) = (count(document.failed, "like", "likes"), failure.told());
         let first = failure.message();
@@ -84,22 +97,31 @@ pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
     } else {
         tools.output.text(in_words(&document))?;
     }
-    match measured.first_failure {
+    match (stopped, measured.first_failure) {
+        (Some(stopped), _) => Err(stopped),
         // Nothing was measured.
-        Some(failure) if document.failed == document.likes => Err(failure),
+        (None, Some(failure)) if document.failed == document.likes => Err(failure),
         _ => Ok(()),
     }
+}
+
+/// What a service that is gone leaves unfinished stands in the log.
+async fn stopped(runner: Runner, gone: CliError) -> CliError {
+    let unfinished = runner.active().len();
+    runner.close(Duration::ZERO).await;
+    CliError::Stopped { what: "the benchmark", how_to_go_on: "run it again", unfinished, why: Box::new(gone) }
 }
 
 fn in_words(document: &BenchDocument) -> String {
     let micros = |us: u64| duration::show(Duration::from_micros(us));
     let kinds = document.failures.iter().map(|(kind, many)| format!(" {kind} {many}"));
     let kinds = kinds.collect::<Vec<_>>().join(",");
+    let likes = count(document.likes, "like", "likes");
     format!(
         "{} durable likes per second ({} in {:.2} s, {} in flight)\n  \
          p50 {}   p90 {}   p99 {}   p99.9 {}   max {}   failed {}{}",
         paint(STRONG, format!("{:.0}", document.likes_per_s)),
-        count(document.likes, "like", "likes"),
+        if document.done == document.likes { likes } else { format!("{} of {likes}", document.done) },
         document.seconds,
         document.concurrency,
         micros(document.p50_us),
@@ -137,7 +159,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// The likes of these numbers, so many in flight.
+    /// The likes of these numbers, so many in flight. Once a service can't be reached any more, none is begun.
     async fn likes(&self, numbers: std::ops::Range<u64>, what: &'static str) -> Result<Measured, CliError> {
         let likes = numbers.end - numbers.start;
         let progress = progress_bar(self.tools, likes, what);
@@ -156,8 +178,13 @@ impl Bench<'_> {
                 let user = UserId(self.first_user.wrapping_add(number / self.args.articles));
                 let sent = Instant::now();
                 let came = self.likes.like(user, article, None, self.tools.config.timeout).await;
+                let failed = came.is_err();
                 measured.borrow_mut().note(came.err(), sent.elapsed());
                 progress.inc(1);
+                if failed && let Err(gone) = self.tools.stores().await {
+                    left.take();
+                    measured.borrow_mut().gone.get_or_insert(gone);
+                }
             }
         };
         join_all((0..likes.min(self.args.concurrency.into())).map(|_| caller())).await;
@@ -171,13 +198,15 @@ struct Measured {
     latencies_us: Histogram<u64>,
     failures: BTreeMap<&'static str, u64>,
     first_failure: Option<CliError>,
+    /// Why no more were begun.
+    gone: Option<CliError>,
 }
 
 impl Measured {
     fn new() -> Result<Self, CliError> {
         let latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS)
             .map_err(|e| CliError::Internal(e.to_string()))?;
-        Ok(Self { latencies_us, failures: BTreeMap::new(), first_failure: None })
+        Ok(Self { latencies_us, failures: BTreeMap::new(), first_failure: None, gone: None })
     }
 
     /// Only what was acknowledged has a latency.
@@ -199,6 +228,7 @@ impl Measured {
         let us = |quantile| self.latencies_us.value_at_quantile(quantile);
         BenchDocument {
             likes: args.likes,
+            done: self.latencies_us.len(),
             concurrency: args.concurrency,
             articles: args.articles,
             warm_up: args.warm_up,
@@ -241,7 +271,9 @@ mod tests {
         assert_eq!((document.p50_us, document.p99_us, document.max_us), (100, 198, 200));
         assert_eq!(document.likes_per_s, 100.0);
         assert_eq!((document.failed, document.failures["internal"]), (1, 1));
-        assert!(in_words(&document).ends_with("failed 1 (internal 1)"), "{}", in_words(&document));
+        let words = in_words(&document);
+        assert!(words.contains("(200 of 201 likes in 2.00 s"), "{words}");
+        assert!(words.ends_with("failed 1 (internal 1)"), "{words}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How errors about files are told, and what an import came to.
+//! How errors about files are told, and what an import or a benchmark came to.
 
 use std::io;
 
@@ -23,14 +23,14 @@ pub(super) fn told_file(what: &str, path: &str, error: &io::Error) -> Told {
     }
 }
 
-/// The hint of what stopped the import comes first: it is to be seen to before. Whatever was counted before is imported, so
+/// The hint of what stopped it comes first: it is to be seen to before. Whatever was counted before has been done, so
 /// it is not true that nothing has changed.
-pub(super) fn told_stopped(how_to_go_on: &str, unfinished: usize, error: &CliError) -> Told {
+pub(super) fn told_stopped(what: &str, how_to_go_on: &str, unfinished: usize, error: &CliError) -> Told {
     let why = error.told();
     let message = match error {
         CliError::Interrupted(_) => "interrupted before the end of the file".to_owned(),
-        CliError::Act(ActError::Compensated { detail, .. }) => format!("the import stopped: {detail}"),
-        _ => format!("the import stopped: {}", why.message),
+        CliError::Act(ActError::Compensated { detail, .. }) => format!("{what} stopped: {detail}"),
+        _ => format!("{what} stopped: {}", why.message),
     };
     let (exit, kind, message) = match (why.exit, unfinished) {
         (Exit::Interrupted, _) | (_, 0) => (why.exit, why.kind, message),

@@ -133,7 +133,7 @@ fn a_reader_that_went_away_is_no_failure() {
 fn an_import_that_stopped_says_neither_that_nothing_changed_nor_that_all_has_ended() {
     let stopped = |unfinished| {
         let why = Box::new(compensated(None));
-        CliError::ImportStopped { how_to_go_on: "go on", unfinished, why }.told()
+        CliError::Stopped { what: "the import", how_to_go_on: "go on", unfinished, why }.told()
     };
     let told = stopped(0);
     assert_eq!((told.exit, told.kind), (Exit::Compensated, "compensated"));

@@ -113,8 +113,8 @@ impl CliError {
             Self::Unreadable(line, why) => {
                 told(Exit::Refused, "invalid", format!("line {line}: {why}")).hint("mend that line")
             }
-            Self::ImportStopped { how_to_go_on, unfinished, why } => {
-                files::told_stopped(how_to_go_on, *unfinished, why)
+            Self::Stopped { what, how_to_go_on, unfinished, why } => {
+                files::told_stopped(what, how_to_go_on, *unfinished, why)
             }
             Self::NotAllImported(rejected, lines, rejects) => {
                 files::told_rejected(*rejected, *lines, rejects.as_deref())

@@ -132,7 +132,7 @@ pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
     )?;
     if let Err(why) = ended {
         let how_to_go_on = input.how_to_go_on();
-        return Err(CliError::ImportStopped { how_to_go_on, unfinished, why: Box::new(why) });
+        return Err(CliError::Stopped { what: "the import", how_to_go_on, unfinished, why: Box::new(why) });
     }
     match work.counts.rejected() {
         0 => Ok(()),
