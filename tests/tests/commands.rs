@@ -1,10 +1,11 @@
-//! `likectl` and daemons where a path is mistyped or a service goes away.
+//! `likectl` and daemons where a path is mistyped or a service goes away; and the demo, told to a script.
 
 // A test that can't go on panics and says why.
 #![allow(clippy::expect_used)]
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use like_tests::house::{House, Service, written_in};
 use like_tests::process::{Ended, Running, eventually, program};
@@ -101,4 +102,24 @@ fn a_benchmark_whose_service_goes_away_ends_what_it_began_and_tells_what_it_meas
         Some(6) => assert_eq!(error["kind"], "unfinished"),
         other => panic!("{other:?}: {error}"),
     }
+}
+
+#[test]
+fn a_demo_for_scripts_is_one_document_of_what_was_done_and_what_came_of_it() {
+    let mut command: Command = program(Path::new(PROGRAM), "likectl");
+    let told = Ended::of(command.args(["--json", "demo"])).expect_code(0);
+    assert_eq!((told.stdout.lines().count(), told.stderr.as_str()), (1, ""));
+    let document = told.json();
+    let chapters = document["chapters"].as_array().expect("chapters");
+    assert_eq!(chapters.len(), 5);
+    let result = |chapter: &Value, what: &str| {
+        let steps = chapter["steps"].as_array().expect("steps");
+        let step = steps.iter().find(|step| step["what"] == what);
+        step.map(|step| step["result"].clone()).expect("such a step")
+    };
+    assert_eq!(result(&chapters[0], "likectl like 1 --user 9")["current_likes"], 3);
+    assert_eq!(result(&chapters[2], "kill -9 $(pidof like-userd)"), Value::Null);
+    assert_eq!(result(&chapters[3], "likectl recover")["completed"], 1);
+    assert_eq!(result(&chapters[4], "likectl audit")["drift"], json!([]));
+    assert_eq!(result(&chapters[4], "likectl article likers 1").as_array().map(Vec::len), Some(3));
 }

@@ -7,6 +7,7 @@
 mod liker;
 mod programs;
 mod stage;
+mod story;
 
 use std::io;
 use std::process::Stdio;
@@ -26,7 +27,8 @@ use crate::likes::ActError;
 use crate::log::{Journal, history};
 use crate::saga::Action;
 pub use liker::{LIKER, LikerArgs, run_liker};
-use stage::{Service, Stage, say, say_aside, say_scene};
+use stage::{Service, Stage};
+use story::Story;
 
 /// How long the like that needs a dead service tries: long enough to see retries, too short to bore.
 const DOOMED_LIKE_TIMEOUT: Duration = Duration::from_millis(1200);
@@ -76,20 +78,27 @@ impl DemoError {
 /// Something went another way than the story; or Ctrl-C.
 pub async fn run(tools: &Tools) -> Result<(), CliError> {
     let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
-    let mut stage = Stage::set_up(color)?;
+    let mut stage = Stage::set_up(Story::new(tools.output.json), color)?;
     let told = tokio::select! {
         told = story(tools, &mut stage) => told,
         () = signals::interrupted() => Err(CliError::Interrupted(None)),
         () = signals::asked_to_end() => Err(CliError::Interrupted(None)),
     };
+    let told = told.and_then(|()| stage.story.end(tools.output));
     stage.clear().await;
     told
 }
 
 async fn story(tools: &Tools, stage: &mut Stage) -> Result<(), CliError> {
-    say("Two services own two facts about one event. A user likes an article: the article service counts");
-    say("one like more, the user service keeps a record of it. No transaction spans both; a saga does.");
-    say(&format!("Everything happens in {}, which is removed at the end.", stage.directory().display()));
+    stage.story.say(
+        "Two services own two facts about one event. A user likes an article: the article service counts",
+    );
+    stage
+        .story
+        .say("one like more, the user service keeps a record of it. No transaction spans both; a saga does.");
+    stage
+        .story
+        .say(&format!("Everything happens in {}, which is removed at the end.", stage.directory().display()));
     likes_and_unlikes(stage).await?;
     one_saga(tools, stage).await?;
     the_user_service_dies(tools, stage).await?;
@@ -98,7 +107,7 @@ async fn story(tools: &Tools, stage: &mut Stage) -> Result<(), CliError> {
 }
 
 async fn likes_and_unlikes(stage: &mut Stage) -> Result<(), CliError> {
-    say_scene(1, "Two daemons, an article, some likes", "");
+    stage.story.chapter("Two daemons, an article, some likes", "");
     stage.start(Service::Article).await?;
     stage.start(Service::User).await?;
     stage.show(&["article", "create", "Sagas in practice"]).await?;
@@ -110,10 +119,10 @@ async fn likes_and_unlikes(stage: &mut Stage) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn one_saga(tools: &Tools, stage: &Stage) -> Result<(), CliError> {
+async fn one_saga(tools: &Tools, stage: &mut Stage) -> Result<(), CliError> {
     let text = "Each like was a saga, and the saga log tells its story. This is the first one: two steps, each written \
                 \nto the log before it is sent, and an end that is on disk in both services before you are told.";
-    say_scene(2, "What happened inside", text);
+    stage.story.chapter("What happened inside", text);
     let history = stage_tools(tools, stage)?.history()?;
     let first = history.sagas.first().ok_or_else(|| off_script("the log is empty".to_owned()))?;
     stage.show(&["saga", "show", &first.1.saga.to_string()]).await?;
@@ -124,7 +133,7 @@ async fn one_saga(tools: &Tools, stage: &Stage) -> Result<(), CliError> {
 async fn the_user_service_dies(tools: &Tools, stage: &mut Stage) -> Result<(), CliError> {
     let text = "A runner has both services on the line, as user 10 likes the article. Now the user service dies: the \
                 \ncount goes up, but the record can't be made. When time is up, the saga takes the count back.";
-    say_scene(3, "The user service dies in the middle of a like", text);
+    stage.story.chapter("The user service dies in the middle of a like", text);
     let staged = stage_tools(tools, stage)?;
     let (runner, likes) = staged.likes()?;
     for remote in staged.remotes() {
@@ -132,16 +141,16 @@ async fn the_user_service_dies(tools: &Tools, stage: &mut Stage) -> Result<(), C
     }
     stage.show(&["article", "show", "1"]).await?;
     stage.kill(Service::User).await?;
-    say_aside("the runner: like article 1 for user 10, within 1.2 s");
+    stage.story.aside("the runner: like article 1 for user 10, within 1.2 s");
     let saga = match likes.like(UserId(10), ArticleId(1), None, DOOMED_LIKE_TIMEOUT).await {
         Err(ActError::Compensated { saga, .. }) => saga,
         other => return Err(off_script(format!("a like without a user service came to {other:?}"))),
     };
-    say_aside("failed, and undone");
+    stage.story.aside("failed, and undone");
     runner.close(PATIENCE).await;
     stage.show(&["saga", "show", &saga.to_string()]).await?;
     stage.show(&["article", "show", "1"]).await?;
-    say_aside("the likes are as they were, and the user service is still down; now it comes back");
+    stage.story.aside("the likes are as they were, and the user service is still down; now it comes back");
     stage.start(Service::User).await?;
     Ok(())
 }
@@ -150,15 +159,15 @@ async fn the_user_service_dies(tools: &Tools, stage: &mut Stage) -> Result<(), C
 async fn the_runner_dies(tools: &Tools, stage: &mut Stage) -> Result<(), CliError> {
     let text = "User 11 likes the article. The runner has sent the second step and waits for the answer, when it is \
                 \nkilled. What it began stands in the log; whoever runs `recover` finishes it.";
-    say_scene(4, "The runner dies in the middle of a like", text);
+    stage.story.chapter("The runner dies in the middle of a like", text);
     let staged = stage_tools(tools, stage)?;
     let mut liker = start_liker(stage).await?;
     stage.signal(Service::User, Signal::STOP)?;
-    say_aside("a runner: like article 1 for user 11");
+    stage.story.aside("a runner: like article 1 for user 11");
     let word = liker.stdin.as_mut().ok_or_else(|| off_script("the runner has no stdin".to_owned()))?;
     word.write_all(b"!").await.map_err(|e| DemoError::io("talk to the runner", e))?;
     let saga = wait_until_in_doubt(&staged).await?;
-    say_aside("the second step has been sent; kill -9 hits the runner");
+    stage.story.aside("the second step has been sent; kill -9 hits the runner");
     liker.kill().await.map_err(|e| DemoError::io("kill the runner", e))?;
     stage.signal(Service::User, Signal::CONT)?;
     stage.show(&["saga", "show", &saga.to_string()]).await?;
@@ -167,13 +176,13 @@ async fn the_runner_dies(tools: &Tools, stage: &mut Stage) -> Result<(), CliErro
     Ok(())
 }
 
-async fn everything_adds_up(stage: &Stage) -> Result<(), CliError> {
+async fn everything_adds_up(stage: &mut Stage) -> Result<(), CliError> {
     let text = "After all that: three users like the article, and the article has three likes.";
-    say_scene(5, "Everything adds up", text);
+    stage.story.chapter("Everything adds up", text);
     stage.show(&["article", "likers", "1"]).await?;
     stage.show(&["audit"]).await?;
     stage.show(&["status"]).await?;
-    say(
+    stage.story.say(
         "\nThat was all. `likectl --help` lists the commands; everything you saw works the same on real sockets.",
     );
     Ok(())

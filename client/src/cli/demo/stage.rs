@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::DemoError;
 use super::programs::Programs;
-use crate::cli::output::{DIM, GOOD, STRONG, paint};
+use super::story::Story;
 use crate::rpc::Remote;
 
 /// How long a daemon may take until it answers.
@@ -51,6 +51,8 @@ impl Service {
 
 /// The stage. Its children are killed when it goes, and the directory is removed.
 pub struct Stage {
+    /// What is told of it.
+    pub story: Story,
     programs: Programs,
     directory: TempDir,
     color: bool,
@@ -62,14 +64,14 @@ impl Stage {
     ///
     /// # Errors
     /// A program is missing, or there is no room for the directory.
-    pub fn set_up(color: bool) -> Result<Self, DemoError> {
+    pub fn set_up(story: Story, color: bool) -> Result<Self, DemoError> {
         let directory = tempfile::Builder::new().prefix("like-demo-").tempdir();
         let directory = directory.map_err(|e| DemoError::io("make a throwaway directory", e))?;
         let programs = Programs::find()?;
         for service in [Service::Article, Service::User] {
             programs.daemon(service.program())?;
         }
-        Ok(Self { programs, directory, color, children: Vec::new() })
+        Ok(Self { story, programs, directory, color, children: Vec::new() })
     }
 
     /// The throwaway directory.
@@ -94,7 +96,7 @@ impl Stage {
         let said = File::options().create(true).append(true).open(&log);
         let said = said.map_err(|e| DemoError::io("write the daemon's log", e))?;
         let data = self.directory().join(role);
-        say_command(&format!("{name} --socket {role}.sock --data {role}/"));
+        self.story.happened(&format!("{name} --socket {role}.sock --data {role}/"));
         let mut command = self.programs.daemon(name)?;
         command.arg("--socket").arg(self.socket(service)).arg("--data").arg(data);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).kill_on_drop(true);
@@ -122,7 +124,7 @@ impl Stage {
     /// Kills a daemon with SIGKILL: it gets no chance to do anything.
     pub async fn kill(&mut self, service: Service) -> Result<(), DemoError> {
         let name = service.program();
-        say_command(&format!("kill -9 $(pidof {name})"));
+        self.story.happened(&format!("kill -9 $(pidof {name})"));
         if let Some(at) = self.children.iter().position(|(of, _)| *of == service) {
             let (_, mut child) = self.children.swap_remove(at);
             child.kill().await.map_err(|e| DemoError::io(&format!("kill {name}"), e))?;
@@ -134,7 +136,7 @@ impl Stage {
     pub fn signal(&mut self, service: Service, signal: Signal) -> Result<(), DemoError> {
         let name = service.program();
         let word = if signal == Signal::STOP { "STOP" } else { "CONT" };
-        say_command(&format!("kill -{word} $(pidof {name})"));
+        self.story.happened(&format!("kill -{word} $(pidof {name})"));
         let id = self.child(service).and_then(|child| child.id());
         let pid = id.and_then(|id| Pid::from_raw(id.cast_signed()));
         let pid = pid.ok_or_else(|| DemoError::Unexpected(format!("{name} is not running")))?;
@@ -157,26 +159,21 @@ impl Stage {
     }
 
     /// Runs `likectl`, and shows the command and what it says.
-    pub async fn show(&self, arguments: &[&str]) -> Result<(), DemoError> {
+    pub async fn show(&mut self, arguments: &[&str]) -> Result<(), DemoError> {
         let quoted: Vec<_> = arguments.iter().map(|word| quoted(word)).collect();
-        say_command(&format!("likectl {}", quoted.join(" ")));
+        let typed = format!("likectl {}", quoted.join(" "));
+        self.story.happened(&typed);
         let mut command = self.likectl();
         command.args(arguments).args(["--color", if self.color { "always" } else { "never" }]);
+        command.args(self.story.is_document().then_some("--json"));
         let output =
             command.stdin(Stdio::null()).output().await.map_err(|e| DemoError::io("run likectl", e))?;
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
-            say(&format!("      {line}"));
-        }
-        for line in String::from_utf8_lossy(&output.stderr).lines() {
-            say(&format!("      {line}"));
-        }
         match output.status.code() {
-            Some(0) => Ok(()),
-            _ => Err(DemoError::Unexpected(format!(
-                "likectl {} ended with {}",
-                quoted.join(" "),
-                output.status
-            ))),
+            Some(0) => self.story.came_of_it(&output),
+            _ => {
+                let (status, why) = (output.status, String::from_utf8_lossy(&output.stderr));
+                Err(DemoError::Unexpected(format!("{typed} ended with {status}:\n{why}")))
+            }
         }
     }
 
@@ -190,30 +187,6 @@ impl Stage {
             tracing::warn!("the throwaway directory is left behind: {e}");
         }
     }
-}
-
-/// Says a line of the story.
-pub fn say(line: &str) {
-    // A closed stdout ends the demo at its next likectl; nothing is lost by going on until then.
-    let _ = crate::cli::output::raw(format!("{line}\n").as_bytes());
-}
-
-/// Says what a scene is about.
-pub fn say_scene(number: u32, title: &str, text: &str) {
-    say(&format!("\n{}", paint(STRONG, format!("{number}. {title}"))));
-    for line in text.lines() {
-        say(&format!("   {}", line.trim()));
-    }
-    say("");
-}
-
-/// Says what goes on between two commands.
-pub fn say_aside(text: &str) {
-    say(&format!("    {}", paint(DIM, format!("# {text}"))));
-}
-
-fn say_command(command: &str) {
-    say(&format!("    {} {command}", paint(GOOD, "$")));
 }
 
 fn quoted(word: &str) -> String {
