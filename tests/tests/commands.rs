@@ -1,4 +1,4 @@
-//! `likectl` and daemons where a path is mistyped or a service goes away; and the demo, told to a script.
+//! `likectl` and daemons where a path is mistyped or a service goes away, its tables, and the demo, told to a script.
 
 // A test that can't go on panics and says why.
 #![allow(clippy::expect_used)]
@@ -71,6 +71,21 @@ fn a_journal_that_is_named_as_a_data_directory_is_refused_and_left_alone() {
         let refused = Ended::of(&mut command).expect_code(1);
         assert!(refused.stderr.contains("is not empty and holds no store"), "{}", refused.stderr);
         assert_eq!(names(&house.journal()), ["0"]);
+    }
+}
+
+#[test]
+fn a_table_fits_into_80_columns_with_the_largest_ids_and_the_longest_titles() {
+    let house = House::open(PROGRAM);
+    let (most, title) = (u64::MAX.to_string(), "title ".repeat(42));
+    house.json(&["article", "create", "--id", &most, &title]);
+    house.json(&["like", &most, "--user", &most]);
+    let tables: [&[&str]; 4] =
+        [&["article", "list"], &["article", "likers", &most], &["user", "likes", &most], &["saga", "list"]];
+    for arguments in tables {
+        let told = house.likectl(arguments).expect_code(0).stdout;
+        assert_eq!(told.lines().count(), 2, "{told}");
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
     }
 }
 
