@@ -79,22 +79,6 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// Whether a file still begins as it did when this mark was made.
-///
-/// # Errors
-/// The file can't be read.
-pub fn begins_as_before(input: impl BufRead, mark: &Mark) -> io::Result<bool> {
-    let mut lines = Lines::new(input);
-    let mut line = Vec::new();
-    while lines.mark().bytes < mark.bytes {
-        line.clear();
-        if lines.next(&mut line)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(lines.mark() == *mark)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,17 +109,5 @@ mod tests {
         assert_eq!((all[0].0.len(), all[0].1), (LINE_BYTES_MAX, Line::TooLong));
         assert_eq!(all[0].2.bytes, 3 * LINE_BYTES_MAX as u64 + 1);
         assert_eq!((all[1].0.as_slice(), all[1].1, all[1].2.lines), (&b"next\n"[..], Line::Whole, 2));
-    }
-
-    #[test]
-    fn a_mark_is_known_again_however_the_file_is_read_and_no_other_file_has_it() {
-        let text = b"1,2\n3,4\n5,6\n";
-        let mark = read(text)[1].2;
-        assert!(begins_as_before(&text[..], &mark).unwrap());
-        assert!(begins_as_before(io::BufReader::with_capacity(1, &text[..]), &mark).unwrap());
-        assert!(begins_as_before(&b"1,2\n3,4\nsomething else"[..], &mark).unwrap());
-        for other in [&b"1,2\n3,5\n5,6\n"[..], b"1,2\n", b"1,23,4\n\n", b""] {
-            assert!(!begins_as_before(other, &mark).unwrap());
-        }
     }
 }

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use like_protocol::ids::StoreId;
 use serde::Serialize;
 
 use crate::cli::error::CliError;
@@ -33,7 +32,7 @@ use crate::runner::{Options, Runner};
 use act::Maker;
 use input::Mark;
 use note::{Note, Place};
-use records::{Format, Records};
+use records::{AnyReader, Format, Reader};
 use rejects::{FileId, Reject, RejectsFile};
 use window::Window;
 use work::Work;
@@ -91,7 +90,7 @@ pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
     let stores = tools.stores().await?;
     let mut context = tools.context()?;
     let place = Place::of(&tools.config.journal, &args.file);
-    let before = input.noted(&place, stores)?.filter(|note| can_go_on(tools, args, note));
+    let (reader, before) = input.reader(args, place.read(stores), |note| can_go_on(tools, args, note))?;
     let keeping = Keeping { own_segments_max: LOG_SEGMENTS_KEPT, ..Keeping::default() };
     context.options = Options { keeping, ..context.options };
     let runner = Runner::start(context)?;
@@ -103,10 +102,7 @@ pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
         tools.output.note(format!("goes on behind line {}, where an import stopped", resumed_after.lines));
     }
     let (began, lines_before) = (Instant::now(), work.counts.lines());
-    let ended = match input.records(args, resumed_after) {
-        Ok(records) => work.run(records).await,
-        Err(error) => Err(error),
-    };
+    let ended = work.run(records::read(reader)).await;
     work.progress.finish_and_clear();
     let grace = if ended.is_ok() { tools.config.timeout } else { Duration::ZERO };
     let unfinished = runner.active().len();
@@ -208,14 +204,24 @@ impl Input {
         Ok(Self { file: Some((name, file)), bytes })
     }
 
-    /// What an earlier import of the same file has noted. The file is at its beginning again.
-    fn noted(&self, place: &Place, stores: [StoreId; 2]) -> Result<Option<Note>, CliError> {
-        let (Some((name, file)), Some(_)) = (&self.file, self.bytes) else { return Ok(None) };
-        let noted = place.read(file, stores).and_then(|noted| {
-            (&*file).rewind()?;
-            Ok(noted)
-        });
-        noted.map_err(|e| CliError::Input(name.clone(), e))
+    /// Reads it: behind what was noted, if it begins as it did then and the import can go on from there; else from its
+    /// beginning.
+    fn reader(
+        &self,
+        args: &ImportArgs,
+        noted: Option<Note>,
+        can_go_on: impl FnOnce(&Note) -> bool,
+    ) -> Result<(AnyReader, Option<Note>), CliError> {
+        let (Some((name, file)), Some(_), Some(note)) = (&self.file, self.bytes, noted) else {
+            return Ok((self.fresh_reader(args)?, None));
+        };
+        let mut reader = self.fresh_reader(args)?;
+        let unread = |e| CliError::Input(name.clone(), e);
+        if reader.skip_to(&note.done_to).map_err(unread)? && can_go_on(&note) {
+            return Ok((reader, Some(note)));
+        }
+        (&*file).rewind().map_err(unread)?;
+        Ok((self.fresh_reader(args)?, None))
     }
 
     /// Which file it is, whatever it is called.
@@ -226,8 +232,8 @@ impl Input {
         }
     }
 
-    /// Its records behind a mark.
-    fn records(&self, args: &ImportArgs, behind: Mark) -> Result<Records, CliError> {
+    /// Reads it as it goes on from where its file stands.
+    fn fresh_reader(&self, args: &ImportArgs) -> Result<AnyReader, CliError> {
         let by_name = match args.file.extension().and_then(|ending| ending.to_str()) {
             Some("csv") => Some(Format::Csv),
             Some("ndjson" | "jsonl" | "json") => Some(Format::Ndjson),
@@ -240,7 +246,7 @@ impl Input {
                 Box::new(BufReader::with_capacity(256 * 1024, again))
             }
         };
-        Ok(records::read(input, args.format.or(by_name), behind))
+        Ok(Reader::new(input, args.format.or(by_name)))
     }
 
     fn how_to_go_on(&self) -> &'static str {

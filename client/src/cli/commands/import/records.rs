@@ -60,21 +60,14 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// The records behind a mark, one after the other; after an error there are no more.
+/// Records, one after the other; after an error there are no more.
 pub type Records = mpsc::Receiver<Result<Record, ReadError>>;
 
 /// Begins to read. The thread ends with its input, or when nobody wants more.
-pub fn read(input: impl BufRead + Send + 'static, format: Option<Format>, behind: Mark) -> Records {
+pub fn read(mut reader: Reader<impl BufRead + Send + 'static>) -> Records {
     let (found, records) = mpsc::channel(AHEAD);
     std::thread::spawn(move || {
-        let mut reader = Reader::new(input, format);
-        loop {
-            let read = match reader.next() {
-                Ok(None) => return,
-                Ok(Some(record)) if record.end.bytes <= behind.bytes => continue,
-                Ok(Some(record)) => Ok(record),
-                Err(error) => Err(error),
-            };
+        while let Some(read) = reader.next().transpose() {
             let is_last = read.is_err();
             if found.blocking_send(read).is_err() || is_last {
                 return;
@@ -86,7 +79,11 @@ pub fn read(input: impl BufRead + Send + 'static, format: Option<Format>, behind
 
 type LikeOrWhyNot = Result<Like, String>;
 
-struct Reader<R> {
+/// Reads records from a file or from standard input.
+pub type AnyReader = Reader<Box<dyn BufRead + Send>>;
+
+/// Reads records.
+pub struct Reader<R> {
     lines: Lines<R>,
     format: Option<Format>,
     columns: Option<Columns>,
@@ -94,8 +91,24 @@ struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    fn new(input: R, format: Option<Format>) -> Self {
+    /// From the beginning.
+    pub fn new(input: R, format: Option<Format>) -> Self {
         Self { lines: Lines::new(input), format, columns: None, bytes: Vec::new() }
+    }
+
+    /// Goes behind a mark. Tells whether everything up to there is what it was when the mark was made.
+    ///
+    /// # Errors
+    /// The input can't be read.
+    pub fn skip_to(&mut self, mark: &Mark) -> io::Result<bool> {
+        while self.lines.mark().bytes < mark.bytes {
+            match self.next() {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(ReadError::Unreadable(..)) => return Ok(false),
+                Err(ReadError::Io(error)) => return Err(error),
+            }
+        }
+        Ok(self.lines.mark() == *mark)
     }
 
     /// The next record; blank lines and the header are none.
@@ -264,6 +277,33 @@ mod tests {
             let mut reader = Reader::new(text.as_bytes(), None);
             let end = std::iter::from_fn(|| reader.next().transpose()).find_map(Result::err);
             assert!(matches!(end, Some(ReadError::Unreadable(at, _)) if at == line), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn behind_a_mark_it_is_read_on_if_nothing_before_it_has_changed() {
+        let text = "article,user\n1,7\n\n2,8\n3,9\n";
+        let mut reader = Reader::new(text.as_bytes(), None);
+        let marks: Vec<_> = std::iter::from_fn(|| reader.next().unwrap()).map(|record| record.end).collect();
+        let rest = |text: &'static str, buffer: usize, mark: &Mark| {
+            let mut reader = Reader::new(io::BufReader::with_capacity(buffer, text.as_bytes()), None);
+            let next = |reader: &mut Reader<_>| reader.next().unwrap().map(|record| record.like.unwrap());
+            reader.skip_to(mark).unwrap().then(|| next(&mut reader))
+        };
+        assert_eq!(rest(text, 1, &Mark::default()), Some(Some((UserId(7), ArticleId(1)))));
+        assert_eq!(rest(text, 1, &marks[1]), Some(Some((UserId(9), ArticleId(3)))));
+        assert_eq!(rest(text, 4096, &marks[2]), Some(None));
+        assert_eq!(
+            rest("article,user\n1,7\n\n2,8\n4,4", 64, &marks[1]),
+            Some(Some((UserId(4), ArticleId(4))))
+        );
+        for other in [
+            "article,user\n1,7\n\n2,9\n3,9\n",
+            "article,user\n1,7\n",
+            "article,user\n1,72,8\n\n\n\n3,9\n",
+            "",
+        ] {
+            assert_eq!(rest(other, 4096, &marks[1]), None, "{other:?}");
         }
     }
 }
