@@ -93,9 +93,9 @@ mod tests {
     use like_protocol::ids::SagaId;
 
     use super::*;
-    use crate::cli::samples;
     use crate::likes;
     use crate::log::Story;
+    use crate::view::samples;
 
     const NOW_MS: u64 = 1000 * 86_400_000;
 
