@@ -44,7 +44,7 @@ fn drawn(sagas: &[&SagaView], now_ms: u64, hanging_after: Option<Duration>) -> (
     let room = (0..heads.len()).fold(LINE_COLUMNS, |room, column| room.saturating_sub(width(column) + 2));
 
     let [id, age, state] = heads;
-    let columns = [Column::Left(id), Column::Right(age), Column::Left("ARTICLE, USER"), Column::Left(state)];
+    let columns = [Column::Left(id), Column::Right(age), Column::Left("WHAT"), Column::Left(state)];
     let rows = cells.into_iter().zip(sagas);
     let text = table(&columns, rows.map(|([id, age, state], saga)| vec![id, age, about(saga, room), state]));
     let is_met = |mark: &_| matters.iter().any(|matter| matter.contains(mark));
@@ -115,7 +115,7 @@ mod tests {
         let (young, old) = (saga(1, 7, 2_000), saga(2, 18_446_744_073, 6 * 60_000));
         let id = &young.saga_id;
         let (lines, marks) = lines(&[&young, &old]);
-        assert_eq!(lines[0], format!("SAGA{:32}  AGE  ARTICLE, USER          STATE", ""));
+        assert_eq!(lines[0], format!("SAGA{:32}  AGE  WHAT                   STATE", ""));
         assert_eq!(lines[1], format!("{id}   2s  like 1 by 7            running"));
         assert_eq!(lines[2], format!("{id}   6m  like 2 by 18446744073  running?"));
         assert_eq!(marks, "? hangs");
