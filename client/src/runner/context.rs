@@ -18,6 +18,11 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// After how many failures of a compensation in a row an operator is needed.
 pub const ATTENTION_AFTER: u32 = 5;
 
+/// How many sagas that were taken over are under way at a time. The others wait for their turn, with no more than where they
+/// stand in memory: so recovery takes little memory however much was left behind, and no more than a quarter of a
+/// daemon's queue. A saga that rests between two attempts lets another have its turn, so what is stuck holds up nobody.
+pub const UNDER_WAY_MAX: usize = 1024;
+
 /// What a runner works with. Clones share the participants' connections.
 #[derive(Clone)]
 pub struct Context {
@@ -60,6 +65,8 @@ pub struct Options {
     pub attention_after: u32,
     /// What its log keeps.
     pub keeping: Keeping,
+    /// See [`UNDER_WAY_MAX`].
+    pub under_way_max: usize,
     /// Whether a saga that is the only one may hold up its thread while its log is synced, instead of two threads being woken for
     /// it. While the disk hangs so does that thread: not for programs that have something else to do on it.
     pub sync_here: bool,
@@ -71,6 +78,7 @@ impl Default for Options {
             attempt_timeout: ATTEMPT_TIMEOUT,
             attention_after: ATTENTION_AFTER,
             keeping: Keeping::default(),
+            under_way_max: UNDER_WAY_MAX,
             sync_here: false,
         }
     }

@@ -188,8 +188,8 @@ impl Driver {
             Some((of, pace)) if *of == kind => pace,
             other => &mut other.insert((kind, Pace::after(kind))).1,
         };
-        let pause = pace.next();
-        tokio::time::sleep(pause.min(self.until_given_up())).await;
+        let pause = pace.next().min(self.until_given_up());
+        self.rest(pause).await;
         Ok(())
     }
 
@@ -225,7 +225,7 @@ impl Driver {
                 Answer::Failed { failure, .. } => failure,
             };
             let slow = self.compensation_failed(step, failure).await?;
-            tokio::time::sleep(if slow { SLOW } else { pace.next() }).await;
+            self.rest(if slow { SLOW } else { pace.next() }).await;
         }
     }
 
@@ -241,6 +241,13 @@ impl Driver {
         }
         self.record(Event::CompensationFailed { step: step as u8, in_a_row, failure })?.await?;
         Ok(in_a_row >= needed)
+    }
+
+    /// Rests before the next attempt: others that wait for their turn may have it.
+    async fn rest(&self, pause: Duration) {
+        let resting = self.runner.active.rest(self.saga);
+        tokio::time::sleep(pause).await;
+        drop(resting);
     }
 
     /// Notes the end, and has it told to whoever waits for it once it is written.

@@ -53,7 +53,7 @@ pub(super) async fn finish_dead(runner: &Arc<Inner>, by: SagaId) -> Option<Owner
             sagas = open.len(),
             "finishing what a dead runner left"
         );
-        open.into_iter().for_each(|story| taken.drive_on(story, Order::GoOn));
+        taken.drive_all(open, Order::GoOn);
         tokio::spawn(taken.close(PATIENCE));
     }
     owner

@@ -81,7 +81,7 @@ impl Recovery {
         let (runner, open) = Runner::over(context.clone(), lock)?;
         let unended = |story: &&Story| story.state.as_ref().is_none_or(|state| state.ended().is_none());
         let found = open.iter().filter(unended).map(|story| story.saga).collect();
-        open.into_iter().for_each(|story| runner.drive_on(story, order));
+        runner.drive_all(open, order);
         Ok(Some(Self { runner, found }))
     }
 

@@ -98,6 +98,13 @@ pub enum Order {
     Compensate,
 }
 
+/// A saga that was taken over and is to be driven on.
+struct Taken {
+    saga: SagaId,
+    definition: Arc<dyn Definition>,
+    state: Arc<Mutex<SagaState>>,
+}
+
 impl Runner {
     /// Takes the first free slot, and drives on what it finds in it.
     ///
@@ -107,7 +114,7 @@ impl Runner {
     /// No slot can be taken or written.
     pub fn start(context: Context) -> Result<Self, StartError> {
         let (runner, open) = Self::over_free(&context)?;
-        open.into_iter().for_each(|story| runner.drive_on(story, Order::GoOn));
+        runner.drive_all(open, Order::GoOn);
         Ok(runner)
     }
 
@@ -206,19 +213,43 @@ impl Runner {
 
     /// Drives an open saga on from where it stands.
     pub(super) fn drive_on(&self, story: Story, order: Order) {
+        if let Some(taken) = self.taken(story) {
+            self.go_on(taken, order);
+        }
+    }
+
+    /// Drives open sagas on from where they stand, in their order, no more of them under way at a time than the options say.
+    pub(super) fn drive_all(&self, open: Vec<Story>, order: Order) {
+        let taken: Vec<_> = open.into_iter().filter_map(|story| self.taken(story)).collect();
+        taken.iter().for_each(|taken| self.inner.active.enlist(taken.saga, Arc::clone(&taken.state)));
+        let runner = self.clone();
+        let most = self.inner.context.options.under_way_max;
+        self.inner.active.feed(async move {
+            for taken in taken {
+                runner.inner.active.room(most).await;
+                runner.go_on(taken, order);
+            }
+        });
+    }
+
+    /// What is to be driven of a story; nothing if it has ended, which is settled, or nobody here knows how.
+    fn taken(&self, story: Story) -> Option<Taken> {
         let Story { saga, state, .. } = story;
-        let Some(state) = state else { return };
+        let state = state?;
         if state.ended().is_some() {
             self.inner.settle(saga, &state);
-            return;
+            return None;
         }
         let Begun { kind, version, .. } = &*state.begun;
-        let Some(definition) = self.inner.context.definitions.find(kind, *version) else {
+        let Some(definition) = self.inner.context.definitions.find(kind, *version).cloned() else {
             tracing::warn!(saga_id = %saga, %kind, version, "not driven: this program does not know the kind");
-            return;
+            return None;
         };
-        let definition = Arc::clone(definition);
-        let state = Arc::new(Mutex::new(state));
+        Some(Taken { saga, definition, state: Arc::new(Mutex::new(state)) })
+    }
+
+    fn go_on(&self, taken: Taken, order: Order) {
+        let Taken { saga, definition, state } = taken;
         let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), None);
         self.spawn(saga, state, driver.go_on(order));
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use like_client::log::Keeping;
+use like_client::runner::context::UNDER_WAY_MAX;
 use like_daemon::store::runs::Shape;
 
 use crate::random::Random;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub sync_ms: u64,
     /// Whether a saga that is the only one of its runner syncs by itself, in no time.
     pub sync_here: bool,
+    /// How many sagas that were taken over are under way at a time.
+    pub under_way_max: usize,
     /// Whether a daemon's socket outlives it.
     pub activated: bool,
     /// Whether operators turn sagas back and give them new deadlines.
@@ -164,6 +167,7 @@ impl Plan {
                 runs_max: 6 + random.below(10) as usize,
             },
             sync_here: random.percent(50),
+            under_way_max: [1, 2, 3, UNDER_WAY_MAX][random.below(4) as usize],
         }
     }
 

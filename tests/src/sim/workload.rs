@@ -72,6 +72,7 @@ impl Client {
             attention_after: ATTENTION_AFTER,
             keeping: plan.keeping,
             sync_here: plan.sync_here,
+            under_way_max: plan.under_way_max,
         };
         Ok(Context {
             journal: self.journal()?,

@@ -90,3 +90,44 @@ async fn a_runner_that_closes_does_not_wait_for_a_saga_that_needs_an_operator() 
     assert_eq!(runner.active().len(), 1, "it has found what the other one left");
     tokio::time::timeout(LONG / 2, runner.close(LONG)).await.unwrap();
 }
+
+/// Leaves so many sagas behind whose first step is in doubt.
+async fn leave(bench: &Bench, context: Context, many: usize) {
+    say(&bench.left.actions, vec![Script::Hush]);
+    let runner = Runner::start(context).unwrap();
+    let runs = (0..many).map(|_| runner.run("pair", Payload::default(), LONG));
+    let _ = tokio::time::timeout(SHORT, futures::future::join_all(runs)).await;
+    runner.let_go();
+    say(&bench.left.actions, vec![done()]);
+    bench.heard.lock().unwrap().clear();
+}
+
+#[tokio::test]
+async fn of_what_was_left_no_more_is_under_way_at_a_time_than_may_be() {
+    let bench = Bench::new();
+    leave(&bench, bench.context(), 3).await;
+    let mut context = bench.context();
+    context.options.under_way_max = 1;
+    let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.completed), (3, 3));
+    let actions: Vec<_> = bench.heard().into_iter().filter(|heard| heard.ends_with("action")).collect();
+    assert_eq!(actions, ["left action", "right action"].repeat(3));
+}
+
+#[tokio::test]
+async fn a_saga_that_gets_nowhere_lets_those_that_wait_have_their_turn() {
+    let bench = Bench::new();
+    leave(&bench, bench.context(), 1).await;
+    // Against another store the first one is never driven.
+    let mut context = bench.context();
+    let restored = Remote::new(
+        "right",
+        Box::new(DialService(Service::new("right", &bench.heard))),
+        Arc::clone(&context.clock),
+    );
+    context.participants = context.participants.with(Arc::new(restored));
+    context.options.under_way_max = 1;
+    leave(&bench, context.clone(), 2).await;
+    let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.completed, report.needs_attention), (3, 2, 1));
+}
