@@ -219,7 +219,7 @@ mod tests {
             tokio::task::yield_now().await;
             assert!(!waiting.is_finished());
             free(&active);
-            waiting.await.unwrap();
+            tokio::time::timeout(std::time::Duration::from_secs(1), waiting).await.unwrap().unwrap();
             active.ended(saga(3));
             active.drive(saga(1), state(), std::future::pending());
         }
