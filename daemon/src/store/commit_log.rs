@@ -69,12 +69,21 @@ pub struct Found {
     pub last: u64,
     /// What the records after those of the last checkpoint say, the latest word on every key.
     pub rows: Batch,
-    /// Its segments.
+    /// Its segments that hold any of these.
     pub segments: Vec<u64>,
+    /// Those that do not, and that nobody needs once the log goes on.
+    pub needless: Vec<u64>,
     /// How many bytes of records they hold.
     pub bytes: u64,
     /// The last of the records, of which nobody knows whether they are durable.
     unsure: Vec<Batch>,
+}
+
+impl Found {
+    /// The number of the first record of the segment in which the log goes on: of those that are given anew, or else of the next one.
+    fn next_first(&self) -> u64 {
+        self.last + 1 - self.unsure.len() as u64
+    }
 }
 
 /// Why a log can't be read.
@@ -109,12 +118,17 @@ impl CommitLog {
     /// not do to sync the segment that they were found in: if its last sync has failed, the kernel still shows what will
     /// never be on the disk, and another sync would say nothing of it.
     ///
+    /// Segments that nobody needs any more are removed then: a daemon that is started over and over, and dies each time, would fill
+    /// its disk with them.
+    ///
     /// # Errors
     /// The file system refused.
     pub fn go_on(disk: Arc<dyn Disk>, found: &Found, bytes_max: u64) -> io::Result<Self> {
-        let segment = found.segments.last().map_or(1, |last| last + 1);
+        let segment = found.segments.iter().chain(&found.needless).max().map_or(1, |newest| newest + 1);
         let allots = bytes_max.clamp(ALLOTTED_BYTES_MIN, ALLOTTED_BYTES_MAX);
-        let Begun { file, end, allotted } = begin(&*disk, segment, found.last, &found.unsure, allots)?;
+        let Begun { file, end, allotted } =
+            begin(&*disk, segment, found.next_first(), &found.unsure, allots)?;
+        remove(&*disk, &found.needless)?;
         let segments = found.segments.iter().copied().chain([segment]).collect();
         let (last, bytes, buffer) = (found.last, found.bytes, Vec::new());
         Ok(Self { disk, segments, file, end, allotted, allots, last, bytes, buffer })
@@ -158,7 +172,7 @@ impl CommitLog {
     /// The file system refused.
     pub fn roll(&mut self) -> io::Result<Vec<u64>> {
         let next = self.segment() + 1;
-        let Begun { file, end, allotted } = begin(&*self.disk, next, self.last, &[], self.allots)?;
+        let Begun { file, end, allotted } = begin(&*self.disk, next, self.last + 1, &[], self.allots)?;
         (self.file, self.end, self.allotted, self.bytes) = (file, end, allotted, 0);
         Ok(std::mem::replace(&mut self.segments, vec![next]))
     }
@@ -225,7 +239,6 @@ pub fn read(disk: &dyn Disk, checkpoint: u64, durable: Option<u64>) -> Result<Fo
         if first > found.last + 1 {
             return Err(LogError::Short { found: found.last });
         }
-        found.segments.push(number);
         // A segment is begun when all before its first record is durable; what the one before has beyond that is given anew.
         let through = segments.get(place + 1).map(|(_, next)| next - 1);
         if through.is_some_and(|through| through <= checkpoint) {
@@ -237,7 +250,15 @@ pub fn read(disk: &dyn Disk, checkpoint: u64, durable: Option<u64>) -> Result<Fo
             .read(&disk.read(&name_of(number), None)?, &mut found)
             .map_err(|(at, why)| damaged(number, at, why))?;
     }
-    if found.last < durable { Err(LogError::Short { found: found.last }) } else { Ok(found) }
+    if found.last < durable {
+        return Err(LogError::Short { found: found.last });
+    }
+    let behind = segments.iter().skip(1).map(|(_, first)| *first).chain([found.next_first()]);
+    for (&(number, first), behind) in segments.iter().zip(behind) {
+        let is_needed = behind > first.max(checkpoint + 1);
+        if is_needed { found.segments.push(number) } else { found.needless.push(number) }
+    }
+    Ok(found)
 }
 
 struct Segment {
@@ -328,10 +349,9 @@ struct Begun {
     allotted: u64,
 }
 
-/// Begins a segment with the records that end with number `last`. It is there as a whole or not at all, and durable on
-/// return.
-fn begin(disk: &dyn Disk, segment: u64, last: u64, records: &[Batch], allots: u64) -> io::Result<Begun> {
-    let first = last + 1 - records.len() as u64;
+/// Begins a segment with these records, the first of which has number `first`. It is there as a whole or not at all, and durable
+/// on return.
+fn begin(disk: &dyn Disk, segment: u64, first: u64, records: &[Batch], allots: u64) -> io::Result<Begun> {
     let mut bytes = rows::head(MAGIC, segment, first).to_vec();
     for (number, changes) in (first..).zip(records) {
         put_record(&mut bytes, segment, number, changes)?;

@@ -85,7 +85,17 @@ fn records_are_read_back_behind_any_checkpoint() {
     for checkpoint in 0..=7 {
         let found = read(&*on(temp.path()), checkpoint, Some(7)).unwrap();
         let expected = (checkpoint as u8 + 1..=7).flat_map(|number| batch(number % 3, number)).collect();
-        assert_eq!((found.last, found.rows, found.segments), (7, expected, vec![1, 2]));
+        assert_eq!((found.last, found.rows), (7, expected));
+        // The first segment has four records, and the second one the others.
+        let needless: &[u64] = if checkpoint < 4 {
+            &[]
+        } else if checkpoint < 7 {
+            &[1]
+        } else {
+            &[1, 2]
+        };
+        assert_eq!(found.needless, needless, "behind {checkpoint}");
+        assert_eq!([found.needless, found.segments].concat(), [1, 2]);
     }
 }
 
@@ -176,7 +186,7 @@ fn a_torn_segment_that_a_power_loss_brought_back_is_passed_over() {
     // The checkpoint is made, and of the segments that it removes only the last one is gone for good.
     remove(&*on(temp.path()), &[3]).unwrap();
     let found = read(&*on(temp.path()), 7, Some(7)).unwrap();
-    assert_eq!((found.last, found.rows, found.segments), (7, Batch::new(), vec![1, 2, 4]));
+    assert_eq!((found.last, found.rows, found.needless), (7, Batch::new(), vec![1, 2, 4]));
 }
 
 #[test]
@@ -224,12 +234,42 @@ fn a_segment_that_a_power_loss_brought_back_is_passed_over() {
     let first = fs::read(path_of(temp.path(), 1)).unwrap();
     let mut log = go_on(temp.path(), &read(&*on(temp.path()), 0, None).unwrap());
     let old = log.roll().unwrap();
-    assert_eq!(old, [1, 2, 3]);
+    assert_eq!(old, [1, 3]);
     log.append(&batch(9, 9)).unwrap();
     remove(&*on(temp.path()), &old).unwrap();
     fs::write(path_of(temp.path(), 1), first).unwrap();
     let found = read(&*on(temp.path()), 7, Some(8)).unwrap();
     assert_eq!((found.last, found.rows), (8, batch(9, 9)));
+    assert_eq!((found.needless, found.segments), (vec![1], vec![4]));
+}
+
+#[test]
+fn a_start_removes_the_segments_that_nobody_needs_once_it_has_gone_on_and_no_other() {
+    let temp = a_log();
+    let segments = || segments_on(&*on(temp.path())).unwrap();
+    let found = |durable| read(&*on(temp.path()), 0, Some(durable)).unwrap();
+    // All records of the second one are given anew, and then nobody writes any.
+    go_on(temp.path(), &found(4));
+    assert_eq!(segments(), [1, 3]);
+    for newest in 4..9 {
+        go_on(temp.path(), &found(7));
+        assert_eq!(segments(), [1, 3, newest]);
+    }
+    assert_eq!((found(7).rows, found(7).segments), (rows_through(7), vec![1, 3]));
+}
+
+#[test]
+fn a_segment_that_nobody_needed_is_passed_over_if_a_power_loss_brings_it_back() {
+    let temp = a_log();
+    let second = fs::read(path_of(temp.path(), 2)).unwrap();
+    go_on(temp.path(), &read(&*on(temp.path()), 0, Some(4)).unwrap());
+    for torn_from in [second.len(), HEAD_BYTES + 30, HEAD_BYTES] {
+        let mut torn = second.clone();
+        torn[torn_from..].fill(0);
+        fs::write(path_of(temp.path(), 2), torn).unwrap();
+        let found = read(&*on(temp.path()), 0, Some(7)).unwrap();
+        assert_eq!((found.last, found.rows, found.needless), (7, rows_through(7), vec![2]));
+    }
 }
 
 proptest! {
