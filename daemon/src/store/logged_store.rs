@@ -268,17 +268,9 @@ impl<Lock> LoggedStore<Lock> {
     /// Takes over what a checkpoint has come to, and begins the next one when it is time. Everything in the log must be
     /// durable. Who writes faster than checkpoints are made brings the one under way to its end here.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        let is_full = self.log.bytes() >= self.log_bytes_max || self.log.segments() >= SEGMENTS_MAX;
-        if let Some(under_way) = &self.checkpoint {
-            let overfull = self.log.bytes() >= 2 * self.log_bytes_max;
-            let Some(carried) = (if overfull { under_way.finish()? } else { under_way.ended()? }) else {
-                return Ok(());
-            };
-            let before = std::mem::replace(&mut self.carried, carried);
-            let changes = self.checkpoint.take().map(Checkpoint::into_changes);
-            self.unneeded.extend(changes.into_iter().chain([before]).filter_map(Arc::into_inner));
-        }
-        if !is_full {
+        let (bytes, segments) = (self.log.bytes(), self.log.segments());
+        let is_full = bytes >= self.log_bytes_max || segments >= SEGMENTS_MAX;
+        if !self.end_checkpoint(bytes >= 2 * self.log_bytes_max)? || !is_full {
             return Ok(());
         }
         self.merge_until_few()?;
@@ -286,17 +278,33 @@ impl<Lock> LoggedStore<Lock> {
             // The log goes on, as long as there is room for that.
             return Ok(());
         }
-        let segments = self.log.roll().map_err(|e| StoreError::failed("begin a segment of the log", e))?;
+        let rolled = self.log.roll().map_err(|e| StoreError::failed("begin a segment of the log", e))?;
         let work = Work {
             disk: Arc::clone(&self.disk),
             runs: Arc::clone(&self.runs),
             carried: Arc::clone(&self.carried),
             changes: Arc::new(std::mem::take(&mut self.active)),
             through: self.log.last(),
-            segments,
+            segments: rolled,
         };
         self.checkpoint = Some(Checkpoint::begin(work)?);
+        if segments >= 2 * SEGMENTS_MAX {
+            // Every process so far has ended before its checkpoint did, and this one may as well.
+            self.end_checkpoint(true)?;
+        }
         Ok(())
+    }
+
+    /// Takes over what the checkpoint under way has come to, if it has ended; or brings it to its end here. Whether none is under way.
+    fn end_checkpoint(&mut self, at_once: bool) -> Result<bool, StoreError> {
+        let Some(under_way) = &self.checkpoint else { return Ok(true) };
+        let Some(carried) = (if at_once { under_way.finish()? } else { under_way.ended()? }) else {
+            return Ok(false);
+        };
+        let before = std::mem::replace(&mut self.carried, carried);
+        let changes = self.checkpoint.take().map(Checkpoint::into_changes);
+        self.unneeded.extend(changes.into_iter().chain([before]).filter_map(Arc::into_inner));
+        Ok(true)
     }
 
     /// Frees some of the rows that nobody needs any more.

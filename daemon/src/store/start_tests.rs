@@ -97,6 +97,25 @@ fn damage_that_sled_takes_for_a_torn_end_is_noticed() {
     assert!(matches!(refused, OpenError::Short { .. } | OpenError::Lost { .. }), "{refused}");
 }
 
+#[test]
+fn starts_that_come_to_nothing_leave_only_so_many_segments_however_often_there_is_one() {
+    for (writes, starts, segments_max) in [(false, 5, 1), (true, 3 * SEGMENTS_MAX, 2 * SEGMENTS_MAX)] {
+        let temp = tempfile::tempdir().unwrap();
+        for start in 0..starts as u8 {
+            let mut store = open(temp.path());
+            if writes {
+                store.apply(batch(&[(&[0x10, start], Some(&[start]))])).unwrap();
+                store.sync().unwrap();
+            }
+            let segments = named(temp.path(), "log.").len();
+            assert!(segments <= segments_max, "start {start}: {segments} segments");
+            // Its daemon dies before any checkpoint has ended.
+        }
+        let found = open(temp.path()).scan(&KeyRange::prefix(&[0x10]), usize::MAX).unwrap();
+        assert_eq!(found.len(), if writes { starts } else { 0 });
+    }
+}
+
 /// Opens a store as sled alone does. Then the power fails: the removal of the old snapshot is on disk, and the name of the
 /// new one is not.
 fn opened_and_cut(path: &Path) {
