@@ -200,6 +200,8 @@ pub struct RunRows {
     base: Arc<dyn Base>,
     run: Arc<Run>,
     next: u32,
+    /// The first block that is not read any more.
+    end: u32,
     rows: BlockRows,
 }
 
@@ -207,7 +209,7 @@ impl RunRows {
     /// Stands somewhere before the first row whose key is not below `from`, and at most a block before it.
     pub fn of(base: Arc<dyn Base>, run: Arc<Run>, from: &[u8]) -> Self {
         let next = run.keys.count(|first| first <= from).saturating_sub(1);
-        Self { base, run, next, rows: BlockRows::default() }
+        Self { base, next, end: run.entry.blocks, run, rows: BlockRows::default() }
     }
 
     /// Goes to the next row. Whether there is one.
@@ -224,7 +226,7 @@ impl RunRows {
                 }
                 return Ok(true);
             }
-            if self.next == self.run.entry.blocks {
+            if self.next >= self.end {
                 return Ok(false);
             }
             let block = self.run.block(&*self.base, self.next)?;
@@ -236,7 +238,7 @@ impl RunRows {
     /// Goes on somewhere before the first row that is left whose key is not below `key`, and at most a block before it.
     pub fn skip_to(&mut self, key: &[u8]) {
         let keys = &self.run.keys;
-        if self.next < self.run.entry.blocks && keys.get(self.next as usize) <= key {
+        if self.next < self.end && keys.get(self.next as usize) <= key {
             self.next = keys.count(|first| first <= key).saturating_sub(1);
             self.rows = BlockRows::default();
         }
@@ -252,8 +254,9 @@ impl RunRows {
         self.rows.value()
     }
 
-    /// Its rows of a range, as a layer.
-    pub fn within(self, range: &KeyRange) -> LayerRows<'static> {
+    /// Its rows of a range, as a layer. No block is read for them that begins behind the range.
+    pub fn within(mut self, range: &KeyRange) -> LayerRows<'static> {
+        self.end = self.run.keys.count(|first| first < range.to.as_slice());
         Box::new(Within { rows: self, range: range.clone(), has_ended: false })
     }
 }

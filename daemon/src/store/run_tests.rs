@@ -50,8 +50,8 @@ fn an_index_whose_keys_are_in_disorder_is_refused() {
     }
 }
 
-/// What is read of a run of these blocks, whatever is in them.
-fn read_blocks(blocks: &[&[u16]]) -> Vec<Layered> {
+/// A run of these blocks, whatever is in them.
+fn run_of_blocks(blocks: &[&[u16]]) -> (Arc<MapBase>, Arc<Run>) {
     let (base, mut keys, filter) = (MapBase::empty(), FirstKeys::default(), Filter::for_keys(0));
     for (number, rows) in (0..).zip(blocks) {
         let mut block = BlockWriter::default();
@@ -60,7 +60,12 @@ fn read_blocks(blocks: &[&[u16]]) -> Vec<Layered> {
         base.values.lock().unwrap().insert(place(7, number), block.take(7, number));
     }
     let entry = Entry { run: 7, level: 0, rows: 0, blocks: blocks.len() as u32, pieces: 0 };
-    let run = Arc::new(Run::new(entry, keys, filter));
+    (base, Arc::new(Run::new(entry, keys, filter)))
+}
+
+/// What is read of it.
+fn read_blocks(blocks: &[&[u16]]) -> Vec<Layered> {
+    let (base, run) = run_of_blocks(blocks);
     let rows = RunRows::of(base, Arc::clone(&run), &[]).within(&KeyRange::prefix(&[0x10]));
     let read: Vec<_> = rows.collect();
     assert_eq!(run.is_damaged(), read.iter().any(Result::is_err));
@@ -77,6 +82,33 @@ fn a_block_that_reaches_into_the_next_one_is_damaged_and_nothing_behind_it_is_re
         panic!("{read:?}")
     };
     assert_eq!((before, &damage.key), (&key(4), &key(4)), "a block is named by its first key");
+}
+
+#[test]
+fn no_block_is_read_that_begins_behind_a_range() {
+    let (base, run) = run_of_blocks(&[&[1, 3], &[5, 7], &[9, 11]]);
+    for (from, to, keys, reads) in [
+        (0, 1, &[][..], 0),
+        (0, 5, &[1, 3], 1),
+        (2, 5, &[3], 1),
+        (2, 6, &[3, 5], 2),
+        (8, 9, &[], 1),
+        (5, 12, &[5, 7, 9, 11], 2),
+        (20, 30, &[], 1),
+    ] {
+        for skips in [false, true] {
+            base.reads.store(0, Ordering::Relaxed);
+            let range = KeyRange { from: key(from).to_vec(), to: key(to).to_vec() };
+            let mut rows = RunRows::of(Arc::clone(&base) as _, Arc::clone(&run), &range.from).within(&range);
+            let read: Vec<_> = rows.by_ref().map(|row| row.unwrap().0).collect();
+            if skips {
+                rows.skip_to(&range.to);
+                assert!(rows.next().is_none());
+            }
+            assert_eq!(read, keys.iter().map(|at| key(*at)).collect::<Vec<_>>());
+            assert_eq!(base.reads.load(Ordering::Relaxed), reads, "from {from} to {to}");
+        }
+    }
 }
 
 #[test]
