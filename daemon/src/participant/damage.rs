@@ -62,7 +62,8 @@ impl<D: Domain> Participant<D> {
         Record::<D>::read(id, tx, &self.boots)
     }
 
-    /// Looks through up to `rows_max` rows of the domain, and notes what is damaged.
+    /// Looks through up to `rows_max` rows of the domain, and notes what is damaged. Where so much is that nothing tells what comes
+    /// behind it, it ends: whoever needs a row there is told.
     ///
     /// # Errors
     /// The store can't be read.
@@ -70,7 +71,13 @@ impl<D: Domain> Participant<D> {
         let mut range = KeyRange { from: vec![crate::store::DOMAIN_TAG_FIRST], to: vec![u8::MAX] };
         let mut looked_at = 0;
         while looked_at < rows_max {
-            let rows = tx.scan(&range, PAGE_ROWS)?;
+            let rows = match tx.scan(&range, PAGE_ROWS) {
+                Err(StoreError::Damaged(damage)) => {
+                    self.note_damage(&damage);
+                    break;
+                }
+                scanned => scanned?,
+            };
             let Some(last) = rows.last() else { break };
             range = range.after(&last.key);
             looked_at += rows.len();

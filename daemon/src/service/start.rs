@@ -117,7 +117,44 @@ fn within<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use like_protocol::ids::BootId;
+
     use super::*;
+    use crate::likes::article::Articles;
+    use crate::store::Store;
+    use crate::store::base::{Base, SledBase};
+    use crate::store::room::Room;
+    use crate::store::run::place;
+
+    fn data(path: &Path) -> DataDir {
+        DataDir::open(path, Articles::ROLE, false).unwrap()
+    }
+
+    #[test]
+    fn a_damaged_block_of_rows_is_named_and_keeps_no_daemon_from_starting() {
+        let temp = tempfile::tempdir().unwrap();
+        // Each sync makes a checkpoint, and the next one waits for it.
+        let mut store = LoggedStore::open_with(data(temp.path()), 1, Shape::USUAL).unwrap();
+        for value in 1..=2 {
+            store.apply([(vec![0x10, value].into(), Some(vec![value]))].into()).unwrap();
+            store.sync().unwrap();
+        }
+        let run = store.runs().runs[0].entry.run;
+        drop(store);
+        let base = SledBase::open(&mut data(temp.path()), b"").unwrap();
+        base.feed(&mut [(&place(run, 0), &Some(b"no block".to_vec()))].into_iter()).unwrap();
+        drop(base);
+
+        let space: Space = Arc::new(|| Ok(Room { free_bytes: u64::MAX, reserve_bytes: 0 }));
+        let now = Now { boot: BootId::from_bytes([1; 16]), at_ms: 1 };
+        let taken_up = take_up(Articles, data(temp.path()), 1, space, now);
+        let (_store, participant) = taken_up.unwrap_or_else(|refused| panic!("{refused}"));
+        let (rows, named) = participant.damaged();
+        assert_eq!((rows, named[0].row.as_str()), (1, "1001"), "{named:?}");
+    }
 
     #[test]
     fn a_store_that_hangs_is_given_up() {
