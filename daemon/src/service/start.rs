@@ -18,7 +18,7 @@ use crate::commit::space::Space;
 use crate::participant::Participant;
 use crate::participant::domain::Domain;
 use crate::store::data_dir::DataDir;
-use crate::store::logged_store::OpenError;
+use crate::store::open_error::OpenError;
 use crate::store::runs::Shape;
 use crate::store::{LoggedStore, StoreError, Tx};
 

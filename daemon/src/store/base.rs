@@ -20,7 +20,7 @@ use std::io::ErrorKind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::data_dir::DataDir;
-use super::logged_store::OpenError;
+use super::open_error::OpenError;
 use super::opening::{LOG, Opening};
 use super::{Key, KeyRange, StoreError};
 

@@ -16,24 +16,24 @@
 //! for here: a sync of one preallocated file for each group, where sled writes, flushes and wakes seven threads; rows that
 //! change often reach sled once for each checkpoint, those that live for seconds never, and the others a hundred at a time.
 
-use std::error::Error;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use like_protocol::ids::StoreId;
 
 use super::aside::Aside;
 use super::base::{Base, SledBase};
-use super::carried::{self, CarriedError};
+use super::carried;
 use super::checkpoint::{Checkpoint, Work};
-use super::commit_log::{self, CommitLog, LogError};
-use super::data_dir::{DataDir, DataDirError};
+use super::commit_log::{self, CommitLog};
+use super::data_dir::DataDir;
 use super::disk::{Disk, RealDisk};
 use super::gaps::Gaps;
 use super::mark::Mark;
 use super::merge::{self, Merges};
 use super::merged::{Merged, rows_of};
+use super::open_error::OpenError;
 use super::room::Look;
 use super::run_list::RunList;
 use super::runs::{Listed, Runs, Shape};
@@ -55,80 +55,6 @@ const FREED_PER_WRITE: usize = 4;
 
 /// How many segments a log may have: one for each start since the last checkpoint.
 const SEGMENTS_MAX: usize = 16;
-
-/// Why a store can't be opened. Each message says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Its directory can't be used.
-    #[error(transparent)]
-    Directory(#[from] DataDirError),
-    /// There is nothing in a store that has been served before.
-    #[error(
-        "the store in {path} has lost what was in it; restore it from a backup, then start once with --restored"
-    )]
-    Lost {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// There is less than was durable once.
-    #[error(
-        "the store in {path} has lost changes that were durable: it ends with number {found}, and later ones were synced; make sure that its disk works, restore the store from a backup, then start once with --restored"
-    )]
-    Short {
-        /// The directory.
-        path: PathBuf,
-        /// The number of the last change in it.
-        found: u64,
-    },
-    /// A file is not what was written.
-    #[error(
-        "the store in {path} is damaged: {what}; make sure that its disk works, restore the store from a backup, then start once with --restored"
-    )]
-    Damaged {
-        /// The directory.
-        path: PathBuf,
-        /// Which file, where and how.
-        what: String,
-    },
-    /// sled or the file system refused.
-    #[error(
-        "the store in {path} does not open: {source}; make sure that its disk works and has space, or restore it from a backup and start once with --restored"
-    )]
-    Refused {
-        /// The directory.
-        path: PathBuf,
-        /// What is said.
-        source: Box<dyn Error + Send + Sync>,
-    },
-}
-
-impl OpenError {
-    pub(super) fn refused(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Refused { path: path.to_owned(), source: source.into() }
-    }
-
-    fn of_log(path: &Path, e: LogError) -> Self {
-        match e {
-            LogError::Io(e) => Self::refused(path, e),
-            LogError::Short { found } => Self::Short { path: path.to_owned(), found },
-            damaged @ LogError::Damaged { .. } => {
-                Self::Damaged { path: path.to_owned(), what: damaged.to_string() }
-            }
-        }
-    }
-
-    fn of_carried(path: &Path, e: CarriedError) -> Self {
-        match e {
-            CarriedError::Io(e) if e.kind() == io::ErrorKind::NotFound => {
-                Self::Lost { path: path.to_owned() }
-            }
-            CarriedError::Io(e) => Self::refused(path, e),
-            damaged @ CarriedError::Damaged { .. } => {
-                Self::Damaged { path: path.to_owned(), what: damaged.to_string() }
-            }
-        }
-    }
-}
 
 /// A store in a directory of its own, which it holds locked.
 pub struct LoggedStore<Lock = DataDir> {

@@ -8,7 +8,8 @@
 //! * [`runs`]: sorted runs of rows in a base, and their list ([`run_list`]); [`merge`] keeps them few. [`run`] is one of them, in
 //!   [`block`]s, with a [`filter`]; [`run_writer`] makes it. [`gaps`] are where a scan need not look. [`room`] says what of the
 //!   disk merges may take.
-//! * [`base`]: the one file that names sled; [`opening`] keeps what opening it may destroy.
+//! * [`base`]: the one file that names sled; [`opening`] keeps what opening it may destroy. [`open_error`]: why a store does not
+//!   open.
 //! * [`data_dir`]: guards the directory that all of it lives in.
 //! * [`tx`]: a store as one group of requests sees it: with the group's own writes, before they are applied.
 //! * [`key`]: keys, and their order. [`fields`]: how rows are put together from numbers and bytes, so that stored bytes depend on no library.
@@ -34,6 +35,7 @@ pub mod mark;
 pub mod memory;
 pub mod merge;
 pub mod merged;
+pub mod open_error;
 pub mod opening;
 pub mod room;
 pub mod rows;

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::base::{Base, VALUE_BYTES_MAX};
-use super::logged_store::OpenError;
 use super::merged::LayerRows;
+use super::open_error::OpenError;
 use super::room::{Allowance, Look, taken_by};
 use super::run::{Run, RunRows, places, run_of};
 use super::run_list::{ENTRY_BYTES_MAX, Entry, RunList};

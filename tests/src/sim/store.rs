@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use like_daemon::store::carried::CARRIED;
 use like_daemon::store::disk::Disk;
-use like_daemon::store::logged_store::OpenError;
 use like_daemon::store::memory::put;
+use like_daemon::store::open_error::OpenError;
 use like_daemon::store::room::{Look, Room};
 use like_daemon::store::{Batch, Key, KeyRange, LoggedStore, Row, Store, StoreError};
 
