@@ -27,6 +27,8 @@ pub struct Work {
     pub through: u64,
     /// The segments that hold the changes.
     pub segments: Vec<u64>,
+    /// What earlier checkpoints have made superfluous and is not freed yet: it is freed with all of this.
+    pub unneeded: Vec<Batch>,
 }
 
 enum Step {

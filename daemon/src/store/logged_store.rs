@@ -70,7 +70,8 @@ pub struct LoggedStore<Lock = DataDir> {
     /// The engine's rows as the last checkpoint that ended left them.
     carried: Arc<Batch>,
     /// What the last checkpoint has made superfluous, and is freed little by little: half a million rows at once take the
-    /// allocator a fifth of a second.
+    /// allocator a fifth of a second. What is left of it the next one frees: there are more rows to free than that where the engine's,
+    /// each checkpoint leaves all of which behind, are many and the log is short.
     unneeded: Vec<Batch>,
     /// Where there is nothing of the domain's.
     gaps: Gaps,
@@ -212,6 +213,7 @@ impl<Lock> LoggedStore<Lock> {
             changes: Arc::new(std::mem::take(&mut self.active)),
             through: self.log.last(),
             segments: rolled,
+            unneeded: std::mem::take(&mut self.unneeded),
         };
         self.checkpoint = Some(Checkpoint::begin(work)?);
         if segments >= 2 * SEGMENTS_MAX {

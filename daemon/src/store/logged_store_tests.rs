@@ -186,6 +186,19 @@ fn rows_that_a_checkpoint_made_superfluous_are_freed_little_by_little_while_othe
 }
 
 #[test]
+fn rows_that_checkpoints_made_superfluous_do_not_pile_up_however_little_is_written() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut store = again(temp.path(), TINY, false).unwrap();
+    store.apply((0..100).map(|number| (vec![0x01, number].into(), Some(vec![1]))).collect()).unwrap();
+    for value in 0..9 {
+        store.apply(batch(&[(&[0x10], Some(&[value]))])).unwrap();
+        store.sync().unwrap();
+        let left_behind: usize = store.unneeded.iter().map(Batch::len).sum();
+        assert!(left_behind <= 2 * 100, "{left_behind} rows after {value}");
+    }
+}
+
+#[test]
 fn many_starts_without_much_work_make_a_checkpoint() {
     let temp = tempfile::tempdir().unwrap();
     for value in 0..=2 * SEGMENTS_MAX as u8 {
