@@ -89,11 +89,14 @@ impl BootClock {
     /// The boot id can't be read (no `/proc`, or a sandbox that hides it: systemd's `ProcSubset=pid` does) or is
     /// no UUID.
     pub fn open() -> io::Result<Self> {
-        let text = std::fs::read_to_string(BOOT_ID_PATH)
-            .map_err(|e| io::Error::new(e.kind(), format!("can't read {BOOT_ID_PATH}: {e}")))?;
-        let boot = text
-            .parse()
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{BOOT_ID_PATH}: {e}")))?;
+        Self::of(BOOT_ID_PATH)
+    }
+
+    fn of(path: &str) -> io::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| io::Error::new(e.kind(), format!("can't read {path}: {e}")))?;
+        let boot =
+            text.parse().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{path}: {e}")))?;
         Ok(Self { boot })
     }
 }
@@ -147,6 +150,22 @@ mod tests {
         let now = Now { boot: THIS, at_ms: 5 };
         assert!(!now.deadline_in(DEADLINE_AHEAD_MAX).too_far_ahead(&now));
         assert!(now.deadline_in(DEADLINE_AHEAD_MAX + Duration::from_millis(1)).too_far_ahead(&now));
+    }
+
+    #[test]
+    fn without_a_boot_id_there_is_no_clock() {
+        let id = std::fs::read_to_string(BOOT_ID_PATH).unwrap();
+        assert_eq!(BootClock::open().unwrap().now().boot, id.parse().unwrap());
+        // None of these says which boot this is.
+        for (path, kind) in [
+            ("/proc/sys/kernel/random/no_boot_id", io::ErrorKind::NotFound),
+            ("/dev/null", io::ErrorKind::InvalidData),
+            ("/proc/sys/kernel/ostype", io::ErrorKind::InvalidData),
+        ] {
+            let refused = BootClock::of(path).unwrap_err();
+            assert_eq!(refused.kind(), kind);
+            assert!(refused.to_string().contains(path), "{refused}");
+        }
     }
 
     #[test]
