@@ -1,4 +1,4 @@
-//! How long a request may be, and how often the running time is saved.
+//! How long a request and a page may be, and how often the running time is saved.
 
 use super::*;
 
@@ -37,4 +37,26 @@ fn running_time_is_saved_once_a_second_with_what_is_written_anyway() {
     assert_eq!(saved(&articles), at_start, "nor for its own sake");
     articles.act(2, &ADD);
     assert_ne!(saved(&articles), at_start);
+}
+
+#[test]
+fn nobody_gets_more_unsettled_steps_at_once_than_a_page_has() {
+    let mut articles = articles();
+    let deadline = articles.within(10_000);
+    let ids: Vec<_> =
+        [1, 2].iter().flat_map(|by| (0..=u8::MAX).map(|step| StepId { saga: saga(*by), step })).collect();
+    let cancel = |id: &StepId| {
+        let (direction, operation) = (Direction::Compensation, payload(&ADD));
+        RequestBody::Step(StepRequest { id: *id, direction, deadline, operation })
+    };
+    articles.group(ids.iter().map(cancel).collect());
+    let (mut pages, mut after) = (Vec::new(), None);
+    while let ReplyBody::Unsettled(page) = articles.ask(RequestBody::Unsettled { after, limit: u32::MAX })
+        && let Some(last) = page.last()
+    {
+        assert!(page.len() <= PAGE_ROWS_MAX as usize, "{}", page.len());
+        after = Some(last.id);
+        pages.extend(page.iter().map(|row| row.id));
+    }
+    assert_eq!(pages, ids);
 }
