@@ -169,9 +169,8 @@ impl DataDir {
             None => Marker { role: role.to_owned(), store: drawn, ready: false },
         };
         if restored {
-            // They speak of the store that was there before.
+            // A copy may have less than was durable once. What an opening has kept is of the copy, and it may need that.
             remove_if_there(&path.join(MARK))?;
-            remove_if_there(&path.join(OPENING))?;
         }
         if restored || !marker.ready {
             marker.write(path)?;

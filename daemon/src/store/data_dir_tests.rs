@@ -174,13 +174,13 @@ fn a_restored_store_gets_a_new_id_once() {
 }
 
 #[test]
-fn what_spoke_of_the_store_before_goes_when_one_is_restored() {
+fn how_much_was_durable_once_is_forgotten_when_a_store_is_restored_and_what_its_opening_kept_is_not() {
     let temp = tempfile::tempdir().unwrap();
     complete(temp.path(), "article");
-    let kept = [MARK, OPENING].map(|name| temp.path().join(name));
-    kept.iter().for_each(|path| fs::write(path, "x").unwrap());
-    drop(DataDir::open(temp.path(), "article", false).unwrap());
-    assert!(kept.iter().all(|path| path.exists()));
-    drop(DataDir::open(temp.path(), "article", true).unwrap());
-    assert!(!kept.iter().any(|path| path.exists()));
+    let [mark, opening] = [MARK, OPENING].map(|name| temp.path().join(name));
+    for (restored, is_left) in [(false, true), (true, false)] {
+        [&mark, &opening].iter().for_each(|path| fs::write(path, "x").unwrap());
+        drop(DataDir::open(temp.path(), "article", restored).unwrap());
+        assert_eq!((mark.exists(), opening.exists()), (is_left, true));
+    }
 }
