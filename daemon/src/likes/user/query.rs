@@ -19,21 +19,18 @@ pub(super) fn answer(context: &Context<'_, '_>, query: UserQuery) -> Result<User
             UserAnswer::Records(likes_of(context, user, after, limit)?)
         }
         UserQuery::LikersOf { article, after, limit } => {
-            let likers = likers(context, article, after, limit)?;
+            let Likers { page, .. } = likers(context, article, after, limit)?;
             UserAnswer::Records(
-                likers.into_iter().map(|(user, id)| record(context, user, article, id)).collect(),
+                page.into_iter().map(|(user, id)| record(context, user, article, id)).collect(),
             )
         }
         UserQuery::CountLikers { article, after } => {
-            let likers = likers(context, article, after, PAGE_ROWS_MAX)?;
-            let records = likers.iter().filter(|(_, record)| record.is_some()).count();
+            let Likers { page, is_full } = likers(context, article, after, PAGE_ROWS_MAX)?;
+            let records = page.iter().filter(|(_, record)| record.is_some()).count();
             UserAnswer::Count(LikerCount {
                 records: records as u64,
-                damaged: (likers.len() - records) as u64,
-                more_after: likers
-                    .last()
-                    .map(|(user, _)| *user)
-                    .filter(|_| likers.len() == PAGE_ROWS_MAX as usize),
+                damaged: (page.len() - records) as u64,
+                more_after: page.last().map(|(user, _)| *user).filter(|_| is_full),
                 unsettled: context.touching(&article_resource(article)),
                 unaccounted: context.unaccounted(),
             })
@@ -75,26 +72,34 @@ fn likes_of(
     Ok(records)
 }
 
-/// A page of the users who like an article, with their records; without, where a row of theirs is damaged.
+/// A page of the users who like an article.
+struct Likers {
+    /// They, with their records; without, where a row of theirs is damaged.
+    page: Vec<(UserId, Option<RecordId>)>,
+    /// Whether there may be more behind it: it may have had a row that is none.
+    is_full: bool,
+}
+
 fn likers(
     context: &Context<'_, '_>,
     article: ArticleId,
     after: Option<UserId>,
     limit: u32,
-) -> Result<Vec<(UserId, Option<RecordId>)>, StoreError> {
+) -> Result<Likers, StoreError> {
     let mut range = KeyRange::prefix(&one_number(LIKER, article.0));
     if let Some(after) = after {
         range = range.after(&liker_row(article, after));
     }
-    let mut likers = Vec::new();
-    for entry in context.page(&range, limit)? {
+    let (mut page, rows) = (Vec::new(), context.page(&range, limit)?);
+    let is_full = rows.len() >= limit.min(PAGE_ROWS_MAX) as usize;
+    for entry in rows {
         let Some((_, user)) = whole(context, numbers_of(&entry.key))? else { continue };
         let row = like_row(UserId(user), article);
         let missing = || StoreError::damaged(&row, Malformed("it is missing"));
         let record = entry.load::<()>().and_then(|()| context.load::<RecordId>(&row)?.ok_or_else(missing));
-        likers.push((UserId(user), whole(context, record)?));
+        page.push((UserId(user), whole(context, record)?));
     }
-    Ok(likers)
+    Ok(Likers { page, is_full })
 }
 
 /// Looks for the first row of each article and skips its others.

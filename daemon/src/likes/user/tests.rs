@@ -329,6 +329,10 @@ fn likers_are_counted_in_pages() {
     };
     assert_eq!(count(&mut users, None), page(PAGE_ROWS_MAX.into(), Some(255)));
     assert_eq!(count(&mut users, Some(255)), page(45, None));
+    // A key that is none takes a place in a page, and ends no count.
+    users.put_row(one_number(LIKER, 1), Vec::new());
+    assert_eq!(count(&mut users, None), page(u64::from(PAGE_ROWS_MAX) - 1, Some(254)));
+    assert_eq!(count(&mut users, Some(254)), page(46, None));
 }
 
 #[test]
