@@ -259,6 +259,18 @@ fn a_start_removes_the_segments_that_nobody_needs_once_it_has_gone_on_and_no_oth
 }
 
 #[test]
+fn a_start_that_can_not_go_on_removes_nothing() {
+    let temp = a_log();
+    let found = read(&*on(temp.path()), 0, Some(4)).unwrap();
+    assert_eq!(found.needless, [2], "its records are given anew by whoever goes on");
+    let in_the_way = temp.path().join(NEW);
+    fs::create_dir(&in_the_way).unwrap();
+    CommitLog::go_on(on(temp.path()), &found, BYTES_MAX).unwrap_err();
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(read(&*on(temp.path()), 0, Some(4)).unwrap().rows, rows_through(7));
+}
+
+#[test]
 fn a_segment_that_nobody_needed_is_passed_over_if_a_power_loss_brings_it_back() {
     let temp = a_log();
     let second = fs::read(path_of(temp.path(), 2)).unwrap();
