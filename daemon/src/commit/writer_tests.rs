@@ -203,6 +203,16 @@ fn a_group_is_made_durable_once_and_answered_afterwards_copies_too() {
 }
 
 #[test]
+fn all_of_a_group_is_decided_by_one_look_at_the_clock() {
+    let mut rig = Rig::new();
+    // Ten seconds are enough for one look, and not for two.
+    let both = vec![rig.add(1, Direction::Action), rig.add(2, Direction::Action)];
+    rig.clock.ms_a_look.store(6_000, Ordering::Relaxed);
+    rig.group(both).unwrap();
+    assert_eq!(rig.answers(), [1, 2].map(|likes| done(&ArticleReply { likes })));
+}
+
+#[test]
 fn reads_show_what_is_durable_and_wait_for_no_sync() {
     let mut rig = Rig::new();
     rig.ask(show()).unwrap();
