@@ -152,3 +152,11 @@ fn where_no_service_can_be_reached_for_another_reason_that_reason_is_told() {
     assert_eq!((refused.exit, refused.kind), (Exit::PermissionDenied, "permission_denied"));
     assert!(!refused.hint.unwrap().contains("systemctl start"));
 }
+
+#[test]
+fn where_the_log_may_not_hold_the_saga_the_hint_says_how_to_find_out_and_what_it_means() {
+    let source = crate::log::LogEnded { why: "the disk is full".to_owned() };
+    let hint = act(ActError::LogEnded { saga: saga(), source }).told().hint.unwrap();
+    assert!(hint.contains("likectl recover"), "{hint}");
+    assert!(hint.contains(&format!("if `likectl saga show {}` does not find it", saga())), "{hint}");
+}

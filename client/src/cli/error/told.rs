@@ -265,7 +265,10 @@ fn told_act(error: &ActError) -> Told {
         ActError::Damaged { .. } => told_damaged(error),
         ActError::Unavailable(unreachable) => told_unreachable(unreachable),
         ActError::LogEnded { saga, .. } => told(Exit::Unfinished, "unfinished", error)
-            .hint("check the disk of the journal, then run `likectl recover`")
+            .hint(format!(
+                "check the disk of the journal, then run `likectl recover`; if `likectl saga show {saga}` does not find it then, \
+                 it was never begun, and nothing has changed"
+            ))
             .saga(*saga),
         ActError::Internal(detail) => told(Exit::Internal, "internal", detail),
     }
