@@ -28,7 +28,7 @@ pub struct RecoverDocument {
 impl RecoverDocument {
     /// Of the whole journal, and with what became of sagas that had ended before.
     pub fn of(report: &Report, settled: usize, unsettled: usize) -> Self {
-        let unreadable_slots = Some(report.unreadable_slots.clone());
+        let unreadable_slots = Some(report.unusable.iter().map(|(slot, _)| *slot).collect());
         Self { unreadable_slots, settled: Some(settled), unsettled: Some(unsettled), ..report.into() }
     }
 }

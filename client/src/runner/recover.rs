@@ -30,8 +30,8 @@ pub struct Report {
     pub needs_attention: usize,
     /// Sagas whose record is damaged: nobody drives them until an operator forces an end.
     pub quarantined: usize,
-    /// The numbers of slots that could not be used: sagas may stand there that nobody finishes.
-    pub unreadable_slots: Vec<u32>,
+    /// Slots that could not be used, and why: sagas may stand there that nobody finishes.
+    pub unusable: Vec<(u32, String)>,
 }
 
 /// Takes over every slot whose runner is gone, and drives what is open there for at most `wait`.
@@ -47,7 +47,7 @@ pub async fn once(context: &Context, order: Order, wait: Duration) -> Result<Rep
             Ok(recovery) => recoveries.extend(recovery),
             Err(e) => {
                 tracing::warn!(slot = slot.number(), "slot skipped: {e}");
-                report.unreadable_slots.push(slot.number());
+                report.unusable.push((slot.number(), e.to_string()));
             }
         }
     }

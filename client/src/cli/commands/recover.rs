@@ -76,15 +76,16 @@ async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
             None,
         ));
     }
-    let slots = match report.unreadable_slots.len() {
-        0 if report.unfinished == 0 => return Ok(()),
-        0 => return Err(CliError::Unfinished(report.unfinished)),
-        1 => "one slot of the journal".to_owned(),
-        many => format!("{many} slots of the journal"),
+    let unusable = match &report.unusable[..] {
+        [] if report.unfinished == 0 => return Ok(()),
+        [] => return Err(CliError::Unfinished(report.unfinished)),
+        [(slot, why)] => format!("slot {slot} of the journal could not be used ({why})"),
+        [(slot, why), ..] => {
+            let many = report.unusable.len();
+            format!("{many} slots of the journal could not be used, the first of them slot {slot} ({why})")
+        }
     };
-    Err(CliError::UnreadableSlots(format!(
-        "{slots} could not be used, `likectl check` says why: sagas may stand there that nobody finishes"
-    )))
+    Err(CliError::UnreadableSlots(format!("{unusable}: sagas may stand there that nobody finishes")))
 }
 
 /// Sagas of dead runners that had ended, and of whose end a service had not been told.

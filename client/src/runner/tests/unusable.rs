@@ -64,7 +64,9 @@ async fn a_slot_that_cannot_be_read_holds_up_no_new_runner() {
         runner.close(LONG).await;
     }
     let report = crate::runner::recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
-    assert_eq!((report.recovered, &report.unreadable_slots[..]), (0, &[0][..]));
+    let [(slot, why)] = &report.unusable[..] else { panic!("{report:?}") };
+    assert_eq!((report.recovered, *slot), (0, 0));
+    assert!(why.contains("00000099.log"), "{why}");
     // It may stand there, so it is nobody's to end.
     let reason = "it is gone".to_owned();
     let forced =
@@ -73,7 +75,7 @@ async fn a_slot_that_cannot_be_read_holds_up_no_new_runner() {
     assert!(matches!(forced, Err(crate::runner::admin::AdminError::Journal(_))), "{forced:?}");
     std::fs::remove_file(stray(&bench)).unwrap();
     let report = crate::runner::recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
-    assert_eq!((report.recovered, report.completed, report.unreadable_slots.len()), (1, 1, 0));
+    assert_eq!((report.recovered, report.completed, report.unusable.len()), (1, 1, 0));
 }
 
 #[tokio::test]
