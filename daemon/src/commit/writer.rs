@@ -203,7 +203,8 @@ impl<D: Domain, S: Store> Writer<D, S> {
     }
 
     fn status(&self, work: &Work, now: &Now) -> DaemonStatus {
-        let room = (self.space)().unwrap_or(Room { free_bytes: 0, reserve_bytes: 0 });
+        // A disk that can't be seen counts as full, here as where new actions are refused.
+        let room = (self.space)().unwrap_or(Room { free_bytes: 0, reserve_bytes: u64::MAX });
         let (damaged, damaged_rows) = self.participant.damaged();
         DaemonStatus {
             role: self.identity.role.to_owned(),

@@ -454,3 +454,15 @@ fn the_status_tells_how_the_daemon_is() {
     assert_eq!((status.groups, status.committed, status.up_ms), (2, 4, 500));
     assert_eq!((status.queued, status.queue_limit, status.storage_low), (0, 100, false));
 }
+
+#[test]
+fn a_disk_that_cannot_be_seen_counts_as_full_and_the_status_says_so() {
+    let mut rig = Rig::new();
+    rig.writer.space = Arc::new(|| Err(std::io::ErrorKind::NotFound.into()));
+    rig.ask(rig.add(1, Direction::Action)).unwrap();
+    assert_eq!(rig.answers(), [ReplyBody::Retry(RetryReason::Storage)]);
+    rig.ask(RequestBody::Status).unwrap();
+    let answers = rig.answers();
+    let [ReplyBody::Status(status)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((status.free_bytes, status.storage_low), (0, true));
+}
