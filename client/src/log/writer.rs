@@ -87,6 +87,8 @@ struct Open {
     /// Gone once the log has ended.
     lock: Option<SlotLock>,
     why_ended: String,
+    /// Whether it has ended by a failure: then nothing may rest on what had been written either.
+    failed: bool,
     segment: Fresh,
     /// How large the segment may grow.
     segment_bytes_max: u64,
@@ -125,6 +127,7 @@ impl SagaLog {
         let open = Open {
             lock: Some(lock),
             why_ended: String::new(),
+            failed: false,
             durable_bytes: segment.bytes,
             stated_bytes: 0,
             segment_bytes_max: segment.bytes + keeping.segment_bytes_max,
@@ -176,7 +179,7 @@ impl SagaLog {
         let mut open = self.shared.lock();
         open.refuse_ended()?;
         let encoded = open.encode(&**self.shared.slot.disk(), events);
-        encoded.map_err(|e| self.shared.fail(&mut open, &e))
+        encoded.map_err(|e| self.shared.write_failed(&mut open, &e))
     }
 
     /// How far the log has been appended to.
@@ -341,7 +344,7 @@ impl Shared {
         self.open.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
             let mut open = poisoned.into_inner();
             if open.lock.is_some() {
-                self.end(&mut open, "a thread panicked while it held the log");
+                self.fail(&mut open, "a thread panicked while it held the log");
             }
             open
         })
@@ -349,12 +352,12 @@ impl Shared {
 
     fn write_to(&self, position: Position) -> Result<(), LogEnded> {
         let mut open = self.lock();
-        if open.written < position { self.write_all(&mut open) } else { Ok(()) }
+        if open.failed || open.written < position { self.write_all(&mut open) } else { Ok(()) }
     }
 
     fn write_all(&self, open: &mut Open) -> Result<(), LogEnded> {
         open.refuse_ended()?;
-        open.write().map_err(|e| self.fail(open, &e))
+        open.write().map_err(|e| self.write_failed(open, &e))
     }
 
     /// All that is appended is to be durable: it is written, and stands for a sync.
@@ -382,13 +385,18 @@ impl Shared {
             return;
         }
         if let Err(e) = open.write_word(Entry::DurableTo) {
-            self.fail(&mut open, &e);
+            self.write_failed(&mut open, &e);
         }
     }
 
-    /// A write has failed.
-    fn fail(&self, open: &mut Open, error: &io::Error) -> LogEnded {
-        self.end(open, &format!("write failed: {error}"))
+    fn write_failed(&self, open: &mut Open, error: &io::Error) -> LogEnded {
+        self.fail(open, &format!("write failed: {error}"))
+    }
+
+    /// Nobody is told or sent anything more on the strength of this log.
+    fn fail(&self, open: &mut Open, why: &str) -> LogEnded {
+        open.failed = true;
+        self.end(open, why)
     }
 
     fn end(&self, open: &mut Open, why: &str) -> LogEnded {
@@ -424,7 +432,7 @@ impl Shared {
                 tell(open.durable_to(open.written));
             }
             Err(why) => {
-                self.end(open, &format!("rotation failed: {why}"));
+                self.fail(open, &format!("rotation failed: {why}"));
             }
         }
     }

@@ -115,6 +115,20 @@ fn a_write_that_fails_is_the_last_one_whoever_waits_for_it() {
 }
 
 #[test]
+fn once_a_sync_has_failed_nothing_rests_on_what_was_written_before() {
+    let (disk, log) = taken();
+    let first = log.append(saga(1), open_events()).unwrap();
+    let put_off = log.to_write(first);
+    put_off.write().unwrap();
+    let second = log.append(saga(2), open_events()).unwrap();
+    disk.lives_for(1);
+    let ended = log.durable_here(second).now_or_never().unwrap().unwrap_err();
+    assert!(ended.to_string().contains("sync failed"), "{ended}");
+    assert_eq!(put_off.write(), Err(ended.clone()), "a request would leave, a caller be told");
+    assert_eq!(block_on(log.written(first)), Err(ended));
+}
+
+#[test]
 fn a_log_in_which_nothing_follows_says_all_the_same_what_of_it_is_durable() {
     let (disk, log) = taken();
     let position = log.append(saga(1), open_events()).unwrap();

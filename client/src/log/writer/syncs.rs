@@ -148,7 +148,7 @@ impl Shared {
             return;
         }
         if let Err(e) = synced {
-            self.end(&mut open, &format!("sync failed: {e}"));
+            self.fail(&mut open, &format!("sync failed: {e}"));
             return;
         }
         open.durable_bytes = sync.bytes;
