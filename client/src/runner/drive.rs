@@ -7,6 +7,7 @@ use futures::future::try_join_all;
 use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::SagaId;
 use like_protocol::message::Direction;
+use like_protocol::time::DEADLINE_AHEAD_MAX;
 
 use super::attempt::{Attempt, connection_to};
 use super::hunt;
@@ -124,7 +125,8 @@ impl Driver {
         match order {
             Order::Resume { timeout } if goes_forward() => {
                 let now = self.runner.context.clock.now();
-                let deadline = lock(&self.state).deadline.later(now.deadline_in(timeout), &now);
+                let new = now.deadline_in(timeout.min(DEADLINE_AHEAD_MAX));
+                let deadline = lock(&self.state).deadline.later(new, &now);
                 self.record(Event::Resumed { deadline, by_uid })?.await?;
             }
             Order::Compensate if goes_forward() => {

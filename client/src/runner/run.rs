@@ -91,7 +91,7 @@ pub enum Order {
     GoOn,
     /// It gets a new deadline first, if it goes forward.
     Resume {
-        /// How far ahead.
+        /// How far ahead: no further than [`DEADLINE_AHEAD_MAX`], whatever is given.
         timeout: Duration,
     },
     /// It is turned back, if it goes forward: every step is compensated. This can take back something acknowledged.

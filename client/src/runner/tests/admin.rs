@@ -1,5 +1,7 @@
 //! An operator's acts.
 
+use like_protocol::time::DEADLINE_AHEAD_MAX;
+
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::log::{self, Keeping};
@@ -19,6 +21,17 @@ async fn a_saga_that_is_retried_gets_a_new_deadline_and_is_driven_to_its_end() {
     assert!(matches!(again, Err(admin::AdminError::Ended { end: End::Completed, .. })), "{again:?}");
     let turned = admin::compensate(&bench.context(), saga, LONG).await;
     assert!(matches!(turned, Err(admin::AdminError::Ended { end: End::Completed, .. })), "{turned:?}");
+}
+
+#[tokio::test]
+async fn no_new_deadline_lies_further_ahead_than_a_daemon_accepts() {
+    let bench = Bench::new();
+    let (saga, before) = left_in_doubt(&bench, LONG).await;
+    say(&bench.right.actions, vec![done()]);
+    let context = bench.context();
+    let state = admin::retry(&context, saga, 2 * DEADLINE_AHEAD_MAX).await.unwrap();
+    assert!(state.deadline.at_ms > before.deadline.at_ms);
+    assert!(!state.deadline.too_far_ahead(&context.clock.now()), "every step would be invalid");
 }
 
 #[tokio::test]
