@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use like_protocol::failpoint::{Failpoint, reach};
-use like_protocol::ids::SagaId;
+use like_protocol::ids::{SagaId, StepId};
 use like_protocol::message::{ReplyBody, RequestBody, SETTLEMENTS_MAX, Settlement, Unsettleable};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -29,6 +29,12 @@ struct Ended {
     saga: SagaId,
     position: Position,
     parts: Vec<(ParticipantAt, Settlement)>,
+}
+
+/// A settlement that stays to be made, since trying again is in vain until a person has seen to something.
+pub(super) struct InVain {
+    id: StepId,
+    why: String,
 }
 
 /// Settles what it is given, in the background, until it is dropped or stopped.
@@ -154,18 +160,18 @@ async fn settle_batch(
         if batch.is_empty() {
             return Ok(());
         }
-        for Unsettleable { id, damaged } in in_the_way {
+        for InVain { id, why } in in_the_way {
             tracing::error!(
                 saga_id = %id.saga, step = id.step, needs_attention = true,
-                "can't be settled: an operator is needed: {damaged}"
+                "can't be settled: an operator is needed: {why}"
             );
         }
         tokio::time::sleep(SLOW).await;
     }
 }
 
-/// Tells every participant of a batch; what damage stands in the way of is left.
-async fn tell_all(context: &Context, log: &SagaLog, batch: &[Ended]) -> Result<Vec<Unsettleable>, LogEnded> {
+/// Tells every participant of a batch; what can't be settled is left.
+async fn tell_all(context: &Context, log: &SagaLog, batch: &[Ended]) -> Result<Vec<InVain>, LogEnded> {
     // By participant; the store belongs to its name, since sagas of different stores may meet in one batch.
     let mut parts: BTreeMap<_, Vec<Settlement>> = BTreeMap::new();
     for (participant, settlement) in batch.iter().flat_map(|ended| &ended.parts) {
@@ -176,7 +182,7 @@ async fn tell_all(context: &Context, log: &SagaLog, batch: &[Ended]) -> Result<V
         let chunks: Vec<_> = settlements.chunks(SETTLEMENTS_MAX).map(<[Settlement]>::to_vec).collect();
         chunks.into_iter().map(move |chunk| tell(context, log, participant.clone(), chunk))
     });
-    Ok(futures::future::try_join_all(told).await?.concat())
+    Ok(futures::future::try_join_all(told).await?.into_iter().flatten().collect())
 }
 
 /// Tells one participant, again and again until it confirms all that it can; the rest is returned.
@@ -185,26 +191,27 @@ async fn tell(
     log: &SagaLog,
     participant: ParticipantAt,
     settlements: Vec<Settlement>,
-) -> Result<Vec<Unsettleable>, LogEnded> {
+) -> Result<Vec<InVain>, LogEnded> {
     let mut pace = Pace::of_compensation();
     loop {
+        if let Some(ended) = log.ended() {
+            return Err(ended);
+        }
         match tell_once(context, participant.clone(), settlements.clone()).await {
             Ok(left) => return Ok(left),
             Err(why) => tracing::debug!(role = %participant.role, "settlement not confirmed: {why}"),
-        }
-        if let Some(ended) = log.ended() {
-            return Err(ended);
         }
         tokio::time::sleep(pace.next()).await;
     }
 }
 
-/// Tells one participant once. Everything is settled there then, but for what is returned.
+/// Tells one participant once. Everything is settled there then, but for what is returned: nothing at all, if it has another
+/// store than these sagas began with.
 pub(super) async fn tell_once(
     context: &Context,
     participant: ParticipantAt,
     settlements: Vec<Settlement>,
-) -> Result<Vec<Unsettleable>, String> {
+) -> Result<Vec<InVain>, String> {
     let role = participant.role;
     let remote =
         context.participants.find(&role).ok_or_else(|| format!("no {role} service is known here"))?;
@@ -212,11 +219,15 @@ pub(super) async fn tell_once(
     let connection = remote.connect(within).await.map_err(|e| e.to_string())?;
     let found = connection.welcome().store;
     if participant.store.is_some_and(|expected| expected != found) {
-        return Err(format!("the {role} service has another store now: {found}"));
+        let why = format!("the {role} service has another store now: {found}");
+        return Ok(settlements.iter().map(|left| InVain { id: left.id, why: why.clone() }).collect());
     }
     match connection.call(RequestBody::Settle(settlements), within).await {
         Ok(ReplyBody::Settled) => Ok(Vec::new()),
-        Ok(ReplyBody::SettledBut(left)) => Ok(left),
+        Ok(ReplyBody::SettledBut(left)) => {
+            let in_vain = |Unsettleable { id, damaged }| InVain { id, why: damaged.to_string() };
+            Ok(left.into_iter().map(in_vain).collect())
+        }
         Ok(other) => Err(format!("answered {other:?}")),
         Err(lost) => Err(lost.to_string()),
     }

@@ -136,6 +136,34 @@ async fn an_end_that_another_store_can_t_confirm_is_settled_by_an_operator() {
 }
 
 #[tokio::test]
+async fn an_end_that_another_store_can_t_confirm_does_not_keep_the_others_open() {
+    let bench = Bench::new();
+    let (mut before, mut after) = (bench.context(), bench.context());
+    let restored = Service::new("right", &bench.heard);
+    let remote = Remote::new("right", Box::new(DialService(Arc::clone(&restored))), Arc::clone(&after.clock));
+    after.participants = after.participants.with(Arc::new(remote));
+    let mut left = Vec::new();
+    for (context, right) in [(&mut before, &bench.right), (&mut after, &restored)] {
+        right.settles.send_replace(false);
+        let runner = Runner::start(context.clone()).unwrap();
+        left.push(runner.run("pair", Payload::default(), LONG).await.unwrap().saga);
+        runner.close(Duration::ZERO).await;
+    }
+    restored.settles.send_replace(true);
+    // Both are found at once, so they are settled together.
+    let runner = Runner::start(after).unwrap();
+    let settled = || left.iter().map(|saga| bench.states()[saga].settled).collect::<Vec<_>>();
+    let the_other_is = async {
+        while !settled()[1] {
+            tokio::time::sleep(SHORT / 30).await;
+        }
+    };
+    tokio::time::timeout(LONG, the_other_is).await.expect("it waits for the one that never will be");
+    assert_eq!(settled(), [false, true]);
+    assert!(tokio::time::timeout(SHORT, runner.settled()).await.is_err(), "it is not forgotten");
+}
+
+#[tokio::test]
 async fn an_end_that_is_told_again_is_told_with_its_notes() {
     let bench = Bench::new();
     let runner = Runner::start(bench.context()).unwrap();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
+use crate::runner::settle::Settler;
 use crate::runner::{admin, recover};
 
 #[tokio::test]
@@ -228,6 +229,22 @@ async fn a_settlement_in_whose_way_damage_stands_does_not_keep_the_others_open()
     let again = admin::force(&context, in_the_way, End::Completed, "looked at it".to_owned(), LONG);
     assert!(again.await.unwrap().settled);
     assert_eq!(settled(), [true; 2]);
+}
+
+#[tokio::test]
+async fn who_has_lost_its_log_settles_nothing_any_more() {
+    let bench = Bench::new();
+    let runner = Runner::start(bench.context()).unwrap();
+    runner.inner.settler.stop();
+    let Outcome { saga, state } = runner.run("pair", Payload::default(), LONG).await.unwrap();
+    let (log, context) = (runner.log().clone(), runner.context().clone());
+    let end = log.appended();
+    log.durable(end).await.unwrap();
+    let settler = Settler::start(context, log.clone());
+    settler.settle(saga, &state, None, end);
+    log.let_go();
+    assert!(tokio::time::timeout(SHORT, settler.idle()).await.is_err());
+    assert_eq!(bench.heard(), ["left action", "right action"]);
 }
 
 #[tokio::test]
