@@ -155,14 +155,13 @@ impl Watcher {
         })
     }
 
-    /// Watches slots that are new. Each is waited for at once: somebody may own it, or have died in it.
+    /// Watches slots that are new. Each is waited for at once: somebody may own it, or have died in it. A directory that is
+    /// watched already keeps its watch; one that was made anew under the name of another gets one of its own.
     fn look_for_slots(&mut self) -> Result<(), JournalError> {
         for slot in self.context.journal.slots()? {
-            if self.eyes.are_on(&slot) {
-                continue;
-            }
             match self.eyes.watch(&slot) {
-                Ok(()) => self.wait_for(slot),
+                Ok(true) => self.wait_for(slot),
+                Ok(false) => {}
                 // Whoever makes a slot opens it to its group a moment later.
                 Err(Errno::ACCESS) if self.closed.insert(slot.number()) => {
                     self.after(OPENED_WITHIN, Event::Changed(Vec::new()));
@@ -384,5 +383,30 @@ mod tests {
         let again = inbox.recv().await.unwrap();
         watcher.take(again).unwrap();
         assert!(matches!(told.try_recv(), Ok(Notice::Skipped { slot: 0, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_was_moved_away_and_made_anew_is_watched_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let context = context(&directory);
+        let slot = Runner::start(context.clone()).unwrap().log().slot().clone();
+        let (notices, _told) = mpsc::unbounded_channel();
+        let (events, mut inbox) = mpsc::unbounded_channel();
+        let mut watcher = Watcher::open(context.clone(), Order::GoOn, notices, events).unwrap();
+        watcher.look_for_slots().unwrap();
+        let mut locked = async |watcher: &mut Watcher| loop {
+            let event = tokio::time::timeout(LONG, inbox.recv()).await.expect("nobody waits for the slot");
+            let got = matches!(event, Some(Event::Locked(_)));
+            watcher.take(event.unwrap()).unwrap();
+            if got {
+                return;
+            }
+        };
+        locked(&mut watcher).await;
+        std::fs::rename(slot.path(), directory.path().join("moved")).unwrap();
+        let next = Runner::start(context).unwrap();
+        assert_eq!(*next.log().slot(), slot);
+        next.let_go();
+        locked(&mut watcher).await;
     }
 }

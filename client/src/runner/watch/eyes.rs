@@ -36,16 +36,11 @@ impl Eyes {
         Ok(Self { inotify, journal: watch, slots: HashMap::new() })
     }
 
-    /// Whether a slot is watched.
-    pub fn are_on(&self, slot: &Slot) -> bool {
-        self.slots.values().any(|watched| watched == slot)
-    }
-
-    /// Watches a slot.
-    pub fn watch(&mut self, slot: &Slot) -> rustix::io::Result<()> {
+    /// Watches a slot; whether it was not watched before. A directory that is watched already keeps its watch; one that was
+    /// made anew under the name of another gets one of its own.
+    pub fn watch(&mut self, slot: &Slot) -> rustix::io::Result<bool> {
         let watch = inotify::add_watch(&self.inotify, slot.path(), WatchFlags::CREATE)?;
-        self.slots.insert(watch, slot.clone());
-        Ok(())
+        Ok(self.slots.insert(watch, slot.clone()).is_none())
     }
 
     /// The slots that are watched so. An overflow (-1) says nothing about which: all of them.
