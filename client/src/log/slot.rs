@@ -3,7 +3,7 @@
 //! The lock is the kernel's `flock` on the slot's directory. It goes the instant its owner dies, however it dies, so
 //! whoever gets the lock of a slot with open sagas knows that their runner is gone: no lease, no heartbeat, no clock.
 //! Slots are never removed, so a lock is never held on something that others no longer see; the inode is compared all
-//! the same once the lock is held.
+//! the same once the lock is held, and again before an owner goes on in a new segment: a person may have moved the slot.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -161,6 +161,11 @@ impl SlotLock {
         &self.slot
     }
 
+    /// Whether the directory that is locked is still what stands under the slot's name.
+    pub(super) fn is_in_place(&self) -> Result<bool, JournalError> {
+        self.directory.is_at(&self.slot.path).map_err(|e| JournalError::io("look at", &self.slot.path, e))
+    }
+
     /// Makes durable which files are in the slot, and that the slot is in the journal.
     ///
     /// # Errors
@@ -298,7 +303,8 @@ impl Journal {
         }
     }
 
-    /// Waits in the kernel until a slot is free, and takes it. `None` if the slot's directory was exchanged meanwhile.
+    /// Waits in the kernel until a slot is free, and takes it. `None` if the slot's directory was exchanged or moved
+    /// away meanwhile.
     ///
     /// # Errors
     /// As for [`Journal::claim`].
@@ -310,9 +316,12 @@ impl Journal {
 
     /// What was locked may no longer be what stands under that name.
     fn locked(&self, slot: &Slot, directory: Box<dyn Directory>) -> Result<Option<SlotLock>, JournalError> {
-        let same = directory.is_at(&slot.path).map_err(|e| JournalError::io("look at", &slot.path, e))?;
+        let lock = SlotLock { slot: slot.clone(), directory, journal: self.path.clone() };
+        if !lock.is_in_place()? {
+            return Ok(None);
+        }
         super::segment::refuse_newer(slot)?;
-        Ok(same.then(|| SlotLock { slot: slot.clone(), directory, journal: self.path.clone() }))
+        Ok(Some(lock))
     }
 }
 

@@ -4,6 +4,7 @@
 //! segment that ends with a mark; sync it and both directories; and only then send, cut or delete anything. A crash
 //! anywhere in between leaves the old head in force, and the procedure is simply run again.
 
+use std::io;
 use std::time::Duration;
 
 use like_protocol::failpoint::{Failpoint, reach};
@@ -157,6 +158,11 @@ pub(super) fn rotate(
     open: &[Story],
     keeping: &Keeping,
 ) -> Result<Fresh, JournalError> {
+    if !lock.is_in_place()? {
+        // What stands there now is locked by nobody, or by somebody else: the new segment would stand for theirs.
+        let elsewhere = io::Error::other("its directory was exchanged or moved away");
+        return Err(JournalError::io("go on in", lock.slot().path(), elsewhere));
+    }
     let numbers = segment::numbers(lock.slot())?;
     let kept = Kept::beside(lock, &numbers, old, keeping);
     let fresh = segment::create(lock, kept.new, kept.lowest_live(), kept.ends.clone(), open.iter())?;

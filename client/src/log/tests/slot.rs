@@ -170,19 +170,23 @@ fn is_waited_for(slot: &Slot) -> bool {
 }
 
 #[test]
-fn a_lock_on_a_directory_that_was_exchanged_meanwhile_is_none() {
-    let (dir, journal) = journal();
-    let lock = journal.claim_free().unwrap();
-    let slot = lock.slot().clone();
-    let waiting = {
-        let (journal, slot) = (journal.clone(), slot.clone());
-        std::thread::spawn(move || journal.claim_when_free(&slot).unwrap().is_none())
-    };
-    until("somebody waits for the lock", || is_waited_for(&slot));
-    fs::rename(slot.path(), dir.path().join("elsewhere")).unwrap();
-    fs::create_dir(slot.path()).unwrap();
-    drop(lock);
-    assert!(waiting.join().unwrap());
+fn a_lock_on_a_directory_that_was_exchanged_or_moved_away_meanwhile_is_none() {
+    for exchanged in [true, false] {
+        let (dir, journal) = journal();
+        let lock = journal.claim_free().unwrap();
+        let slot = lock.slot().clone();
+        let waiting = {
+            let (journal, slot) = (journal.clone(), slot.clone());
+            std::thread::spawn(move || journal.claim_when_free(&slot).unwrap().is_none())
+        };
+        until("somebody waits for the lock", || is_waited_for(&slot));
+        fs::rename(slot.path(), dir.path().join("elsewhere")).unwrap();
+        if exchanged {
+            fs::create_dir(slot.path()).unwrap();
+        }
+        drop(lock);
+        assert!(waiting.join().unwrap());
+    }
 }
 
 #[test]

@@ -296,6 +296,26 @@ fn what_is_durable_in_one_segment_stays_durable_in_the_next() {
 }
 
 #[test]
+fn who_owns_a_slot_that_was_moved_away_writes_nothing_into_the_next_one_of_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let keeping = Keeping { segment_bytes_max: 0, ..Keeping::default() };
+    let log = take_over(journal.claim_free().unwrap(), keeping).unwrap().log;
+    fs::rename(log.slot().path(), dir.path().join("moved")).unwrap();
+    let next = take(dir.path()).log;
+    assert_eq!(next.slot(), log.slot());
+    tell(&next, saga(1), open_events());
+    let begun = tell(&log, saga(2), open_events());
+    wait_for(log.durable(begun)).unwrap();
+    until("it can't go on in a new segment", || log.ended().is_some());
+    let ended = log.ended().unwrap().to_string();
+    assert!(ended.contains("moved away"), "{ended}");
+    assert_eq!(segments(dir.path()), [1]);
+    next.let_go();
+    assert_eq!(take(dir.path()).open[0].saga, saga(1));
+}
+
+#[test]
 fn a_log_with_more_open_than_a_segment_holds_does_not_rotate_at_every_sync() {
     let dir = tempfile::tempdir().unwrap();
     let log = take(dir.path()).log;
