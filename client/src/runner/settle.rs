@@ -205,22 +205,26 @@ async fn tell(
     }
 }
 
-/// Tells one participant once. Everything is settled there then, but for what is returned: nothing at all, if it has another
-/// store than these sagas began with.
+/// Tells one participant once. Everything is settled there then, but for what is returned: nothing at all, if it is not known
+/// here, or has another store than these sagas began with.
 pub(super) async fn tell_once(
     context: &Context,
     participant: ParticipantAt,
     settlements: Vec<Settlement>,
 ) -> Result<Vec<InVain>, String> {
+    let in_vain = |why: String| {
+        let all = settlements.iter().map(|left| InVain { id: left.id, why: why.clone() });
+        Ok(all.collect())
+    };
     let role = participant.role;
-    let remote =
-        context.participants.find(&role).ok_or_else(|| format!("no {role} service is known here"))?;
+    let Some(remote) = context.participants.find(&role) else {
+        return in_vain(format!("no {role} service is known here"));
+    };
     let within = context.options.attempt_timeout;
     let connection = remote.connect(within).await.map_err(|e| e.to_string())?;
     let found = connection.welcome().store;
     if participant.store.is_some_and(|expected| expected != found) {
-        let why = format!("the {role} service has another store now: {found}");
-        return Ok(settlements.iter().map(|left| InVain { id: left.id, why: why.clone() }).collect());
+        return in_vain(format!("the {role} service has another store now: {found}"));
     }
     match connection.call(RequestBody::Settle(settlements), within).await {
         Ok(ReplyBody::Settled) => Ok(Vec::new()),

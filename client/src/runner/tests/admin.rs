@@ -150,15 +150,38 @@ async fn an_end_that_another_store_can_t_confirm_does_not_keep_the_others_open()
         runner.close(Duration::ZERO).await;
     }
     restored.settles.send_replace(true);
-    // Both are found at once, so they are settled together.
-    let runner = Runner::start(after).unwrap();
-    let settled = || left.iter().map(|saga| bench.states()[saga].settled).collect::<Vec<_>>();
-    let the_other_is = async {
+    only_the_second_is_settled(&bench, after, left.try_into().unwrap()).await;
+}
+
+#[tokio::test]
+async fn an_end_that_no_service_here_can_be_told_does_not_keep_the_others_open() {
+    let bench = Bench::new();
+    let elsewhere = Service::new("elsewhere", &bench.heard);
+    elsewhere.settles.send_replace(false);
+    let mut other = bench.context();
+    let remote = Remote::new("elsewhere", Box::new(DialService(elsewhere)), Arc::clone(&other.clock));
+    other.participants = other.participants.with(Arc::new(remote));
+    let orphan = SagaId::generate();
+    let forced = admin::force(&other, orphan, End::Completed, "lost".to_owned(), Duration::ZERO).await;
+    assert!(!forced.unwrap().settled);
+    bench.right.settles.send_replace(false);
+    let runner = Runner::start(bench.context()).unwrap();
+    let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
+    runner.close(Duration::ZERO).await;
+    bench.right.settles.send_replace(true);
+    only_the_second_is_settled(&bench, bench.context(), [orphan, saga]).await;
+}
+
+/// Both are found at once, so they are settled together.
+async fn only_the_second_is_settled(bench: &Bench, context: Context, left: [SagaId; 2]) {
+    let runner = Runner::start(context).unwrap();
+    let settled = || left.map(|saga| bench.states()[&saga].settled);
+    let the_second_is = async {
         while !settled()[1] {
             tokio::time::sleep(SHORT / 30).await;
         }
     };
-    tokio::time::timeout(LONG, the_other_is).await.expect("it waits for the one that never will be");
+    tokio::time::timeout(LONG, the_second_is).await.expect("it waits for the first, which never will be");
     assert_eq!(settled(), [false, true]);
     assert!(tokio::time::timeout(SHORT, runner.settled()).await.is_err(), "it is not forgotten");
 }
