@@ -188,11 +188,7 @@ impl Disk for RealDisk {
 
     fn make_directory(&self, path: &Path, with_parents: bool) -> io::Result<()> {
         DirBuilder::new().recursive(with_parents).mode(DIRECTORY_MODE).create(path)?;
-        let mode = fs::metadata(path)?.mode();
-        if mode & DIRECTORY_MODE == DIRECTORY_MODE {
-            return Ok(());
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(mode | DIRECTORY_MODE))
+        open_to_group(path)
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
@@ -202,6 +198,8 @@ impl Disk for RealDisk {
     fn open_directory(&self, directory: &Path) -> Result<Box<dyn Directory>, JournalError> {
         rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|e| JournalError::io("write in", directory, e.into()))?;
+        // Whoever made it may have been killed before this was done. It can be done by nobody else but root.
+        let _unless_it_is_anothers = open_to_group(directory);
         let opened = File::open(directory).map_err(|e| JournalError::io("open", directory, e))?;
         Ok(Box::new(opened))
     }
@@ -276,6 +274,15 @@ impl Disk for RealDisk {
         })?;
         Ok(())
     }
+}
+
+/// Opens a directory to its group, if it isn't yet.
+fn open_to_group(directory: &Path) -> io::Result<()> {
+    let mode = fs::metadata(directory)?.mode();
+    if mode & DIRECTORY_MODE == DIRECTORY_MODE {
+        return Ok(());
+    }
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode | DIRECTORY_MODE))
 }
 
 /// Tells those who waited for a sync: on the thread of the runtime they run on, if this is called within one.

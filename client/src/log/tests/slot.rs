@@ -204,6 +204,15 @@ fn everything_is_for_the_group_whatever_the_umask_is() {
 }
 
 #[test]
+fn a_slot_whose_maker_was_killed_before_it_was_open_to_its_group_is_opened_by_who_takes_it_next() {
+    let (_dir, journal) = journal();
+    let slot = journal.claim_free().unwrap().slot().clone();
+    fs::set_permissions(slot.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(*journal.claim_free().unwrap().slot(), slot);
+    assert_eq!(fs::metadata(slot.path()).unwrap().permissions().mode() & 0o777, 0o770);
+}
+
+#[test]
 fn a_slot_without_permission_is_skipped() {
     let (dir, journal) = journal();
     drop(journal.claim_free().unwrap());
