@@ -11,9 +11,9 @@
 //! A write or sync that fails or is short ends the log, and with it its runner: after a failed fsync nothing is known
 //! of what is on disk, so nothing more may be written, answered or sent.
 
+mod open;
 mod syncs;
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,9 +22,9 @@ use tokio::sync::{Notify, oneshot};
 
 use like_protocol::ids::SagaId;
 
+use self::open::Open;
 pub use self::syncs::{Released, Syncing, Syncs};
-use super::disk::Disk;
-use super::record::{Entry, SagaRecord};
+use super::record::Entry;
 use super::segment::Fresh;
 use super::slot::{JournalError, Slot, SlotLock};
 use super::story::Story;
@@ -76,41 +76,6 @@ struct Shared {
     sync_wanted: Notify,
 }
 
-/// How many records a saga of two steps leaves until it is settled, if nothing fails.
-const RECORDS_USUAL: usize = 6;
-
-/// Somebody who waits until a position is durable; dropped unanswered if the log ends before.
-type Waiting = (Position, oneshot::Sender<()>);
-
-#[derive(Debug)]
-struct Open {
-    /// Gone once the log has ended.
-    lock: Option<SlotLock>,
-    why_ended: String,
-    /// Whether it has ended by a failure: then nothing may rest on what had been written either.
-    failed: bool,
-    segment: Fresh,
-    /// How large the segment may grow.
-    segment_bytes_max: u64,
-    /// The offset that is durable, and the one that the segment states to be.
-    durable_bytes: u64,
-    stated_bytes: u64,
-    /// Encoded, and not yet written: the end of `segment.bytes`.
-    unwritten: Vec<u8>,
-    appended: Position,
-    written: Position,
-    /// What has been asked to be durable; it was written before.
-    wanted: Position,
-    /// Whether somebody is about to ask for a sync, for all who want one in the same moment.
-    asking: bool,
-    /// Whether a sync is under way: there is never more than one.
-    syncing: bool,
-    durable: Position,
-    waiting: Vec<Waiting>,
-    /// The records of sagas that are not settled: what a rotation carries over.
-    live: HashMap<SagaId, Vec<SagaRecord>>,
-}
-
 impl SagaLog {
     /// Starts appending to a fresh segment.
     ///
@@ -123,25 +88,7 @@ impl SagaLog {
         keeping: Keeping,
     ) -> Result<Self, JournalError> {
         let slot = lock.slot().clone();
-        let start = Position::default();
-        let open = Open {
-            lock: Some(lock),
-            why_ended: String::new(),
-            failed: false,
-            durable_bytes: segment.bytes,
-            stated_bytes: 0,
-            segment_bytes_max: segment.bytes + keeping.segment_bytes_max,
-            segment,
-            unwritten: Vec::new(),
-            appended: start,
-            written: start,
-            wanted: start,
-            asking: false,
-            syncing: false,
-            durable: start,
-            waiting: Vec::new(),
-            live: live.iter().map(|story| (story.saga, story.records.clone())).collect(),
-        };
+        let open = Open::begin(lock, segment, live, &keeping);
         let shared =
             Shared { slot: slot.clone(), keeping, open: Mutex::new(open), sync_wanted: Notify::new() };
         let shared = Arc::new(shared);
@@ -275,69 +222,6 @@ impl ToWrite {
     }
 }
 
-impl Open {
-    fn refuse_ended(&self) -> Result<(), LogEnded> {
-        if self.lock.is_some() { Ok(()) } else { Err(LogEnded { why: self.why_ended.clone() }) }
-    }
-
-    /// Encodes what is to be written, with a word on what is durable in front if that has news.
-    fn encode(
-        &mut self,
-        disk: &dyn Disk,
-        events: impl IntoIterator<Item = (SagaId, Event)>,
-    ) -> io::Result<Position> {
-        let before = self.segment.bytes;
-        if self.stated_bytes < self.durable_bytes {
-            self.state_durable(Entry::DurableTo)?;
-        }
-        let at_ms = disk.wall_ms();
-        for (saga, event) in events {
-            let settles = event == Event::Settled;
-            let records = self.live.entry(saga).or_insert_with(|| Vec::with_capacity(RECORDS_USUAL));
-            if matches!(event, Event::Begun(_)) {
-                // A story whose beginning was lost is told anew from here.
-                records.clear();
-            }
-            let seq = records.last().map_or(0, |last| last.seq + 1);
-            let entry = Entry::Saga(SagaRecord { saga, seq, at_ms, event });
-            self.segment.encode(&entry, &mut self.unwritten)?;
-            if settles {
-                self.live.remove(&saga);
-            } else if let Entry::Saga(record) = entry {
-                records.push(record);
-            }
-        }
-        self.appended = Position(self.appended.0 + self.segment.bytes - before);
-        Ok(self.appended)
-    }
-
-    /// An entry that belongs to no saga, on what is durable. No position increases by it if nobody appends with it.
-    fn state_durable(&mut self, word: fn(u64) -> Entry) -> io::Result<()> {
-        self.stated_bytes = self.durable_bytes;
-        self.segment.encode(&word(self.durable_bytes), &mut self.unwritten)
-    }
-
-    /// One write for all that is not written yet.
-    fn write(&mut self) -> io::Result<()> {
-        if !self.unwritten.is_empty() {
-            self.segment.write(&mut self.unwritten)?;
-        }
-        self.written = self.appended;
-        Ok(())
-    }
-
-    fn write_word(&mut self, word: fn(u64) -> Entry) -> io::Result<()> {
-        self.state_durable(word)?;
-        self.write()
-    }
-
-    /// Everything up to a position is durable: takes out who waited for that.
-    fn durable_to(&mut self, position: Position) -> Released {
-        self.durable = position;
-        Released(self.waiting.extract_if(.., |(wanted, _)| *wanted <= position).collect())
-    }
-}
-
 impl Shared {
     /// A poisoned lock means that a thread panicked while it wrote: the log ends, and whoever waits is told.
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -424,11 +308,7 @@ impl Shared {
         });
         match rotated {
             Ok(fresh) => {
-                open.durable_bytes = fresh.bytes;
-                open.stated_bytes = 0;
-                open.segment_bytes_max = fresh.bytes + self.keeping.segment_bytes_max;
-                open.segment = fresh;
-                open.live = stories.into_iter().map(|story| (story.saga, story.records)).collect();
+                open.go_on_in(fresh, stories, &self.keeping);
                 tell(open.durable_to(open.written));
             }
             Err(why) => {

@@ -8,7 +8,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::disk::LogFile;
-use super::{LogEnded, Open, Position, SagaLog, Shared, Waiting};
+use super::open::Waiting;
+use super::{LogEnded, Open, Position, SagaLog, Shared};
 
 /// The syncs of a log: one for all who wait, then the next. However whoever runs them ends, the log ends with it:
 /// otherwise nobody who waits would ever be answered.
