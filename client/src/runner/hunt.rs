@@ -7,6 +7,7 @@ use like_protocol::ids::SagaId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::pace::SLOW;
 use super::run::{Inner, Order, Runner, lock};
 use crate::log::{JournalError, Owner, Slot, Story, history, owner};
 
@@ -20,17 +21,31 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Hunt {
     last: Mutex<Option<Instant>>,
+    /// When it last took over a slot with nothing but what needs an operator.
+    last_stuck: Mutex<Option<Instant>>,
 }
 
 impl Hunt {
     fn is_due(&self) -> bool {
         let mut last = lock(&self.last);
-        let due = last.is_none_or(|at| at.elapsed() >= PAUSE);
+        let due = is_over(PAUSE, *last);
         if due {
             *last = Some(Instant::now());
         }
         due
     }
+
+    fn may_try_stuck(&self) -> bool {
+        is_over(SLOW, *lock(&self.last_stuck))
+    }
+
+    fn tries_stuck(&self) {
+        *lock(&self.last_stuck) = Some(Instant::now());
+    }
+}
+
+fn is_over(pause: Duration, since: Option<Instant>) -> bool {
+    since.is_none_or(|at| at.elapsed() >= pause)
 }
 
 /// Takes over every slot whose runner is gone and that has open sagas, and drives those in the background. If a live
@@ -89,15 +104,21 @@ fn look_into(runner: &Inner, slot: &Slot, by: SagaId) -> Result<Found, JournalEr
     }
     let drives_it = open.iter().any(|story| story.saga == by);
     let after = runner.context.options.attention_after;
-    // What needs an operator is tried again at a slow pace, by recovery: not whenever somebody waits for something else.
+    // What needs an operator is tried again at a slow pace: by recovery, and by who waits for that very saga.
     let is_for_an_operator = |story: &Story| match &story.state {
         Some(state) => state.ended().is_none() && state.needs_attention(after),
         None => true,
     };
-    if !drives_it && open.iter().all(is_for_an_operator) {
+    let is_stuck = open.iter().all(is_for_an_operator);
+    if is_stuck && !drives_it {
         return Ok(Found::Nothing);
     }
-    if let Some(lock) = runner.context.journal.claim(slot)? {
+    if (!is_stuck || runner.hunt.may_try_stuck())
+        && let Some(lock) = runner.context.journal.claim(slot)?
+    {
+        if is_stuck {
+            runner.hunt.tries_stuck();
+        }
         return Runner::over(runner.context.clone(), lock).map(Found::Dead);
     }
     Ok(if drives_it { Found::Alive(owner::owner_of(slot)) } else { Found::Nothing })

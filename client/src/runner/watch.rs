@@ -20,7 +20,7 @@ use super::context::Context;
 use super::pace::SLOW;
 use super::recover::{Recovery, Report};
 use super::run::Order;
-use crate::log::{Journal, JournalError, Slot, SlotLock};
+use crate::log::{Journal, JournalError, Slot, SlotLock, history};
 use crate::saga::End;
 
 /// How long a slot is driven without result before it is let go for a while, so that an operator can reach it: their
@@ -100,8 +100,8 @@ enum Event {
     Failed(Slot, JournalError),
     /// A slot was let go, and nothing is open in it.
     LetGo(Slot),
-    /// A slot was let go whose newest segment was this one; something is left open in it, and due again after this pause.
-    LeftOpen(Slot, u64, Duration),
+    /// A slot was let go, and something is left open in it.
+    LeftOpen(Slot, Left),
     /// A slot in which something was left open, or that could not be used, is due again.
     Due(Slot),
     /// Slots that could not be watched are due again.
@@ -113,10 +113,21 @@ enum Event {
 enum Busy {
     /// A waiter or a recovery is under way; did the slot change meanwhile?
     UnderWay { changed: bool },
-    /// Something is left open: it is due again later, or as soon as somebody else has used the slot.
+    /// Something is left open: it is due again later. Whoever uses the slot meanwhile may leave more.
     Pausing,
     /// It could not be used. It is due again later and no sooner: a failure may change the slot itself.
     Failed,
+}
+
+/// What a recovery left open in a slot.
+struct Left {
+    sagas: HashSet<SagaId>,
+    /// The slot's newest segment then: whoever uses the slot makes a newer one.
+    newest: u64,
+    /// How long it is left alone.
+    pause: Duration,
+    /// When it was left.
+    at: Instant,
 }
 
 struct Watcher {
@@ -126,6 +137,8 @@ struct Watcher {
     events: mpsc::UnboundedSender<Event>,
     eyes: Eyes,
     busy: HashMap<u32, Busy>,
+    /// What was left open in slots that are pausing, or waited for since.
+    left: HashMap<u32, Left>,
     /// What was last said of slots that could not be used since: it is said once, however often they are tried.
     skipped: HashMap<u32, String>,
     /// Slots that were not open to this process yet when they were first seen.
@@ -149,6 +162,7 @@ impl Watcher {
             events,
             eyes,
             busy: HashMap::new(),
+            left: HashMap::new(),
             skipped: HashMap::new(),
             closed: HashSet::new(),
             looks_again: false,
@@ -227,7 +241,7 @@ impl Watcher {
             Event::Locked(lock) => self.recover(lock),
             Event::Failed(slot, e) => self.failed(slot, &e),
             Event::LetGo(slot) => self.let_go(slot),
-            Event::LeftOpen(slot, newest, pause) => self.left_open(slot, newest, pause),
+            Event::LeftOpen(slot, left) => self.left_open(slot, left),
             Event::Due(slot) => {
                 if let Some(Busy::Pausing | Busy::Failed) = self.busy.get(&slot.number()) {
                     self.busy.remove(&slot.number());
@@ -251,19 +265,42 @@ impl Watcher {
 
     /// Something is open in a slot that was let go. Whoever has taken it since has made a segment of its own, and word of
     /// that may have come before: then it is waited for at once.
-    fn left_open(&mut self, slot: Slot, newest: u64, pause: Duration) {
-        let has_owner = slot.newest_segment().is_ok_and(|now| now > newest);
+    fn left_open(&mut self, slot: Slot, left: Left) {
+        let has_owner = slot.newest_segment().is_ok_and(|now| now > left.newest);
+        self.after(left.pause, Event::Due(slot.clone()));
         self.busy.insert(slot.number(), Busy::Pausing);
+        self.left.insert(slot.number(), left);
         if has_owner {
             self.wait_for(slot);
-        } else {
-            self.after(pause, Event::Due(slot));
         }
+    }
+
+    /// Whether a slot that was got is left alone for now: nothing is open in it but what was left open before, and that is not
+    /// due yet, or somebody else has just tried it. Of two who watch, each would otherwise begin when the other lets go, so
+    /// that nobody's turn would ever come between.
+    fn rests(&mut self, slot: &Slot) -> bool {
+        let Some(left) = self.left.get_mut(&slot.number()) else { return false };
+        let (Ok(open), Ok(newest)) = (history::open_in(slot), slot.newest_segment()) else { return false };
+        if open.is_empty() || !open.iter().all(|story| left.sagas.contains(&story.saga)) {
+            return false;
+        }
+        if newest > left.newest {
+            (left.newest, left.at) = (newest, Instant::now());
+            let pause = left.pause;
+            self.after(pause, Event::Due(slot.clone()));
+            return true;
+        }
+        left.at.elapsed() < left.pause
     }
 
     /// Takes a locked slot over, and drives what is open in it in the background.
     fn recover(&mut self, lock: SlotLock) {
         let slot = lock.slot().clone();
+        if self.rests(&slot) {
+            self.busy.insert(slot.number(), Busy::Pausing);
+            return;
+        }
+        self.left.remove(&slot.number());
         let recovery = Recovery::of(&self.context, lock, self.order);
         if recovery.is_ok() {
             self.skipped.remove(&slot.number());
@@ -306,10 +343,15 @@ async fn drive(
     let log = recovery.log();
     let sagas = recovery.close(until, &mut report).await;
     let newest = *log.segments().end();
-    let left_open = crate::log::history::open_in(&slot).is_ok_and(|open| !open.is_empty());
+    let open = history::open_in(&slot).unwrap_or_default();
     let pause = if report.unfinished == 0 { SLOW } else { PAUSE };
+    let left: HashSet<_> = open.iter().map(|story| story.saga).collect();
     let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas: sagas.into_iter().collect() });
-    let _ = events.send(if left_open { Event::LeftOpen(slot, newest, pause) } else { Event::LetGo(slot) });
+    let _ = events.send(if left.is_empty() {
+        Event::LetGo(slot)
+    } else {
+        Event::LeftOpen(slot, Left { sagas: left, newest, pause, at: Instant::now() })
+    });
 }
 
 /// Waits for a slot's lock. A slot is heard of in the moment that it is made, and open to its group a moment later: one that may
@@ -360,7 +402,8 @@ mod tests {
         let (events, mut inbox) = mpsc::unbounded_channel();
         let mut watcher = Watcher::open(context, Order::GoOn, notices, events).unwrap();
         watcher.busy.insert(slot.number(), Busy::UnderWay { changed: true });
-        watcher.left_open(slot, newest - 1, LONG);
+        let left = Left { sagas: HashSet::new(), newest: newest - 1, pause: LONG, at: Instant::now() };
+        watcher.left_open(slot, left);
         owner.let_go();
         let got = tokio::time::timeout(LONG / 2, inbox.recv()).await;
         assert!(matches!(got, Ok(Some(Event::Locked(_)))), "nobody waited for the slot");

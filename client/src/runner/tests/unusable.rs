@@ -111,8 +111,48 @@ async fn what_needs_an_operator_is_tried_again_at_a_slow_pace() {
     }
 }
 
-/// The newest segment of slot 0 tells whether somebody has taken it over.
-async fn hunts(bench: &Bench, by: Option<SagaId>) -> bool {
+#[tokio::test]
+async fn two_who_watch_do_not_take_turns_with_what_neither_can_finish() {
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
+    let slot = bench.context().journal.slots().unwrap().remove(0);
+    let before = slot.newest_segment().unwrap();
+    let (first, second) = (bench.context(), bench.context());
+    let watched = |context| {
+        let (notices, told) = tokio::sync::mpsc::unbounded_channel();
+        (watch(context, Order::GoOn, notices, std::future::pending()), told)
+    };
+    let ((first, _told), (second, _told_too)) = (watched(&first), watched(&second));
+    let _ = tokio::time::timeout(6 * SHORT, futures::future::join(first, second)).await;
+    let taken = slot.newest_segment().unwrap() - before;
+    assert!((1..=2).contains(&taken), "taken over {taken} times");
+}
+
+#[tokio::test]
+async fn what_is_new_in_a_slot_that_is_left_alone_is_taken_over_at_once() {
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
+    let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let context = bench.context();
+    let looks = async {
+        while !matches!(told.recv().await, Some(Notice::LetGo { slot: 0, .. })) {}
+        let runner = Runner::start(bench.context()).unwrap();
+        assert_eq!(runner.log().slot().number(), 0);
+        let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+        runner.let_go();
+        let taken = tokio::time::timeout(LONG, told.recv()).await;
+        assert!(matches!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished: 2 }))), "{taken:?}");
+    };
+    tokio::select! {
+        () = looks => {}
+        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
+    }
+}
+
+/// The newest segment of slot 0 tells how often somebody has taken it over.
+async fn hunts(bench: &Bench, by: Option<SagaId>) -> u64 {
     let mut context = bench.context();
     context.options.attention_after = 1;
     let (dead, hunter) = (Runner::start(context.clone()).unwrap(), Runner::start(context).unwrap());
@@ -126,12 +166,12 @@ async fn hunts(bench: &Bench, by: Option<SagaId>) -> bool {
     say(&bench.left.actions, vec![locked]);
     let _ = hunter.run("pair", Payload::default(), SHORT).await;
     hunter.let_go();
-    slot.newest_segment().unwrap() > before
+    slot.newest_segment().unwrap() - before
 }
 
 #[tokio::test]
-async fn what_needs_an_operator_is_not_driven_whenever_somebody_waits_for_something_else() {
-    for (by, taken) in [(Some(SagaId::generate()), false), (None, true)] {
+async fn what_needs_an_operator_is_driven_by_who_waits_for_it_and_that_not_over_and_over() {
+    for (by, taken) in [(Some(SagaId::generate()), 0), (None, 1)] {
         let bench = Bench::new();
         let refused = ReplyBody::Step(StepReply::Refused(Refusal::Expired));
         say(&bench.right.actions, vec![Script::Say(refused)]);
