@@ -284,13 +284,17 @@ impl Watcher {
         if open.is_empty() || !open.iter().all(|story| left.sagas.contains(&story.saga)) {
             return false;
         }
-        if newest > left.newest {
-            (left.newest, left.at) = (newest, Instant::now());
-            let pause = left.pause;
-            self.after(pause, Event::Due(slot.clone()));
-            return true;
+        let (pause, since) = (left.pause, left.at.elapsed());
+        if newest == left.newest {
+            return since < pause;
         }
-        left.at.elapsed() < left.pause
+        // Whoever has had it for longer was no other watch.
+        let just_tried = since < pause + 2 * HOLD_MAX;
+        if just_tried {
+            (left.newest, left.at) = (newest, Instant::now());
+            self.after(pause, Event::Due(slot.clone()));
+        }
+        just_tried
     }
 
     /// Takes a locked slot over, and drives what is open in it in the background.

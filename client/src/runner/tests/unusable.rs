@@ -129,8 +129,8 @@ async fn two_who_watch_do_not_take_turns_with_what_neither_can_finish() {
     assert!((1..=2).contains(&taken), "taken over {taken} times");
 }
 
-#[tokio::test]
-async fn what_is_new_in_a_slot_that_is_left_alone_is_taken_over_at_once() {
+/// A saga that needs an operator is left alone by who watches; then `goes_on` uses its slot, which is taken over after it.
+async fn taken_over_after(goes_on: impl AsyncFn(Runner), unfinished: usize) {
     let bench = Bench::new();
     left_behind(&bench).await;
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
@@ -140,15 +140,29 @@ async fn what_is_new_in_a_slot_that_is_left_alone_is_taken_over_at_once() {
         while !matches!(told.recv().await, Some(Notice::LetGo { slot: 0, .. })) {}
         let runner = Runner::start(bench.context()).unwrap();
         assert_eq!(runner.log().slot().number(), 0);
-        let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+        goes_on(runner.clone()).await;
         runner.let_go();
         let taken = tokio::time::timeout(LONG, told.recv()).await;
-        assert!(matches!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished: 2 }))), "{taken:?}");
+        let expected = Notice::TakenOver { slot: 0, unfinished };
+        assert!(matches!(&taken, Ok(Some(taken)) if *taken == expected), "{taken:?}");
     };
     tokio::select! {
         () = looks => {}
         watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_is_new_in_a_slot_that_is_left_alone_is_taken_over_at_once() {
+    let leaves_another = async |runner: Runner| {
+        let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
+    };
+    taken_over_after(leaves_another, 2).await;
+}
+
+#[tokio::test]
+async fn a_slot_that_somebody_had_for_long_is_taken_over_at_once_though_nothing_is_new_in_it() {
+    taken_over_after(async |_| pass(2 * SLOW).await, 1).await;
 }
 
 /// The newest segment of slot 0 tells how often somebody has taken it over.
