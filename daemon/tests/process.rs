@@ -194,6 +194,18 @@ fn failures_print_one_line_and_exit_with_1_and_usage_with_2() {
     );
 }
 
+/// By itself the system would end it with a signal.
+#[test]
+fn a_file_that_may_not_grow_is_a_failure_and_no_crash() {
+    let place = Place::new(ARTICLED);
+    let started =
+        format!("ulimit -f 1; exec {ARTICLED} --socket {:?} --data {:?}", place.socket(), place.data());
+    let ended = Command::new("sh").args(["-c", &started]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert!(one_line(&stderr).contains("File too large"), "{stderr}");
+}
+
 /// Who stops a program amid its words hears none of them, and still gets its exit code.
 #[test]
 fn a_failure_that_nobody_hears_of_is_a_failure_and_no_crash() {

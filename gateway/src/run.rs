@@ -8,6 +8,7 @@ use like_client::log::JournalError;
 use like_client::runner::StartError;
 use like_process::descriptors::{self, TooFewDescriptors};
 use like_protocol::time::{BootClock, Clock};
+use rustix::process::Signal;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +85,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
 }
 
 async fn live(config: Config, connections_max: u32, clock: Arc<dyn Clock>) -> Result<(), RunError> {
+    // A file that may not grow any more (`RLIMIT_FSIZE`) is a write that fails, and not the end without a word.
+    let _unheard =
+        signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map_err(system("listen for SIGXFSZ"))?;
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
         signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,

@@ -95,6 +95,7 @@ fn run(config: Config, command: &Command) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| CliError::Internal(format!("can't start: {e}")))?;
     let done = runtime.block_on(async {
+        signals::outlive_limits_of_files();
         let tools = Tools::new(config)?;
         dispatch(&tools, command).await
     });

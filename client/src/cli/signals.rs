@@ -33,6 +33,13 @@ impl Default for StopSignals {
     }
 }
 
+/// From now on a file that may not grow any more (`RLIMIT_FSIZE`) is a write that fails, and not the end of the process without
+/// a word. Where no handler can be installed it still is.
+pub fn outlive_limits_of_files() {
+    // Nobody listens: that it is handled is all that is wanted, and it stays so.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+}
+
 /// Ends when the user presses Ctrl-C.
 pub async fn interrupted() {
     received(&mut signal(SignalKind::interrupt()).ok()).await;

@@ -173,7 +173,7 @@ impl Asker {
 fn in_words(reason: RetryReason) -> &'static str {
     match reason {
         RetryReason::Busy => "its queue is full",
-        RetryReason::Storage => "it is short of disk space",
+        RetryReason::Storage => "its disk space is short, or can't be told",
         RetryReason::Draining => "it is shutting down",
     }
 }

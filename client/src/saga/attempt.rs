@@ -120,7 +120,7 @@ fn not_decided(direction: Direction, reply: ReplyBody) -> Answer {
             failed(FailureKind::Busy, "the daemon is shutting down".into())
         }
         ReplyBody::Retry(RetryReason::Storage) => {
-            failed(FailureKind::Storage, "the daemon is short of disk space".into())
+            failed(FailureKind::Storage, "the daemon's disk space is short, or can't be told".into())
         }
         ReplyBody::Damaged(row) => failed(FailureKind::Damaged, row.to_string()),
         ReplyBody::Invalid(why) => failed(FailureKind::Invalid, why),

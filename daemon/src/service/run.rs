@@ -8,6 +8,7 @@ use like_process::descriptors::{self, TooFewDescriptors};
 use like_protocol::time::{BootClock, Clock};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
@@ -85,6 +86,7 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     logging::start(config.log_format).map_err(RunError::Journal)?;
     let connections_max = descriptors::connections_that_fit(config.connections_max, DESCRIPTORS)?;
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
+    let runtime = runtime()?;
     let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
     let socket = config.socket.apart_from(data.path())?;
     let space = space::of(data.path().to_owned(), config.log_bytes_max);
@@ -103,10 +105,6 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
         gauges: gauges.clone(),
         heartbeat: watchdog(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(system("start the runtime"))?;
     // Before anybody can find its socket: who was seen is told to stop, and stops in good order.
     let stops = {
         let _within = runtime.enter();
@@ -119,6 +117,20 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     // Sessions that would not close in time are not waited for any longer.
     runtime.shutdown_background();
     ended
+}
+
+/// A runtime. From here on a file that may not grow any more (`RLIMIT_FSIZE`) is a write that fails, and not a signal that ends
+/// the process without a word.
+fn runtime() -> Result<Runtime, RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(system("start the runtime"))?;
+    {
+        let _within = runtime.enter();
+        // Nobody listens: that it is handled is all that is wanted, and it stays so.
+        let at_its_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        let _unheard = signal(at_its_limit).map_err(system("listen for SIGXFSZ"))?;
+    }
+    Ok(runtime)
 }
 
 /// The signals by which it is told to stop.

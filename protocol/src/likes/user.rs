@@ -167,7 +167,8 @@ pub struct LikeRecord {
     pub user: UserId,
     /// What is liked.
     pub article: ArticleId,
-    /// Whether the saga that made it has not settled yet: it may still go.
+    /// Whether the saga that made it has not settled yet: it may still go. A record that an unsettled unlike has removed is
+    /// in no list, or whoever was told of the unlike would find it there; it is back if the unlike is undone.
     pub pending: bool,
 }
 

@@ -85,3 +85,17 @@ fn a_runner_whose_write_is_cut_short_ends_and_recovery_finishes() {
     ));
     assert!(fired >= 8, "{fired}");
 }
+
+/// By itself the system would end it with a signal.
+#[test]
+fn a_runner_whose_log_may_not_grow_ends_with_a_word() {
+    let house = House::open(env!("CARGO_BIN_EXE_like-multicall"));
+    house.article(1);
+    let like = house.command(&["--json", "like", "1", "--user", "7"]);
+    let mut limited = std::process::Command::new("prlimit");
+    limited.args(["--fsize=100", "--"]).arg(like.get_program()).args(like.get_args());
+    let ended = Ended::of(&mut limited).expect_code(1);
+    assert_eq!(ended.error()["error"]["kind"], "internal", "{ended:?}");
+    assert!(ended.stderr.contains("File too large"), "{ended:?}");
+    assert_eq!(house.likes(1), 0);
+}

@@ -230,8 +230,10 @@ fn show(
             tools.output.text(format!("{} {problem}", paint(BAD, "✗")))?;
         }
         if service.storage_low == Some(true) {
-            let warning =
-                format!("the {} service is short of disk space and refuses new actions", service.service);
+            let warning = format!(
+                "the {} service refuses new actions: its disk space is short, or can't be told",
+                service.service
+            );
             tools.output.text(format!("{} {warning}", paint(WARN, "!")))?;
         }
         show_damage(tools, service)?;

@@ -252,8 +252,13 @@ fn told_act(error: &ActError) -> Told {
                 Some(FailureKind::Damaged) => "damaged",
                 _ => "compensated",
             };
-            let again = if kind == "damaged" { "look after the disk" } else { "it can be tried again" };
-            told(Exit::Compensated, kind, format!("nothing has changed: {detail}"))
+            let again = if kind == "damaged" {
+                "look after the disk"
+            } else {
+                // An earlier try with that key may have been done, and its answer lost.
+                "it can be tried again, with the same --key if it had one"
+            };
+            told(Exit::Compensated, kind, format!("this try was undone and has changed nothing: {detail}"))
                 .hint(format!("{again}; `likectl saga show {saga}` tells what happened"))
                 .saga(*saga)
         }

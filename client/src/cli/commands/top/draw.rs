@@ -172,7 +172,8 @@ fn services(services: &[ServicePicture], width: u16, theme: Theme) -> Vec<Line<'
             lines.extend(wrapped(&format!("{name:<8} "), &told, width).map(Line::raw));
         }
         if answer.storage_low {
-            let low = format!("the {name} service is short of disk space and refuses new actions");
+            let low =
+                format!("the {name} service refuses new actions: its disk space is short, or can't be told");
             lines.extend(wrapped("! ", &low, width).map(|line| Line::styled(line, theme.warn())));
         }
         if answer.damaged > 0 {

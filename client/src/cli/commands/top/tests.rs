@@ -225,7 +225,7 @@ SERVICE               UP   REQ/S  GROUP      QUEUE UNSETTLED      STORE       FR
 article  DOWN: there is nothing at /run/article.sock
   → start it
 user     up    2 min 5 s       -      -     1/4096         2    1.5 KiB    5.0 GiB
-! the user service is short of disk space and refuses new actions
+! the user service refuses new actions: its disk space is short, or can't be told
 ✗ the user service's store is damaged (2 rows): see likectl status
 
 OPEN
