@@ -18,7 +18,7 @@ pub const ARTICLE: &str = "like-article.service";
 /// The user service's unit.
 pub const USER: &str = "like-user.service";
 /// How many likes a bench makes: enough that it is still at work when everything a test does to it is done.
-pub const BENCH_LIKES: u64 = 40_000;
+pub const BENCH_LIKES: u64 = 150_000;
 
 /// A booted machine: units and binaries are in their place, nothing of them is started. It is gone when this is
 /// dropped; what a killed test leaves, the next run of the same test clears away.

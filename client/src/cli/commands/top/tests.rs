@@ -260,8 +260,9 @@ article  DOWN: there is nothing at
 user     up 2 min 5 s, - req/s, groups
          -, queue 1/4096, unsettled 2,
          store 1.5 KiB, free 5.0 GiB
-! the user service is short of disk
-  space and refuses new actions
+! the user service refuses new actions:
+  its disk space is short, or can't be
+  told
 ✗ the user service's store is damaged (2
   rows): see likectl status
 
@@ -275,7 +276,7 @@ OPEN
       09
   like of article 1 by user 8, running,
   2.00 s";
-    let shown = screen(&picture, &mut Page::default(), 40, 42);
+    let shown = screen(&picture, &mut Page::default(), 40, 43);
     assert!(shown.starts_with(expected), "{shown}");
     assert!(shown.lines().all(|line| line.chars().count() <= 40), "{shown}");
 }
