@@ -118,9 +118,6 @@ pub enum Command {
     /// Finish what dead runners left
     Recover(recover::RecoverArgs),
     /// Fail if a saga needs an operator or hangs
-    ///
-    /// It fails as well where sagas may stand that nobody sees: in a slot that can't be read, or in another journal, if there
-    /// is none here.
     Check(check::CheckArgs),
     /// Compare likes with like records
     Audit(audit::AuditArgs),

@@ -2,7 +2,6 @@
 //! person should do next stands in [`told`], and nowhere else.
 
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::demo::DemoError;
@@ -33,8 +32,6 @@ pub enum CliError {
     Act(ActError),
     /// The journal can't be used.
     Journal(JournalError),
-    /// There is no journal where one must be.
-    NoJournal(PathBuf),
     /// An operator's act was not carried out.
     Admin(AdminError),
     /// No saga of this id stands in the journal.

@@ -76,7 +76,6 @@ fn every_error_has_its_documented_exit_code_and_kind() {
         ),
         (CliError::Admin(AdminError::Quarantined(saga())), 7, "needs_attention"),
         (CliError::NoSuchSaga(saga()), 3, "not_found"),
-        (CliError::NoJournal(PathBuf::from("/j")), 3, "not_found"),
         (CliError::Journal(JournalError::DataDirectory(PathBuf::from("/d"))), 4, "invalid"),
         (CliError::Unfinished(2), 6, "unfinished"),
         (CliError::NotEnded(saga()), 6, "unfinished"),

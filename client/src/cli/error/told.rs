@@ -72,12 +72,6 @@ impl CliError {
             Self::User(error) => told_ask(error, |r| told(Exit::Refused, "invalid", users::explain(r))),
             Self::Act(error) => told_act(error),
             Self::Journal(error) => told_journal(error),
-            Self::NoJournal(path) => {
-                told(Exit::NotFound, "not_found", format!("there is no journal at {}", path.display())).hint(
-                    "`--journal` or LIKECTL_JOURNAL names another one; the first like makes it, or \
-                     `systemd-tmpfiles --create like.conf`",
-                )
-            }
             Self::Admin(error) => told_admin(error),
             Self::NoSuchSaga(saga) => {
                 told(Exit::NotFound, "not_found", format!("no saga {saga} stands in the journal"))
