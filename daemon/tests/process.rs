@@ -129,6 +129,20 @@ async fn a_second_daemon_on_the_same_data_is_refused_at_once() {
     assert!(Client::connect(&place.socket()).await.welcome.role == "article");
 }
 
+/// Whose disk is not mounted is served by an empty store.
+#[test]
+fn a_store_that_is_made_is_told_of() {
+    let place = Place::new(ARTICLED);
+    let tells = || {
+        let mut daemon = place.start();
+        daemon.signal(Signal::TERM);
+        assert!(daemon.wait().success());
+        daemon.stderr().contains("a new one was made")
+    };
+    assert!(tells());
+    assert!(!tells());
+}
+
 #[tokio::test]
 async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let place = Place::new(ARTICLED);

@@ -88,6 +88,7 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
     let runtime = runtime()?;
     let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
+    let is_new = data.is_new();
     let socket = config.socket.apart_from(data.path())?;
     let space = space::of(data.path().to_owned(), config.log_bytes_max);
     let (store, participant) =
@@ -111,6 +112,10 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
         Stops::listen()?
     };
     let listening = socket.listen()?;
+    if is_new {
+        // Where one was to be there, its disk may not be mounted.
+        info!(data = %config.data.display(), "there was no store: a new one was made");
+    }
     let service = Arc::new(Service { queue, identity, clock });
     let server = Server { service, allowed: config.allowed, connections_max, gauges };
     let ended = runtime.block_on(serve(listening, stops, server, writer));
