@@ -98,7 +98,7 @@ pub struct SimStore {
     host: Host,
     role: Role,
     store: LoggedStore<()>,
-    /// How many runs it had when it was last short of space, and what was begun then may add.
+    /// How many runs it had when it was opened, or was last short of space and what was begun then may add.
     unmerged: usize,
 }
 
@@ -133,7 +133,9 @@ impl SimStore {
         let all = KeyRange { from: Vec::new(), to: vec![u8::MAX] };
         let rows = store.scan(&all, usize::MAX).ok()?;
         lock(&host.world.stores[role as usize]).found(&host.world, role, &rows);
-        Some(Self { host: host.clone(), role, store, unmerged: 0 })
+        // What a process before could not merge is there still.
+        let unmerged = store.runs().runs.len();
+        Some(Self { host: host.clone(), role, store, unmerged })
     }
 
     fn state<T>(&self, what: impl FnOnce(&mut StoreState) -> T) -> T {
