@@ -135,9 +135,9 @@ impl Active {
         driven
     }
 
-    /// Whether all that are driven stand so. It looks no further than the first that does not: there may be very many.
+    /// Whether all have had their turn and stand so. It looks no further than the first that does not: there may be very many.
     pub fn all(&self, stands_so: impl Fn(&SagaState) -> bool) -> bool {
-        lock(&self.sagas).driven.values().all(|driven| stands_so(&lock(&driven.state)))
+        lock(&self.sagas).driven.values().all(|it| it.task.is_some() && stands_so(&lock(&it.state)))
     }
 
     /// Stops driving all of them, wherever they stand.
@@ -189,8 +189,10 @@ mod tests {
         let active = Active::default();
         active.enlist(saga(1), state());
         assert!(has_room(&active, 1).await, "one that waits for its turn takes none");
+        assert!(!active.all(|_| true), "it has not been tried yet, however it stands");
         active.drive(saga(1), state(), std::future::pending());
         assert!(!has_room(&active, 1).await && has_room(&active, 2).await);
+        assert!(active.all(|_| true));
         let (one, other) = (active.rest(saga(1)), active.rest(saga(1)));
         assert!(has_room(&active, 1).await);
         drop(one);
