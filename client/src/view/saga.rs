@@ -175,10 +175,11 @@ impl SagaView {
         let line = |record: &SagaRecord| teller.line(record, started_ms);
         let history: Vec<_> = story.records.iter().map(line).collect();
         let last_failure = steps.iter().rev().find_map(|step| step.last_failure.clone());
+        let state_word = state_word(state);
         Self {
             saga_id: story.saga.to_string(),
             kind: state.map(|state| state.begun.kind.to_string()),
-            state: state_word(state),
+            state: state_word,
             article_id: about("article_id"),
             user_id: about("user_id"),
             // Not by its id: one that was only ended by force may have been begun by anybody.
@@ -187,7 +188,7 @@ impl SagaView {
             settled: state.is_some_and(|state| state.settled),
             needs_attention: state.is_none_or(|state| state.needs_attention(attention_after)),
             attempts: steps.iter().map(|step| step.attempts + step.compensation_attempts).sum(),
-            last_failure: last_failure.or_else(|| why_undone(state, &events, &history)),
+            last_failure: last_failure.or_else(|| why_undone(state_word, &events, &history)),
             steps,
             events,
             history,
@@ -226,8 +227,8 @@ impl SagaView {
 }
 
 /// Why a saga was undone: what failed last of what it was to do, or else that it was turned back.
-fn why_undone(state: Option<&SagaState>, events: &[StepEvent], history: &[HistoryLine]) -> Option<String> {
-    if !matches!(state?.phase, Phase::Ended(End::Compensated)) {
+fn why_undone(state_word: &str, events: &[StepEvent], history: &[HistoryLine]) -> Option<String> {
+    if state_word != "compensated" {
         return None;
     }
     let failed = events.iter().rfind(|event| event.action_type == "main" && event.status == "failed");

@@ -9,8 +9,7 @@ use crate::cli::commands::saga::{Found, find_open, numbers, owners, show_all, un
 use crate::cli::error::CliError;
 use crate::cli::output::count;
 use crate::cli::tools::Tools;
-use crate::view::{OwnerView, SagaView};
-use crate::view::{duration, moment};
+use crate::view::{OwnerView, SagaView, duration, moment};
 
 /// How many sagas the error message names; the result names all.
 const NAMED_MAX: usize = 5;

@@ -14,8 +14,7 @@ use crate::likes::AskError;
 use crate::log::history::{self, Gaps};
 use crate::log::{Journal, Slot, owner};
 use crate::rpc::Unreachable;
-use crate::view::{HANGING_AFTER, OwnerView, SagaView, state_word};
-use crate::view::{duration, moment};
+use crate::view::{HANGING_AFTER, OwnerView, SagaView, duration, moment, state_word};
 
 /// A daemon that doesn't answer a question about itself within this time is shown as not reachable.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

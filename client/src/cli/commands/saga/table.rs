@@ -6,8 +6,7 @@ use super::Found;
 use crate::cli::error::CliError;
 use crate::cli::output::{Column, LINE_COLUMNS, table};
 use crate::cli::tools::Tools;
-use crate::view::SagaView;
-use crate::view::{duration, moment};
+use crate::view::{SagaView, duration, moment};
 
 /// Marks behind a saga's state, and what they mean. Words for all of it would not fit.
 const NEEDS_OPERATOR: (char, &str) = ('!', "needs an operator");

@@ -11,8 +11,7 @@ use ratatui::widgets::{List, ListState, Paragraph};
 use super::page::{Page, Part};
 use super::picture::{Counts, Lately, Picture, SagaPicture, ServiceAnswer, ServicePicture};
 use crate::cli::output::{bytes, printable};
-use crate::view::Tone;
-use crate::view::duration;
+use crate::view::{Tone, duration};
 
 /// From this width on services stand in columns.
 const WIDE: u16 = 90;

@@ -7,8 +7,7 @@ use super::follow::{LATELY_MS, Seen};
 use super::look::{Look, ServiceSeen};
 use crate::likes;
 use crate::log::{Owner, Story};
-use crate::view::{HANGING_AFTER, OwnerView, SagaView, is_overdue, state_word};
-use crate::view::{advice, moment};
+use crate::view::{HANGING_AFTER, OwnerView, SagaView, advice, is_overdue, moment, state_word};
 
 /// Over how long likes a second are counted.
 const RATE_MS: u64 = 10_000;
