@@ -119,7 +119,9 @@ mod tests {
     fn what_was_written_behind_the_note_is_written_again_and_nothing_stands_twice() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rejects");
-        let input = FileId::of(tempfile::tempfile().unwrap()).unwrap();
+        // Open all along, as it is in an import: else another file could become what it was.
+        let imported = tempfile::tempfile().unwrap();
+        let input = FileId::of(&imported).unwrap();
         let write = |before: Option<&(PathBuf, u64)>, lines: &[u64]| {
             let mut file = RejectsFile::open(&path, before, input).unwrap();
             lines.iter().for_each(|line| file.add(&reject(*line)).unwrap());
