@@ -120,10 +120,7 @@ async fn an_end_that_another_store_can_t_confirm_is_settled_by_an_operator() {
     let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
     runner.close(Duration::ZERO).await;
     assert!(!bench.states()[&saga].settled);
-    let mut other = bench.context();
-    let clock = Arc::clone(&other.clock);
-    let remote = Remote::new("right", Box::new(DialService(Service::new("right", &bench.heard))), clock);
-    other.participants = other.participants.with(Arc::new(remote));
+    let other = bench.context_with(&Service::new("right", &bench.heard));
     recover::once(&other, Order::GoOn, SHORT).await.unwrap();
     assert!(!bench.states()[&saga].settled, "never told to a store that it did not begin with");
     let wrong = admin::force(&other, saga, End::Compensated, "restored".to_owned(), LONG).await;
@@ -138,10 +135,8 @@ async fn an_end_that_another_store_can_t_confirm_is_settled_by_an_operator() {
 #[tokio::test]
 async fn an_end_that_another_store_can_t_confirm_does_not_keep_the_others_open() {
     let bench = Bench::new();
-    let (mut before, mut after) = (bench.context(), bench.context());
     let restored = Service::new("right", &bench.heard);
-    let remote = Remote::new("right", Box::new(DialService(Arc::clone(&restored))), Arc::clone(&after.clock));
-    after.participants = after.participants.with(Arc::new(remote));
+    let (mut before, mut after) = (bench.context(), bench.context_with(&restored));
     let mut left = Vec::new();
     for (context, right) in [(&mut before, &bench.right), (&mut after, &restored)] {
         right.settles.send_replace(false);

@@ -254,6 +254,15 @@ impl Bench {
         }
     }
 
+    /// The same, but with this service in the place of the right one.
+    fn context_with(&self, right: &Arc<Service>) -> Context {
+        let mut context = self.context();
+        let remote =
+            Remote::new("right", Box::new(DialService(Arc::clone(right))), Arc::clone(&context.clock));
+        context.participants = context.participants.with(Arc::new(remote));
+        context
+    }
+
     fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }

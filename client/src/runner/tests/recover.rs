@@ -62,10 +62,7 @@ async fn a_saga_is_never_driven_against_another_store() {
     runner.let_go();
     let restored = Service::new("right", &bench.heard);
     bench.heard.lock().unwrap().clear();
-    let mut other = bench.context();
-    let clock = Arc::clone(&other.clock);
-    let remote = Remote::new("right", Box::new(DialService(restored)), clock);
-    other.participants = other.participants.with(Arc::new(remote));
+    let other = bench.context_with(&restored);
     let report = recover::once(&other, Order::GoOn, 3 * SHORT).await.unwrap();
     assert_eq!((report.recovered, report.needs_attention), (1, 1));
     assert!(!bench.heard().iter().any(|heard| heard.starts_with("right")), "{:?}", bench.heard());
@@ -82,10 +79,7 @@ async fn a_runner_that_closes_does_not_wait_for_a_saga_that_needs_an_operator() 
     let runner = Runner::start(bench.context()).unwrap();
     let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
     runner.let_go();
-    let mut other = bench.context();
-    let clock = Arc::clone(&other.clock);
-    let remote = Remote::new("right", Box::new(DialService(Service::new("right", &bench.heard))), clock);
-    other.participants = other.participants.with(Arc::new(remote));
+    let other = bench.context_with(&Service::new("right", &bench.heard));
     let runner = Runner::start(other).unwrap();
     assert_eq!(runner.active().len(), 1, "it has found what the other one left");
     tokio::time::timeout(LONG / 2, runner.close(LONG)).await.unwrap();
@@ -119,13 +113,7 @@ async fn a_saga_that_gets_nowhere_lets_those_that_wait_have_their_turn() {
     let bench = Bench::new();
     leave(&bench, bench.context(), 1).await;
     // Against another store the first one is never driven.
-    let mut context = bench.context();
-    let restored = Remote::new(
-        "right",
-        Box::new(DialService(Service::new("right", &bench.heard))),
-        Arc::clone(&context.clock),
-    );
-    context.participants = context.participants.with(Arc::new(restored));
+    let mut context = bench.context_with(&Service::new("right", &bench.heard));
     context.options.under_way_max = 1;
     leave(&bench, context.clone(), 2).await;
     let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
