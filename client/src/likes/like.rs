@@ -43,14 +43,16 @@ impl LikeParams {
 
 // Steps.
 
-/// The article's count goes first: it can always be taken back without anybody's having seen a record that goes.
+/// The article's count starts first: if its service can't be reached, nobody sees a record that goes again.
 pub const ADD_LIKE: usize = 0;
-/// The record's rejection (liked already, key used) turns the saga back.
+/// The record is created beside it: neither needs the other's reply, and until the saga has settled, the record is held, so
+/// that nobody takes back a like that is not yet counted. The record's rejection (liked already, key used) turns the saga
+/// back.
 pub const CREATE_RECORD: usize = 1;
 
 const STEPS: &[StepPlan] = &[
-    StepPlan { name: "add like", role: ARTICLE_ROLE },
-    StepPlan { name: "create like record", role: USER_ROLE },
+    StepPlan { name: "add like", role: ARTICLE_ROLE, beside: false },
+    StepPlan { name: "create like record", role: USER_ROLE, beside: true },
 ];
 
 // Definition.

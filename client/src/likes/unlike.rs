@@ -50,8 +50,8 @@ pub const REMOVE_RECORD: usize = 0;
 pub const TAKE_LIKE: usize = 1;
 
 const STEPS: &[StepPlan] = &[
-    StepPlan { name: "remove like record", role: USER_ROLE },
-    StepPlan { name: "take like away", role: ARTICLE_ROLE },
+    StepPlan { name: "remove like record", role: USER_ROLE, beside: false },
+    StepPlan { name: "take like away", role: ARTICLE_ROLE, beside: false },
 ];
 
 // Definition.

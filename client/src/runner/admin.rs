@@ -266,13 +266,15 @@ fn orphan(context: &Context) -> Begun {
 
 /// What is left broken if a saga that stands so counts as ended so.
 fn broken_by(state: &SagaState, end: End) -> Vec<String> {
-    let steps = state.begun.steps.iter().zip(&state.steps);
-    let broken = steps.filter_map(|(planned, step)| match (end, &step.action, step.compensated) {
+    let steps = state.begun.steps.iter().zip(&state.steps).enumerate();
+    let broken = steps.filter_map(|(number, (planned, step))| match (end, &step.action, step.compensated) {
         (End::Completed, Action::Done(_), false) => None,
         (End::Completed, _, _) => Some(format!("'{}' may not have been done", planned.name)),
-        (End::Compensated, Action::NotSent, _) if state.begun.kind != ORPHAN_KIND => None,
         (End::Compensated, _, true) => None,
-        (End::Compensated, _, false) => Some(format!("'{}' may have been done and not undone", planned.name)),
+        (End::Compensated, ..) if state.may_have_been_sent(number) || state.begun.kind == ORPHAN_KIND => {
+            Some(format!("'{}' may have been done and not undone", planned.name))
+        }
+        (End::Compensated, ..) => None,
     });
     broken.collect()
 }

@@ -1,5 +1,6 @@
 //! One saga, from wherever it stands to its end.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,12 +12,13 @@ use like_protocol::time::DEADLINE_AHEAD_MAX;
 
 use super::attempt::{Attempt, connection_to};
 use super::hunt;
-use super::pace::{Pace, SLOW};
+use super::pace::{ActionPaces, Pace, SLOW};
 use super::run::{Inner, Order, Outcome, lock};
 use super::tell::{Caller, Telling};
 use crate::log::{LogEnded, Position};
 use crate::saga::attempt::{Answer, Unaskable};
-use crate::saga::event::{Failure, FailureKind};
+use crate::saga::definition::side_by_side;
+use crate::saga::event::Failure;
 use crate::saga::next::Milestone;
 use crate::saga::state::Illegal;
 use crate::saga::{Begun, Definition, End, Event, Next, Phase, SagaState, TurnBack};
@@ -31,8 +33,7 @@ pub(super) struct Driver {
     definition: Arc<dyn Definition>,
     state: Arc<Mutex<SagaState>>,
     told: Option<Caller>,
-    /// Since when this step's action has been failing.
-    pace: Option<(FailureKind, Pace)>,
+    paces: ActionPaces,
     /// The last milestone that this runner wrote, where it ends in the log, until it is known to be durable.
     milestone: Mutex<Option<(Milestone, Position)>>,
 }
@@ -62,7 +63,7 @@ impl Driver {
             definition,
             state,
             told,
-            pace: None,
+            paces: ActionPaces::default(),
             milestone: Mutex::default(),
         }
     }
@@ -159,40 +160,68 @@ impl Driver {
         Ok(())
     }
 
-    /// One attempt at an action, and the pause after it if it came to nothing.
+    /// One attempt at an action and at those beside it, and the pause if one came to nothing.
     async fn act(&mut self, step: usize) -> Result<(), Stop> {
-        match self.send(step, Direction::Action).await? {
-            Answer::Decided(event) => self.action_decided(event),
-            Answer::Failed { mut failure, locked_by } => {
-                if let Some(by) = locked_by
-                    && let Some(owner) = hunt::finish_dead(&self.runner, by).await
-                {
-                    failure = failure.in_words(format!("locked by saga {by} of {owner}"));
+        let mut pause = None;
+        for (step, answer) in self.answers(side_by_side(self.definition.steps(), step)).await? {
+            match answer {
+                Answer::Decided(event) => self.action_decided(event)?,
+                Answer::Failed { failure, locked_by } => {
+                    pause = pause.max(Some(self.action_failed(step, failure, locked_by).await?));
                 }
-                self.action_failed(step as u8, failure).await
             }
         }
+        match pause {
+            Some(pause) if self.goes_on_acting() => self.rest(pause.min(self.until_given_up())).await,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The answers to one attempt at each of these steps' actions.
+    async fn answers(&self, steps: Range<usize>) -> Result<Vec<(usize, Answer)>, Stop> {
+        let answers = try_join_all(steps.map(|step| self.answer(step))).await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// One attempt at an action, unless it is done or may not be sent yet: all are polled in their order, so the one before
+    /// it was sent first, if it could be sent at once.
+    async fn answer(&self, step: usize) -> Result<Option<(usize, Answer)>, Stop> {
+        if !lock(&self.state).may_be_sent(step) {
+            return Ok(None);
+        }
+        Ok(Some((step, self.send(step, Direction::Action).await?)))
     }
 
     /// What an action came to is written together with what the saga does next, which is written before it is done.
-    fn action_decided(&mut self, event: Event) -> Result<(), Stop> {
-        self.pace = None;
+    fn action_decided(&self, event: Event) -> Result<(), Stop> {
         self.note(event)?;
         reach(Failpoint::ActionOutcomeAppended);
         Ok(())
     }
 
-    async fn action_failed(&mut self, step: u8, failure: Failure) -> Result<(), Stop> {
+    /// Finishes the dead holder of what the action needs, if there is one, and records the failure; says how long to wait
+    /// before the action is tried again.
+    async fn action_failed(
+        &mut self,
+        step: usize,
+        mut failure: Failure,
+        locked_by: Option<SagaId>,
+    ) -> Result<Duration, Stop> {
+        if let Some(by) = locked_by
+            && let Some(owner) = hunt::finish_dead(&self.runner, by).await
+        {
+            failure = failure.in_words(format!("locked by saga {by} of {owner}"));
+        }
         let kind = failure.kind;
         tracing::debug!(saga_id = %self.saga, step, ?kind, "action failed: {}", failure.detail);
-        self.record(Event::ActionFailed { step, failure })?.await?;
-        let pace = match &mut self.pace {
-            Some((of, pace)) if *of == kind => pace,
-            other => &mut other.insert((kind, Pace::after(kind))).1,
-        };
-        let pause = pace.next().min(self.until_given_up());
-        self.rest(pause).await;
-        Ok(())
+        self.record(Event::ActionFailed { step: step as u8, failure })?.await?;
+        Ok(self.paces.after(step, kind))
+    }
+
+    /// Whether the next thing to do is another attempt at an action.
+    fn goes_on_acting(&self) -> bool {
+        matches!(lock(&self.state).next(&self.runner.context.clock.now()), Next::Act(_))
     }
 
     /// How long until the saga may be given up; for ever if a runner has died on it.

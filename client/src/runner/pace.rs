@@ -1,5 +1,6 @@
 //! How fast things are tried again: exponential backoff with jitter, so that many runners don't knock in step.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -31,11 +32,6 @@ impl Pace {
         Self::between(Duration::from_millis(100), Duration::from_secs(5))
     }
 
-    /// The pace of an action that failed so.
-    pub fn after(failure: FailureKind) -> Self {
-        if failure == FailureKind::Locked { Self::of_lock() } else { Self::of_action() }
-    }
-
     fn between(first: Duration, longest: Duration) -> Self {
         let builder = ExponentialBuilder::default()
             .with_min_delay(first)
@@ -49,5 +45,44 @@ impl Pace {
     pub fn next(&mut self) -> Duration {
         // The iterator never ends; were it to, the slow pace is the safe one.
         self.backoff.next().unwrap_or(SLOW)
+    }
+}
+
+/// The paces of a saga's actions: each slows down by itself, and begins anew when it fails in another way.
+#[derive(Debug, Default)]
+pub struct ActionPaces {
+    failing: BTreeMap<usize, (FailureKind, Pace)>,
+}
+
+impl ActionPaces {
+    /// The next pause, after a step's action has failed so.
+    pub fn after(&mut self, step: usize, failure: FailureKind) -> Duration {
+        let pace = match self.failing.get_mut(&step) {
+            Some((kind, pace)) if *kind == failure => pace,
+            _ => {
+                let locked = failure == FailureKind::Locked;
+                let pace = if locked { Pace::of_lock() } else { Pace::of_action() };
+                &mut self.failing.entry(step).insert_entry((failure, pace)).into_mut().1
+            }
+        };
+        pace.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_that_fail_side_by_side_each_slow_down_and_begin_anew_when_they_fail_in_another_way() {
+        let mut paces = ActionPaces::default();
+        let mut last = [Duration::ZERO; 2];
+        for _ in 0..20 {
+            last = [paces.after(0, FailureKind::Unknown), paces.after(1, FailureKind::Locked)];
+        }
+        assert!(last[0] >= Duration::from_secs(1), "{last:?}");
+        assert!(last[1] >= Duration::from_millis(100), "{last:?}");
+        assert!(paces.after(0, FailureKind::Busy) < Duration::from_millis(100));
+        assert!(paces.after(1, FailureKind::Locked) >= Duration::from_millis(100));
     }
 }

@@ -6,7 +6,7 @@ use like_protocol::message::{
     self, Direction, PAYLOAD_BYTES_MAX, Payload, ReplyBody, RetryReason, StepReply, StepRequest,
 };
 
-use super::definition::{Definition, DefinitionError};
+use super::definition::{Definition, DefinitionError, side_by_side};
 use super::event::{Event, Failure, FailureKind};
 use super::state::SagaState;
 
@@ -56,12 +56,12 @@ impl SagaState {
         Ok(StepRequest { id, direction, deadline: self.deadline, operation })
     }
 
-    /// The step's operation: from the replies before it, which stand in the log before it was ever sent. A step that is
-    /// not known to have been sent, which only an operator has compensated, may lack them: a power loss may have taken
-    /// them. Its participant then goes by what ran there, if anything did.
+    /// The step's operation: from the replies before it and before those that it goes beside, which stand in the log before
+    /// it was ever sent. A step that is not known to have been sent, which only an operator has compensated, may lack them:
+    /// a power loss may have taken them. Its participant then goes by what ran there, if anything did.
     fn operation(&self, definition: &dyn Definition, step: usize) -> Result<Payload, Unaskable> {
         let never_sent = self.steps.get(step).is_some_and(|step| step.action_attempts == 0);
-        match self.replies_before(step) {
+        match self.replies_before(side_by_side(definition.steps(), step).start) {
             Some(replies) => Ok(definition.operation(&self.begun.params, step, &replies)?),
             None if never_sent => Ok(Payload::default()),
             None => Err(Unaskable::ReplyMissing),

@@ -1,6 +1,7 @@
 //! What a kind of saga is: its steps as a pure function of its parameters.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use like_protocol::message::Payload;
@@ -17,11 +18,11 @@ pub trait Definition: Send + Sync {
     /// does not drive a saga of a version it doesn't know.
     fn version(&self) -> u16;
 
-    /// The steps, in the order of their actions. A step's position is its number towards the participants.
+    /// The steps, in the order in which their actions start. A step's position is its number towards the participants.
     fn steps(&self) -> &'static [StepPlan];
 
     /// The operation that a step asks of its participant, the same for its action and its compensation. `replies` are
-    /// the recorded replies of the steps before it.
+    /// the recorded replies of the steps before it, without those that it goes beside.
     ///
     /// # Errors
     /// The parameters or replies are not what this kind and version wrote.
@@ -61,6 +62,19 @@ pub struct StepPlan {
     pub name: &'static str,
     /// The role of the participant that it is asked of.
     pub role: &'static str,
+    /// Whether its action goes beside that of the step before it: both may be under way at once, so it is not given the
+    /// other's reply. For steps of which either may be done without the other until the saga has ended: the parallel
+    /// sagas of Garcia-Molina and Salem.
+    pub beside: bool,
+}
+
+/// The steps whose actions go side by side with that of `step`, itself included.
+pub fn side_by_side(plan: &[StepPlan], step: usize) -> Range<usize> {
+    let starts = |step: &StepPlan| !step.beside;
+    let behind = (step + 1).min(plan.len());
+    let first = plan[..behind].iter().rposition(starts).unwrap_or_default();
+    let end = plan[behind..].iter().position(starts).map_or(plan.len(), |more| behind + more);
+    first..end
 }
 
 /// Parameters or replies that are not what a definition wrote.
@@ -104,5 +118,21 @@ impl Definitions {
     /// The definition of a kind, if it is known here in that version.
     pub fn find(&self, kind: &str, version: u16) -> Option<&Arc<dyn Definition>> {
         self.by_kind.get(kind).filter(|definition| definition.version() == version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_go_side_by_side_from_one_that_waits_up_to_the_next_that_does() {
+        let plan = [false, true, true, false, false, true].map(|beside| StepPlan {
+            name: "step",
+            role: "role",
+            beside,
+        });
+        let groups = (0..plan.len()).map(|step| side_by_side(&plan, step));
+        assert_eq!(groups.collect::<Vec<_>>(), [0..3, 0..3, 0..3, 3..4, 4..6, 4..6]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a saga is (Garcia-Molina and Salem, "Sagas", 1987): steps, each an action with a compensation, run in order;
+//! What a saga is (Garcia-Molina and Salem, "Sagas", 1987): steps, each an action with a compensation, started in order;
 //! and, if one can't be done, undone.
 //!
 //! Everything here is pure: [`definition`] says what the steps are, [`event`] what can happen to a saga, [`state`] what

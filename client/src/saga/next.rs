@@ -8,7 +8,7 @@ use super::state::{Action, Phase, SagaState, may_give_up};
 /// What is to be done next about a saga.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// Send this step's action, again if it was sent before.
+    /// Send this step's action, again if it was sent before, and the actions that go beside it.
     Act(usize),
     /// Turn back: write it, sync it, then ask again.
     TurnBack(TurnBack),

@@ -34,7 +34,7 @@ pub struct SagaState {
 /// Which way a saga goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// Forward: the next action that isn't done is to be done.
+    /// Forward: the actions that aren't done are to be done.
     Forward,
     /// Back: what may have been done is to be undone. Never left but by an end.
     Back(TurnBack),
@@ -150,9 +150,29 @@ impl SagaState {
         }
     }
 
-    /// The first step that is not done, if any.
+    /// The step that decides what is next: the first whose action was forbidden, or else the first that is not done.
     pub fn current_step(&self) -> Option<usize> {
-        self.steps.iter().position(|step| !matches!(step.action, Action::Done(_)))
+        let forbidden = |step: &StepState| matches!(step.action, Action::Rejected(_) | Action::Refused(_));
+        let open = |step: &StepState| !matches!(step.action, Action::Done(_));
+        self.steps.iter().position(forbidden).or_else(|| self.steps.iter().position(open))
+    }
+
+    /// Whether a step's action may be sent, again if it was sent before: actions start in the order of their steps, and
+    /// none once one was forbidden.
+    pub fn may_be_sent(&self, step: usize) -> bool {
+        let fits = |(at, other): (usize, &StepState)| match other.action {
+            Action::NotSent => at >= step,
+            Action::InDoubt => true,
+            Action::Done(_) => at != step,
+            Action::Rejected(_) | Action::Refused(_) => false,
+        };
+        self.forward() && step < self.steps.len() && self.steps.iter().enumerate().all(fits)
+    }
+
+    /// Whether a step's action may have been sent: if the log says so, or if a runner died on the saga while it went
+    /// forward. What the log lost then could have been that a step was sent beside the one that failed.
+    pub fn may_have_been_sent(&self, step: usize) -> bool {
+        self.taken_over_forward || self.steps.get(step).is_some_and(|s| s.action != Action::NotSent)
     }
 
     /// The recorded replies of the steps before `step`; `None` if one of them is missing.
@@ -190,7 +210,7 @@ impl SagaState {
     /// one included, and every one if an operator turned the saga back.
     pub fn owes_compensation(&self, step: usize) -> bool {
         let all = matches!(self.phase, Phase::Back(TurnBack::Operator { .. }));
-        self.steps.get(step).is_some_and(|s| !s.compensated && (all || s.action != Action::NotSent))
+        self.steps.get(step).is_some_and(|s| !s.compensated && (all || self.may_have_been_sent(step)))
     }
 
     /// Whether a participant may hold something of a step and is to be told how the saga ended: every one if it was
@@ -228,11 +248,9 @@ impl SagaState {
     }
 
     fn action_sent(&mut self, step: u8, attempt: u32) -> bool {
-        let is_current = self.current_step() == Some(usize::from(step));
-        let forward = self.forward();
+        let may_be_sent = self.may_be_sent(usize::from(step));
         let Some(s) = self.step(step) else { return false };
-        let open = matches!(s.action, Action::NotSent | Action::InDoubt);
-        if !forward || !is_current || !open || attempt <= s.action_attempts {
+        if !may_be_sent || attempt <= s.action_attempts {
             return false;
         }
         s.action = Action::InDoubt;
@@ -252,9 +270,10 @@ impl SagaState {
     }
 
     fn action_failed(&mut self, step: u8, failure: &Failure) -> bool {
-        let current = self.forward() && self.current_step() == Some(usize::from(step));
+        let forward = self.forward();
         let Some(s) = self.step(step) else { return false };
-        if !current || !matches!(s.action, Action::NotSent | Action::InDoubt) {
+        // One beside it may have been forbidden meanwhile.
+        if !forward || !matches!(s.action, Action::NotSent | Action::InDoubt) {
             return false;
         }
         s.last_failure = Some(failure.clone());

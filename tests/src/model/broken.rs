@@ -1,6 +1,12 @@
-//! Services with one rule off: wrappers around the shipped domain, the shipped participant and what it has stored. With no
-//! rule off, what runs is the shipped code and nothing else.
+//! Services and definitions with one rule off: wrappers around the shipped domain, the shipped participant and what it has
+//! stored. With no rule off, what runs is the shipped code and nothing else.
 
+use std::sync::LazyLock;
+
+use like_client::likes;
+use like_client::likes::unlike::Unlike;
+use like_client::saga::definition::Definitions;
+use like_client::saga::{Definition, DefinitionError, StepPlan};
 use like_daemon::likes::article::Articles;
 use like_daemon::likes::user::Users;
 use like_daemon::participant::barrier::State;
@@ -12,7 +18,7 @@ use like_daemon::participant::{Moment, Participant};
 use like_daemon::store::{MemoryStore, Store, StoreError, Tx};
 use like_protocol::ids::{SagaId, StepId};
 use like_protocol::likes::article::{ArticleAnswer, ArticleOperation, ArticleQuery, ArticleReply};
-use like_protocol::message::{Direction, ReplyBody, RequestBody};
+use like_protocol::message::{Direction, Payload, ReplyBody, RequestBody};
 use like_protocol::time::Now;
 
 use super::daemon::{Open, Participate, evaluate};
@@ -28,6 +34,53 @@ pub fn services(mutation: Option<Mutation>) -> [Open; 2] {
             [shipped(Altered { domain: Articles, rule }), shipped(Altered { domain: Users, rule })]
         }
         Some(rule) => [altered(Articles, rule), altered(Users, rule)],
+    }
+}
+
+/// The kinds of saga, with a rule off or none.
+pub fn definitions(mutation: Option<Mutation>) -> Definitions {
+    let shipped = likes::definitions();
+    if mutation == Some(Mutation::UnlikeSideBySide) { shipped.with(UnlikeSideBySide) } else { shipped }
+}
+
+/// An unlike whose steps wait for nothing.
+struct UnlikeSideBySide;
+
+impl Definition for UnlikeSideBySide {
+    fn kind(&self) -> &'static str {
+        Unlike.kind()
+    }
+
+    fn version(&self) -> u16 {
+        Unlike.version()
+    }
+
+    fn steps(&self) -> &'static [StepPlan] {
+        static STEPS: LazyLock<Vec<StepPlan>> = LazyLock::new(|| {
+            Unlike.steps().iter().enumerate().map(|(at, step)| StepPlan { beside: at > 0, ..*step }).collect()
+        });
+        &STEPS
+    }
+
+    fn operation(&self, params: &Payload, step: usize, _: &[Payload]) -> Result<Payload, DefinitionError> {
+        Unlike.operation(params, step, &[])
+    }
+
+    fn note(
+        &self,
+        params: &Payload,
+        step: usize,
+        replies: &[Option<Payload>],
+    ) -> Result<Option<Payload>, DefinitionError> {
+        Unlike.note(params, step, replies)
+    }
+
+    fn subject(&self, params: &Payload) -> Result<Vec<(&'static str, u64)>, DefinitionError> {
+        Unlike.subject(params)
+    }
+
+    fn explain_rejection(&self, step: usize, rejection: &Payload) -> String {
+        Unlike.explain_rejection(step, rejection)
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Mutation {
     SettleNotRepeated,
     /// A saga counts as settled when one participant has confirmed.
     SettledByOne,
+    /// The steps of an unlike go side by side, as those of a like do.
+    UnlikeSideBySide,
     /// A check before a saga decides by a locked row.
     CheckDecidesOnLocked,
     /// An audit compares three plain reads.
@@ -110,6 +112,7 @@ pub const SWITCHES: &[Switch] = &[
     switch(Mutation::SettleOldDeadline, "settle-old-deadline", "forced", Property::EffectsOnce),
     switch(Mutation::SettleNotRepeated, "settle-not-repeated", "one-like", Property::AnEndIsReachable),
     switch(Mutation::SettledByOne, "settled-by-one", "one-like", Property::LocksAreTraced),
+    switch(Mutation::UnlikeSideBySide, "unlike-side-by-side", "like-unlike", Property::CountNotBelowZero),
     switch(
         Mutation::CheckDecidesOnLocked,
         "check-decides-on-locked",

@@ -9,6 +9,7 @@
 use std::rc::Rc;
 
 use like_client::saga::attempt::{Answer, meaning};
+use like_client::saga::definition::side_by_side;
 use like_client::saga::event::FailureKind;
 use like_client::saga::settlement::settlements;
 use like_client::saga::{Action, End, Event, Next, SagaState, TurnBack};
@@ -100,7 +101,10 @@ impl Model {
             at.rest_on(milestone);
         }
         let moves = match next {
-            Next::Act(step) => self.send(ask, &at, &state, step, Direction::Action),
+            Next::Act(step) => side_by_side(self.definition(&state.begun).steps(), step)
+                .filter(|step| state.may_be_sent(*step))
+                .flat_map(|step| self.send(ask, &at, &state, step, Direction::Action))
+                .collect(),
             Next::Compensate(steps) => steps
                 .into_iter()
                 .flat_map(|step| self.send(ask, &at, &state, step, Direction::Compensation))

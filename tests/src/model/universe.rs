@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use like_client::likes;
 use like_client::likes::audit::Looks;
 use like_client::likes::like::{self, LikeParams};
 use like_client::likes::unlike::{self, UnlikeParams};
@@ -114,7 +113,7 @@ impl Model {
             world,
             mutation,
             services: [articles, users],
-            definitions: likes::definitions(),
+            definitions: broken::definitions(mutation),
             logs: Interned::default(),
             requests: Interned::default(),
             replies: Interned::default(),

@@ -11,8 +11,10 @@ use super::domain::{WalletOperation, WalletRejection};
 /// The name under which the saga log keeps transfers.
 pub const KIND: &str = "transfer";
 
-const STEPS: &[StepPlan] =
-    &[StepPlan { name: "withdraw", role: WALLET_ROLE }, StepPlan { name: "deposit", role: WALLET_ROLE }];
+const STEPS: &[StepPlan] = &[
+    StepPlan { name: "withdraw", role: WALLET_ROLE, beside: false },
+    StepPlan { name: "deposit", role: WALLET_ROLE, beside: false },
+];
 
 /// What is moved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! The runner against scripted participants: what it asks, in which order, and what it makes of the answers.
 
 mod admin;
+mod beside;
 mod drive;
 mod recover;
 mod unusable;
@@ -45,12 +46,31 @@ pub(super) fn run_by_nobody(test: &str) -> bool {
     true
 }
 
-/// Two steps at two services.
-struct Pair;
+/// Two steps at two services, one after the other or side by side.
+struct Pair {
+    kind: &'static str,
+    steps: &'static [StepPlan],
+}
+
+const IN_TURN: Pair = Pair {
+    kind: "pair",
+    steps: &[
+        StepPlan { name: "first", role: "left", beside: false },
+        StepPlan { name: "second", role: "right", beside: false },
+    ],
+};
+
+const BESIDE: Pair = Pair {
+    kind: "beside",
+    steps: &[
+        StepPlan { name: "first", role: "left", beside: false },
+        StepPlan { name: "second", role: "right", beside: true },
+    ],
+};
 
 impl Definition for Pair {
     fn kind(&self) -> &'static str {
-        "pair"
+        self.kind
     }
 
     fn version(&self) -> u16 {
@@ -58,11 +78,12 @@ impl Definition for Pair {
     }
 
     fn steps(&self) -> &'static [StepPlan] {
-        &[StepPlan { name: "first", role: "left" }, StepPlan { name: "second", role: "right" }]
+        self.steps
     }
 
     fn operation(&self, _: &Payload, step: usize, replies: &[Payload]) -> Result<Payload, DefinitionError> {
-        assert_eq!(replies.len(), step, "a step sees the replies before it");
+        let before = if self.steps[step].beside { 0 } else { step };
+        assert_eq!(replies.len(), before, "a step sees the replies before it, and none of those beside it");
         Ok(Payload::from(vec![step as u8]))
     }
 
@@ -246,7 +267,7 @@ impl Bench {
         };
         Context {
             journal: Journal::open(&self.directory.path().join("journal")).unwrap(),
-            definitions: Definitions::new().with(Pair),
+            definitions: Definitions::new().with(IN_TURN).with(BESIDE),
             participants: Participants::new().with(remote(&self.left)).with(remote(&self.right)),
             clock: Arc::clone(&clock),
             origin: Origin::of_this_process(),

@@ -4,12 +4,17 @@ mod histories;
 mod next;
 mod state;
 
+use std::ops::Range;
+
 use like_protocol::ids::{BootId, StoreId};
 use like_protocol::message::Payload;
 use like_protocol::time::{Deadline, Now};
 
+use super::definition::side_by_side;
 use super::event::{Failure, FailureKind};
-use super::{Action, Begun, End, Event, Next, ParticipantAt, Phase, PlannedStep, SagaState, TurnBack};
+use super::{
+    Action, Begun, End, Event, Next, ParticipantAt, Phase, PlannedStep, SagaState, StepPlan, TurnBack,
+};
 
 const BOOT: BootId = BootId::from_bytes([7; 16]);
 
@@ -89,6 +94,14 @@ fn quarantined() -> Event {
     Event::Quarantined { detail: "damaged".to_owned() }
 }
 
+/// The steps of [`begun`], one after the other or side by side.
+fn plan(beside: bool) -> [StepPlan; 2] {
+    [
+        StepPlan { name: "take", role: "debit", beside: false },
+        StepPlan { name: "give", role: "credit", beside },
+    ]
+}
+
 const TAKEN_OVER: Event = Event::TakenOver { by_pid: 4 };
 const OPERATOR: TurnBack = TurnBack::Operator { by_uid: 0 };
 
@@ -118,6 +131,7 @@ pub(crate) fn live(fates: &[u8], to_the_end: bool) -> Vec<Event> {
 }
 
 struct Life<'a> {
+    plan: [StepPlan; 2],
     state: SagaState,
     events: Vec<Event>,
     fates: &'a [u8],
@@ -128,6 +142,7 @@ struct Life<'a> {
 impl<'a> Life<'a> {
     fn new(fates: &'a [u8]) -> Self {
         Self {
+            plan: plan(fates.first().is_some_and(|fate| *fate >= 128)),
             state: SagaState::begin(begun().into()),
             events: vec![Event::Begun(begun().into())],
             fates,
@@ -164,7 +179,7 @@ impl<'a> Life<'a> {
             self.rounds_left.checked_sub(1).unwrap_or_else(|| panic!("no end: {:?}", self.events));
         self.happen();
         match self.state.next(&self.now) {
-            Next::Act(step) => self.act(step as u8),
+            Next::Act(step) => self.act(side_by_side(&self.plan, step)),
             Next::TurnBack(why) => self.write(back(why)),
             Next::Compensate(steps) => self.compensate(&steps),
             Next::End(end) => self.write(Event::Ended(end)),
@@ -186,20 +201,30 @@ impl<'a> Life<'a> {
         }
     }
 
-    fn act(&mut self, step: u8) {
+    /// Sends the actions that may be sent, and then hears of them.
+    fn act(&mut self, steps: Range<usize>) {
         assert_eq!(self.state.phase, Phase::Forward, "an action after turning back: {:?}", self.events);
-        let fate = self.fate(8);
-        if fate == 7 {
-            return self.write(failed(step));
+        let mut under_way = Vec::new();
+        for step in steps {
+            if !self.state.may_be_sent(step) {
+                continue;
+            }
+            let fate = self.fate(8);
+            if fate == 7 {
+                self.write(failed(step as u8));
+            } else {
+                self.write(sent(step as u8, self.state.steps[step].action_attempts + 1));
+                under_way.push((step as u8, fate));
+            }
         }
-        let attempt = self.state.steps[usize::from(step)].action_attempts + 1;
-        self.write(sent(step, attempt));
-        match fate {
-            0..=2 => self.write(done(step)),
-            3 => self.write(failed(step)),
-            4 => self.write(rejected(step)),
-            5 => self.write(refused(step)),
-            _ => self.write(TAKEN_OVER),
+        for (step, fate) in under_way {
+            match fate {
+                0..=2 => self.write(done(step)),
+                3 => self.write(failed(step)),
+                4 => self.write(rejected(step)),
+                5 => self.write(refused(step)),
+                _ => self.write(TAKEN_OVER),
+            }
         }
     }
 

@@ -31,6 +31,8 @@ fn a_rejection_or_refusal_turns_the_saga_back_whoever_drives_it() {
     let taken_over = rejection.into_iter().chain([TAKEN_OVER]);
     assert_eq!(next(taken_over, &LATE), Next::TurnBack(TurnBack::Rejected { step: 1 }));
     assert_eq!(next([sent(0, 1), refused(0)], &EARLY), Next::TurnBack(TurnBack::Refused { step: 0 }));
+    let beside_one_in_doubt = [sent(0, 1), sent(1, 1), rejected(1)];
+    assert_eq!(next(beside_one_in_doubt, &EARLY), Next::TurnBack(TurnBack::Rejected { step: 1 }));
 }
 
 #[test]
@@ -85,6 +87,12 @@ fn a_step_that_was_never_sent_owes_nothing() {
     let never_sent = [sent(0, 1), done(0), failed(1), back(TurnBack::Deadline { step: 1 })];
     assert_eq!(next(never_sent, &LATE), Next::Compensate(vec![0]));
     assert_eq!(next([back(TurnBack::Deadline { step: 0 })], &LATE), Next::End(End::Compensated));
+}
+
+#[test]
+fn what_a_takeover_finds_unsent_is_undone_all_the_same_for_it_may_have_been_sent_beside_what_failed() {
+    let refused = [TAKEN_OVER, sent(0, 1), refused(0), back(TurnBack::Refused { step: 0 })];
+    assert_eq!(next(refused, &LATE), Next::Compensate(vec![1, 0]));
 }
 
 #[test]

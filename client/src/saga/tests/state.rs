@@ -53,6 +53,7 @@ fn every_event() -> Vec<(&'static str, Event)> {
 fn every_state() -> Vec<Row> {
     let both_done = || vec![sent(0, 1), done(0), sent(1, 1), done(1)];
     let step_1_sent = || vec![sent(0, 1), done(0), sent(1, 1)];
+    let both_sent = || vec![sent(0, 1), sent(1, 1)];
     let rejected_at_1 = || [step_1_sent(), vec![rejected(1)]].concat();
     let went_back = || [rejected_at_1(), vec![back(TurnBack::Rejected { step: 1 })]].concat();
     let all_undone = || [went_back(), vec![undo_sent(1, 1), undone(1), undo_sent(0, 1), undone(0)]].concat();
@@ -64,6 +65,7 @@ fn every_state() -> Vec<Row> {
             &[
                 "sent 0",
                 "failed 0",
+                "failed 1",
                 "back: deadline 0",
                 "back: operator",
                 "forced",
@@ -77,11 +79,69 @@ fn every_state() -> Vec<Row> {
             vec![sent(0, 1)],
             &[
                 "sent 0",
+                "sent 1",
+                "done 0",
+                "rejected 0",
+                "refused 0",
+                "failed 0",
+                "failed 1",
+                "back: deadline 0",
+                "back: operator",
+                "forced",
+                "taken over",
+                "resumed",
+                "quarantined",
+            ],
+        ),
+        row(
+            "both in doubt",
+            both_sent(),
+            &[
+                "sent 0",
+                "sent 1",
+                "done 0",
+                "done 1",
+                "rejected 0",
+                "rejected 1",
+                "refused 0",
+                "refused 1",
+                "failed 0",
+                "failed 1",
+                "back: deadline 0",
+                "back: operator",
+                "forced",
+                "taken over",
+                "resumed",
+                "quarantined",
+            ],
+        ),
+        row(
+            "step 0 in doubt, step 1 done",
+            [both_sent(), vec![done(1)]].concat(),
+            &[
+                "sent 0",
                 "done 0",
                 "rejected 0",
                 "refused 0",
                 "failed 0",
                 "back: deadline 0",
+                "back: operator",
+                "forced",
+                "taken over",
+                "resumed",
+                "quarantined",
+            ],
+        ),
+        row(
+            "step 0 in doubt, step 1 rejected",
+            [both_sent(), vec![rejected(1)]].concat(),
+            &[
+                "done 0",
+                "rejected 0",
+                "refused 0",
+                "failed 0",
+                "back: rejected 1",
+                "back: deadline 1",
                 "back: operator",
                 "forced",
                 "taken over",
@@ -153,6 +213,7 @@ fn every_state() -> Vec<Row> {
             "step 0 refused",
             vec![sent(0, 1), refused(0)],
             &[
+                "failed 1",
                 "back: refused 0",
                 "back: deadline 0",
                 "back: operator",
@@ -184,6 +245,19 @@ fn every_state() -> Vec<Row> {
             "gone back with nothing sent",
             vec![back(TurnBack::Deadline { step: 0 })],
             &["compensated", "forced", "taken over", "quarantined"],
+        ),
+        row(
+            "gone back after a takeover with one step sent",
+            vec![sent(0, 1), TAKEN_OVER, refused(0), back(TurnBack::Refused { step: 0 })],
+            &[
+                "undo sent 0",
+                "undo sent 1",
+                "undo failed 0",
+                "undo failed 1",
+                "forced",
+                "taken over",
+                "quarantined",
+            ],
         ),
         row(
             "sent back by an operator with nothing sent",
