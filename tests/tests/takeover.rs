@@ -27,7 +27,7 @@ const KILLS: usize = 15;
 /// How many medians are taken at most: while the machine is busy with other things, one of them says little.
 const ROUNDS: usize = 4;
 
-/// A like that stops where its saga is under way: `passage` steps are done and written.
+/// A like that stops where its saga is under way: `passage` steps are known to be done.
 fn stopped_like(house: &House, user: u64, passage: u32) -> Running {
     let mut command = house.command(&["--json", "like", "1", "--user", &user.to_string()]);
     let fault = Fault::Stop(Failpoint::ActionOutcomeAppended, passage);

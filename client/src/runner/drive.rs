@@ -145,17 +145,21 @@ impl Driver {
             return Ok(());
         }
         let written = lock(&self.milestone).take();
-        if let Some((milestone, position)) = written {
-            let Inner { log, active, context, .. } = &*self.runner;
-            if context.options.sync_here && active.is_one() {
-                log.durable_here(position).await?;
-            } else {
-                log.durable(position).await?;
-            }
-            reach(match milestone {
-                Milestone::Begun => Failpoint::BeginSynced,
-                Milestone::TurnedBack | Milestone::Ended => Failpoint::TurnBackSynced,
-            });
+        let Some((milestone, position)) = written else { return Ok(()) };
+        let Inner { log, active, context, .. } = &*self.runner;
+        let here = context.options.sync_here && active.is_one();
+        if here {
+            log.durable_here(position).await?;
+        } else {
+            log.durable(position).await?;
+        }
+        reach(match milestone {
+            Milestone::Begun => Failpoint::BeginSynced,
+            Milestone::TurnedBack | Milestone::Ended => Failpoint::TurnBackSynced,
+        });
+        if here {
+            // This thread has heard nothing meanwhile: a service that died is not taken for one that can be sent something.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -113,7 +113,7 @@ fn house() -> Option<(House, SmallDisk)> {
     Some((house, disk))
 }
 
-/// A like that stops when its first step is done and written.
+/// A like that stops when its steps are done, and its log doesn't say so yet.
 fn half_a_like(house: &House, user: &str) -> Running {
     let mut command = house.command(&["--json", "like", "1", "--user", user]);
     let fault = Fault::Stop(Failpoint::ActionOutcomeAppended, 1);
@@ -130,7 +130,7 @@ fn undo_one_and_do_the_other(house: &House, [one, other]: [Running; 2]) {
     house.likectl(&["--json", "recover", "--compensate"]).expect_code(0);
     other.kill();
     house.likectl(&["--json", "recover"]).expect_code(0);
-    assert_eq!(house.likes(1), 2, "one was undone, one done: its first step had been done before");
+    assert_eq!(house.likes(1), 2, "one was undone, one done: its steps had been done before");
 }
 
 #[test]
