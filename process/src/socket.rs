@@ -63,13 +63,7 @@ pub enum SocketError {
 pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     let at = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
     let _locked = lock_directory_of(path)?;
-    match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(at("look at")(e)),
-        Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NoSocket(path.to_owned())),
-        Ok(_) if is_live(path).map_err(at("connect to"))? => return Err(SocketError::InUse(path.to_owned())),
-        Ok(_) => fs::remove_file(path).map_err(at("remove the stale socket"))?,
-    }
+    remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(at("listen on"))?;
     fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(at("set the mode of"))?;
     listener.set_nonblocking(true).map_err(at("listen on"))?;
@@ -102,9 +96,7 @@ impl SocketFile {
     /// removed, as while somebody else has its directory locked for a second, stays, and whoever comes next finds it stale.
     pub fn remove(&self) {
         let Ok(_locked) = lock_directory_of(&self.0) else { return };
-        if is_live(&self.0).is_ok_and(|live| !live) {
-            let _stays = fs::remove_file(&self.0);
-        }
+        let _stays = remove_stale(&self.0);
     }
 }
 
@@ -113,6 +105,18 @@ pub fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
+    }
+}
+
+/// Removes the file of a socket that nobody listens on, if there is one, while its directory is locked.
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let at = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(at("look at")(e)),
+        Ok(found) if !found.file_type().is_socket() => Err(SocketError::NoSocket(path.to_owned())),
+        Ok(_) if is_live(path).map_err(at("connect to"))? => Err(SocketError::InUse(path.to_owned())),
+        Ok(_) => fs::remove_file(path).map_err(at("remove the stale socket")),
     }
 }
 

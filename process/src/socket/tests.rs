@@ -57,6 +57,18 @@ fn a_stale_socket_is_replaced() {
 }
 
 #[test]
+fn what_somebody_has_put_in_its_place_is_not_removed() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("s");
+    let (listener, file) = listen(&path).unwrap();
+    drop(listener);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "theirs").unwrap();
+    file.remove();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+}
+
+#[test]
 fn of_many_that_start_at_once_where_a_socket_is_stale_one_listens() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("s");
