@@ -150,8 +150,8 @@ pub enum UserAnswer {
 pub struct Standing {
     /// The like record, if there is one.
     pub record: Option<SagaId>,
-    /// The unsettled saga that holds the like record or the key. While there is one, nothing else said here decides
-    /// anything: the saga may still be undone.
+    /// The unsettled saga that holds the key; or the like record, unless a use of the key is final. While there is one, nothing
+    /// else said here decides anything: the saga may still be undone.
     pub locked_by: Option<SagaId>,
     /// The first use of the key that was asked for, if it has been used.
     pub key: Option<FirstUse>,

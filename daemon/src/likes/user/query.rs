@@ -45,12 +45,13 @@ fn standing(context: &Context<'_, '_>, target: LikeTarget) -> Result<Standing, S
     let LikeTarget { user, article, key } = target;
     let record = context.load::<RecordId>(&like_row(user, article))?.map(|RecordId(record)| record);
     let by_key = key.and_then(|key| context.holder(&key_resource(user, key)));
-    let locked_by = by_key.or_else(|| context.holder(&like_resource(user, article)));
     let key = match key {
         Some(key) => keys::first_use(context, user, key)?,
         None => None,
     };
-    Ok(Standing { record, locked_by, key })
+    // What came of a key that nobody holds any more is final, whoever holds the record by now.
+    let by_record = if key.is_none() { context.holder(&like_resource(user, article)) } else { None };
+    Ok(Standing { record, locked_by: by_key.or(by_record), key })
 }
 
 fn likes_of(

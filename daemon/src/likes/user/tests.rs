@@ -273,11 +273,15 @@ fn a_standing_shows_record_lock_and_key() {
     settle_with_likes(&mut users, 1, 3);
     assert_eq!(ask(&mut users, key(9)), standing(Some(1), None, Some(first(Some(3)))));
     users.act(2, &like(7, 2, key(8)));
-    assert_eq!(ask(&mut users, key(8)).clone(), {
+    assert_eq!(ask(&mut users, key(8)), {
         let usage =
             FirstUse { usage: KeyUse::Like, article: ArticleId(2), saga: saga(2), current_likes: None };
         standing(Some(1), Some(2), Some(usage))
     });
+    users.act(3, &unlike(7, 1, None));
+    assert_eq!(ask(&mut users, key(7)), standing(None, Some(3), None));
+    let settled = standing(None, None, Some(first(Some(3))));
+    assert_eq!(ask(&mut users, key(9)), settled, "it is final, whoever holds the record");
 }
 
 #[test]
