@@ -102,7 +102,13 @@ impl<D: Domain, S: Store> Writer<D, S> {
             // Their sessions send the answers now, and not when the group is durable.
             tokio::task::yield_now().await;
         }
-        self.group(work, changes)
+        let is_full = changes.len() == GROUP_REQUESTS_MAX;
+        self.group(work, changes)?;
+        if is_full {
+            // The next group may follow at once.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// What [`Writer::answer_reads`] and [`Writer::group`] go on from.

@@ -251,6 +251,29 @@ async fn answers_to_reads_leave_before_their_group_is_synced() {
     assert!(!session, "the answer waited for a sync that it does not rest on");
 }
 
+#[tokio::test]
+async fn answers_of_a_full_group_leave_before_the_next_one_is_synced() {
+    let mut rig = Rig::new();
+    rig.writer.queue = Arc::new(Queue::new(2 * GROUP_REQUESTS_MAX));
+    let (at_sync, synced) = std_mpsc::channel();
+    rig.writer.store.at_sync = Box::new(move || at_sync.send(()).unwrap());
+    let settlements = vec![RequestBody::Settle(Vec::new()); GROUP_REQUESTS_MAX - 1];
+    rig.submit(
+        [vec![rig.add(1, Direction::Action)], settlements, vec![rig.add(2, Direction::Action)]].concat(),
+    );
+    rig.writer.queue.close();
+    let answers = rig.answers.clone();
+    let session = async {
+        while answers.lock().unwrap().try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        synced.try_iter().count()
+    };
+    let (syncs, served) = futures::join!(session, rig.writer.run());
+    served.unwrap();
+    assert_eq!(syncs, 1, "the answer waited for a sync that it does not rest on");
+}
+
 #[test]
 fn a_group_that_writes_nothing_is_not_synced() {
     let mut rig = Rig::new();
