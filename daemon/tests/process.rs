@@ -244,56 +244,6 @@ async fn data_and_socket_are_private() {
     assert_eq!((mode(&place.data()), mode(&place.socket())), (0o700, 0o660));
 }
 
-// Stop.
-
-#[tokio::test]
-async fn sigterm_answers_what_was_taken_in_and_exits_with_0() {
-    let place = Place::new(ARTICLED);
-    for signal in [Signal::TERM, Signal::INT] {
-        let mut daemon = place.start();
-        let mut client = Client::connect(&place.socket()).await;
-        if signal == Signal::TERM {
-            client.create_article(1).await;
-        }
-        let before = client.article(1).await.likes;
-        let first = client.latest_id() + 1;
-        let sagas: Vec<_> = (0..300).map(|_| SagaId::generate()).collect();
-        for saga in &sagas {
-            client.send(add_like(*saga)).await.unwrap();
-        }
-        let mut done = Vec::new();
-        let mut put_off = 0;
-        let mut note = |reply: Reply| match reply.body {
-            ReplyBody::Step(StepReply::Done(_)) => done.push(sagas[(reply.id - first) as usize]),
-            ReplyBody::Retry(RetryReason::Draining) => put_off += 1,
-            other => panic!("{other:?}"),
-        };
-        note(client.reply().await.unwrap());
-        daemon.signal(signal);
-        while let Some(reply) = client.reply().await {
-            note(reply);
-        }
-        assert!(daemon.wait().success(), "{}", daemon.stderr());
-        assert!(!place.socket().exists(), "its own socket goes with it");
-        let daemon = place.start();
-        let mut client = Client::connect(&place.socket()).await;
-        assert_eq!(client.article(1).await.likes, before + done.len() as u64, "{put_off} were put off");
-        daemon.stop();
-    }
-}
-
-#[tokio::test]
-async fn an_open_but_silent_connection_does_not_hold_up_a_stop() {
-    let place = Place::new(ARTICLED);
-    let daemon = place.start();
-    let mut client = Client::connect(&place.socket()).await;
-    let _silent = tokio::net::UnixStream::connect(place.socket()).await.unwrap();
-    let begun = std::time::Instant::now();
-    daemon.stop();
-    assert!(begun.elapsed() < Duration::from_secs(4));
-    assert!(client.reply().await.is_none());
-}
-
 // Supervisors.
 
 /// A directory's datagram socket that stands for the supervisor.

@@ -3,9 +3,11 @@
 //! * [`descriptors`]: how many may be open, and for what.
 //! * [`end`]: how they end that can't do what they are for.
 //! * [`socket`]: a Unix socket of one's own.
+//! * [`stops`]: the signals by which they are told to stop, until they can hear them.
 //!
 //! Neither side of the protocol is known here, and nothing is sent or received.
 
 pub mod descriptors;
 pub mod end;
 pub mod socket;
+pub mod stops;

@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use like_process::end::{abort_on_panic, failed};
+use like_process::stops;
 use like_protocol::failpoint;
 
 use self::flags::{Config, Flags};
@@ -46,6 +47,7 @@ pub fn main_for<D: Domain>(
     domain: D,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> ExitCode {
+    stops::hold();
     abort_on_panic();
     failpoint::arm_from_environment();
     let flags = match Flags::parse(program, arguments) {

@@ -1,27 +1,30 @@
 //! A daemon's life: store, socket, ready; sessions and groups; drain, end.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use like_process::descriptors::{self, TooFewDescriptors};
-use like_protocol::time::{BootClock, Clock};
+use like_process::stops;
+use like_protocol::time::{BootClock, Clock, Now};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 use tracing::{debug, error, info, warn};
 
-use super::VERSION;
 use super::flags::Config;
-use super::socket::{Listening, SocketError};
-use super::{logging, start};
+use super::socket::{Listening, Socket, SocketError};
+use super::start::{self, START_WAIT_MAX};
+use super::{VERSION, logging};
+use crate::commit::space::{self, Space};
 use crate::commit::writer::Identity;
-use crate::commit::{Gauges, Heartbeat, Queue, Writer, space};
+use crate::commit::{Gauges, Heartbeat, Queue, Writer};
 use crate::net::Server;
 use crate::net::session::Service;
+use crate::participant::Participant;
 use crate::participant::domain::Domain;
 use crate::store::data_dir::{DataDir, DataDirError};
 use crate::store::{LoggedStore, StoreError};
@@ -85,16 +88,34 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
     logging::start(config.log_format).map_err(RunError::Journal)?;
     let connections_max = descriptors::connections_that_fit(config.connections_max, DESCRIPTORS)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(system("start the runtime"))?;
+    let ended = runtime.block_on(live(domain, config, connections_max));
+    // Sessions that would not close in time are not waited for any longer.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn live<D: Domain>(domain: D, config: Config, connections_max: u32) -> Result<(), RunError> {
+    outlive_limits_of_files()?;
+    let mut stops = Stops::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
-    let runtime = runtime()?;
-    let data = DataDir::open(&config.data, D::ROLE, config.restored)?;
-    let is_new = data.is_new();
-    let socket = config.socket.apart_from(data.path())?;
-    let space = space::of(data.path().to_owned(), config.log_bytes_max);
-    let (store, participant) =
-        start::take_up(domain, data, config.log_bytes_max, space.clone(), clock.now())?;
+    let Config { socket, data, restored, allowed, queue_limit, log_bytes_max, .. } = config;
+    let opening = {
+        let (data, now) = (data.clone(), clock.now());
+        move || open(domain, &data, restored, log_bytes_max, socket, now)
+    };
+    let opened = tokio::select! {
+        opened = start::within(START_WAIT_MAX, &data, opening) => opened?,
+        signal = stops.heard() => {
+            // As good as a kill here, which a store outlives at any moment.
+            info!(signal, "stopped before it was ready");
+            return Ok(());
+        }
+    };
+    let Opened { store, participant, space, socket, is_new } = opened;
     let identity = Identity { role: D::ROLE, store: store.id(), software: VERSION.to_owned() };
-    let queue = Arc::new(Queue::new(config.queue_limit));
+    let queue = Arc::new(Queue::new(queue_limit));
     let gauges = Arc::new(Gauges::default());
     let writer = Writer {
         participant,
@@ -106,36 +127,49 @@ pub fn run<D: Domain>(domain: D, config: Config) -> Result<(), RunError> {
         gauges: gauges.clone(),
         heartbeat: watchdog(),
     };
-    // Before anybody can find its socket: who was seen is told to stop, and stops in good order.
-    let stops = {
-        let _within = runtime.enter();
-        Stops::listen()?
-    };
     let listening = socket.listen()?;
     if is_new {
         // Where one was to be there, its disk may not be mounted.
-        info!(data = %config.data.display(), "there was no store: a new one was made");
+        info!(data = %data.display(), "there was no store: a new one was made");
     }
     let service = Arc::new(Service { queue, identity, clock });
-    let server = Server { service, allowed: config.allowed, connections_max, gauges };
-    let ended = runtime.block_on(serve(listening, stops, server, writer));
-    // Sessions that would not close in time are not waited for any longer.
-    runtime.shutdown_background();
-    ended
+    let server = Server { service, allowed, connections_max, gauges };
+    serve(listening, stops, server, writer).await
 }
 
-/// A runtime. From here on a file that may not grow any more (`RLIMIT_FSIZE`) is a write that fails, and not a signal that ends
-/// the process without a word.
-fn runtime() -> Result<Runtime, RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(system("start the runtime"))?;
-    {
-        let _within = runtime.enter();
-        // Nobody listens: that it is handled is all that is wanted, and it stays so.
-        let at_its_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
-        let _unheard = signal(at_its_limit).map_err(system("listen for SIGXFSZ"))?;
-    }
-    Ok(runtime)
+/// A store that was taken up, and what was found out on the way.
+struct Opened<D: Domain> {
+    store: LoggedStore,
+    participant: Participant<D>,
+    space: Space,
+    socket: Socket,
+    is_new: bool,
+}
+
+/// Takes up the store in `data`, unless the socket would be in there.
+fn open<D: Domain>(
+    domain: D,
+    data: &Path,
+    restored: bool,
+    log_bytes_max: u64,
+    socket: Socket,
+    now: Now,
+) -> Result<Opened<D>, RunError> {
+    let data = DataDir::open(data, D::ROLE, restored)?;
+    let is_new = data.is_new();
+    let socket = socket.apart_from(data.path())?;
+    let space = space::of(data.path().to_owned(), log_bytes_max);
+    let (store, participant) = start::take_up(domain, data, log_bytes_max, space.clone(), now)?;
+    Ok(Opened { store, participant, space, socket, is_new })
+}
+
+/// From here on a file that may not grow any more (`RLIMIT_FSIZE`) is a write that fails, and not a signal that ends the process
+/// without a word.
+fn outlive_limits_of_files() -> Result<(), RunError> {
+    // Nobody listens: that it is handled is all that is wanted, and it stays so.
+    let at_its_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    let _unheard = signal(at_its_limit).map_err(system("listen for SIGXFSZ"))?;
+    Ok(())
 }
 
 /// The signals by which it is told to stop.
@@ -145,10 +179,11 @@ struct Stops {
 }
 
 impl Stops {
-    /// Hears them from now on. Must be called within a tokio runtime.
+    /// Hears them from now on, and what came before. Must be called within a tokio runtime.
     fn listen() -> Result<Self, RunError> {
         let terminate = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         let interrupt = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
+        stops::let_in();
         Ok(Self { terminate, interrupt })
     }
 

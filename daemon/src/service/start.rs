@@ -1,17 +1,18 @@
 //! Opens the store and takes it up, within a bound of time.
 //!
 //! sled can hang on a store that a power loss damaged, instead of refusing it. So everything that reads the store
-//! before the daemon is ready happens in a thread that is not waited for longer than [`START_WAIT_MAX`]; a daemon
-//! that gives up exits, and takes the thread with it.
+//! before the daemon is ready happens in a thread that is not waited for longer than [`START_WAIT_MAX`], nor once the daemon
+//! is told to stop; a daemon that gives up exits, and takes the thread with it.
 
 use std::io;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use like_protocol::time::Now;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::commit::space::Space;
@@ -64,7 +65,7 @@ pub enum StartError {
 /// it: when this returns, the store has been read, written and synced once.
 ///
 /// # Errors
-/// See [`StartError`]. After [`StartError::Hangs`] a thread is left behind that still has the store.
+/// See [`StartError`].
 pub fn take_up<D: Domain>(
     domain: D,
     data: DataDir,
@@ -73,18 +74,16 @@ pub fn take_up<D: Domain>(
     now: Now,
 ) -> Result<(LoggedStore, Participant<D>), StartError> {
     let path = data.path().to_owned();
-    within(START_WAIT_MAX, path.clone(), move || {
-        let_sled_sleep();
-        let mut store = LoggedStore::open_with(data, log_bytes_max, Shape::USUAL)?.within(space);
-        let checked = Participant::open(domain, &mut store, &now).and_then(|mut participant| {
-            participant.look_through(&Tx::new(&store), CHECKED_ROWS_MAX)?;
-            Ok(participant)
-        });
-        match checked {
-            Ok(participant) => Ok((store, participant)),
-            Err(source) => Err(StartError::Check { path, source }),
-        }
-    })
+    let_sled_sleep();
+    let mut store = LoggedStore::open_with(data, log_bytes_max, Shape::USUAL)?.within(space);
+    let checked = Participant::open(domain, &mut store, &now).and_then(|mut participant| {
+        participant.look_through(&Tx::new(&store), CHECKED_ROWS_MAX)?;
+        Ok(participant)
+    });
+    match checked {
+        Ok(participant) => Ok((store, participant)),
+        Err(source) => Err(StartError::Check { path, source }),
+    }
 }
 
 /// Lets the threads that this thread makes from now on sleep on when a timed wait of theirs is over, until the
@@ -98,26 +97,34 @@ fn let_sled_sleep() {
     }
 }
 
-fn within<T: Send + 'static>(
+/// Does `work`, which takes up the store in `data`, in a thread of its own.
+///
+/// # Errors
+/// It has failed, or has not ended in time ([`START_WAIT_MAX`] for a daemon). Then a thread is left behind that still has the
+/// store, as one is if this is not waited for.
+pub async fn within<T, E>(
     bound: Duration,
-    path: PathBuf,
-    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
-) -> Result<T, StartError> {
-    let (done, result) = mpsc::channel();
+    data: &Path,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StartError> + Send + 'static,
+{
+    let (done, result) = oneshot::channel();
     let work = move || {
         // Nobody is there any more if it took too long.
         let _too_late = done.send(work());
     };
     thread::Builder::new().name("start".to_owned()).spawn(work).map_err(StartError::Thread)?;
-    match result.recv_timeout(bound) {
-        Ok(result) => result,
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(StartError::Hangs { path }),
+    match timeout(bound, result).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) | Err(_) => Err(StartError::Hangs { path: data.to_owned() }.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::Arc;
 
     use like_protocol::ids::BootId;
@@ -156,14 +163,14 @@ mod tests {
         assert_eq!((rows, named[0].row.as_str()), (1, "1001"), "{named:?}");
     }
 
-    #[test]
-    fn a_store_that_hangs_is_given_up() {
-        let (_hold, held) = mpsc::channel::<()>();
+    #[tokio::test]
+    async fn a_store_that_hangs_is_given_up() {
+        let (_hold, held) = std::sync::mpsc::channel::<()>();
         let hangs = move || {
             let _never = held.recv();
-            Ok(())
+            Ok::<_, StartError>(())
         };
-        let given_up = within(Duration::from_millis(20), PathBuf::from("/data"), hangs).unwrap_err();
+        let given_up = within(Duration::from_millis(20), Path::new("/data"), hangs).await.unwrap_err();
         assert!(given_up.to_string().contains("/data"), "{given_up}");
     }
 }

@@ -21,7 +21,7 @@ use like_daemon::likes::article::Articles;
 use like_daemon::likes::user::Users;
 use like_daemon::net::session::{self, Service};
 use like_daemon::participant::domain::Domain;
-use like_daemon::service::start;
+use like_daemon::service::start::{self, START_WAIT_MAX};
 use like_daemon::store::StoreError;
 use like_daemon::store::data_dir::DataDir;
 use like_protocol::ids::BootId;
@@ -83,7 +83,9 @@ impl Daemon {
         let opened =
             DataDir::open(data, D::ROLE, false).map_err(|e| broken("a data directory is refused")(&e))?;
         let space = space::of(data.to_owned(), log_bytes_max);
-        let taken_up = start::take_up(domain, opened, log_bytes_max, space.clone(), clock.now());
+        let (looked_at, now) = (space.clone(), clock.now());
+        let take_up = move || start::take_up(domain, opened, log_bytes_max, looked_at, now);
+        let taken_up = runtime().block_on(start::within(START_WAIT_MAX, data, take_up));
         let (store, participant) = taken_up.map_err(|e| broken("a store is not taken up")(&e))?;
         let identity = Identity { role: D::ROLE, store: store.id(), software: "after".to_owned() };
         let queue = Arc::new(Queue::new(1024));
