@@ -33,6 +33,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use like_process::end::{abort_on_panic, failed};
+use like_process::stops;
 use like_protocol::failpoint;
 
 use self::flags::{Config, Flags};
@@ -52,6 +53,7 @@ const USAGE: u8 = 2;
 /// arguments, or the sockets that were passed, make no sense. A panic anywhere aborts the process: what was in flight
 /// stands in the saga log.
 pub fn main() -> ExitCode {
+    stops::hold();
     abort_on_panic();
     failpoint::arm_from_environment();
     let flags = Flags::parse_from(own_arguments());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use like_client::log::JournalError;
 use like_client::runner::StartError;
 use like_process::descriptors::{self, TooFewDescriptors};
+use like_process::stops;
 use like_protocol::time::{BootClock, Clock};
 use rustix::process::Signal;
 use sd_notify::NotifyState;
@@ -92,6 +93,7 @@ async fn live(config: Config, connections_max: u32, clock: Arc<dyn Clock>) -> Re
         signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
         signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,
     );
+    stops::let_in();
     let host = Arc::new(Host::start(&config, clock)?);
     let listener = config.listen.start()?;
     let place = listener.place();
