@@ -7,10 +7,9 @@ use std::time::Duration;
 use like_client::log::JournalError;
 use like_client::runner::StartError;
 use like_process::descriptors::{self, TooFewDescriptors};
-use like_process::stops;
+use like_process::{stops, supervisor};
 use like_protocol::time::{BootClock, Clock};
 use rustix::process::Signal;
-use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -100,15 +99,14 @@ async fn live(config: Config, connections_max: u32, clock: Arc<dyn Clock>) -> Re
     let stop = CancellationToken::new();
     let app = App::new(Arc::clone(&host), config.hosts, config.administrators, stop.clone());
     let grace = host.patience();
-    let watchdog = sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero());
-    let beat_every = watchdog.map_or(IDLE_BEAT, |interval| interval / 3);
-    let beat = || notify(&[NotifyState::Watchdog]);
+    let beat_every = supervisor::watchdog().map_or(IDLE_BEAT, |interval| interval / 3);
+    let beat = || supervisor::tell(&["WATCHDOG=1"]);
     let router = http::router(app);
     let serving =
         tokio::spawn(serve::serve(listener, router, connections_max, stop.clone(), beat, beat_every, grace));
     let recovery = host.recover(stop.clone().cancelled_owned());
     tokio::pin!(recovery);
-    notify(&[NotifyState::Ready, NotifyState::Status(&format!("Serving {place}"))]);
+    supervisor::tell(&["READY=1", &format!("STATUS=Serving {place}")]);
     tracing::info!(version = VERSION, "serving {place}");
 
     let signal = tokio::select! {
@@ -118,7 +116,7 @@ async fn live(config: Config, connections_max: u32, clock: Arc<dyn Clock>) -> Re
         () = host.log_ended() => return Err(RunError::LogEnded),
     };
     tracing::info!(signal, "stopping: no new connections");
-    notify(&[NotifyState::Stopping, NotifyState::Status("Answering what is under way")]);
+    supervisor::tell(&["STOPPING=1", "STATUS=Answering what is under way"]);
     stop.cancel();
     let own = serving.await;
     host.close(grace).await;
@@ -128,10 +126,4 @@ async fn live(config: Config, connections_max: u32, clock: Arc<dyn Clock>) -> Re
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(state) {
-        tracing::debug!("can't notify the supervisor: {e}");
-    }
 }

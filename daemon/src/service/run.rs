@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use like_process::descriptors::{self, TooFewDescriptors};
-use like_process::stops;
+use like_process::{stops, supervisor};
 use like_protocol::time::{BootClock, Clock, Now};
-use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::flags::Config;
 use super::socket::{Listening, Socket, SocketError};
@@ -207,11 +206,11 @@ async fn serve<D: Domain>(
     let listener = UnixListener::from_std(listening.listener).map_err(system("listen"))?;
     let queue = server.service.queue.clone();
     let identity = server.service.identity.clone();
-    let status = format!("Serving the {} store {}", identity.role, identity.store);
+    let status = format!("STATUS=Serving the {} store {}", identity.role, identity.store);
     let unsettled = writer.participant.unsettled();
     let mut written = tokio::spawn(write(writer));
     let accepting = tokio::spawn(server.run(listener, async { stopped.await.unwrap_or_default() }, closing));
-    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    supervisor::tell(&["READY=1", &status]);
     info!(
         role = identity.role,
         store_id = %identity.store,
@@ -225,7 +224,7 @@ async fn serve<D: Domain>(
     };
 
     info!(signal, waiting = queue.len(), "stopping: no new work");
-    notify(&[NotifyState::Stopping, NotifyState::Status("Draining")]);
+    supervisor::tell(&["STOPPING=1", "STATUS=Draining"]);
     drop(stop);
     let sessions = accepting.await.map_err(|_| RunError::ListenerGone)?;
     queue.close();
@@ -265,12 +264,6 @@ async fn write<D: Domain>(mut writer: Writer<D, LoggedStore>) -> Result<(), Stor
 
 /// The supervisor's watchdog, if it set one. It is told from the commit loop, so it notices when that hangs.
 fn watchdog() -> Option<Heartbeat> {
-    let interval = sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero())?;
-    Some(Heartbeat { interval, beat: Box::new(|| notify(&[NotifyState::Watchdog])) })
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(state) {
-        debug!("can't notify the supervisor: {e}");
-    }
+    let interval = supervisor::watchdog()?;
+    Some(Heartbeat { interval, beat: Box::new(|| supervisor::tell(&["WATCHDOG=1"])) })
 }

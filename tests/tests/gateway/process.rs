@@ -87,14 +87,6 @@ fn a_passed_socket_that_does_not_listen_is_refused() {
     assert!(ended.stderr.contains("can't be used: it does not listen"), "{ended:?}");
 }
 
-/// What systemd would not say, and others may.
-#[test]
-fn a_watchdog_that_waits_for_no_time_is_none() {
-    let house = House::open(PROGRAM);
-    let (gateway, _) = Gateway::start(&house, &Plan::with(&[]).variable("WATCHDOG_USEC", 0));
-    gateway.get("/articles").expect(200);
-}
-
 #[test]
 fn flags_that_cannot_be_followed_exit_with_2_and_one_line() {
     let house = House::open(PROGRAM);
