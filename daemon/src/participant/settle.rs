@@ -34,8 +34,11 @@ impl<D: Domain> Participant<D> {
                 Ok(()) => tx.keep(),
                 Err(StoreError::Damaged(damage)) => {
                     tx.forget();
-                    let damaged = self.note_damage(&damage);
-                    unsettleable.push(Unsettleable { id: settlement.id, damaged });
+                    let (id, damaged) = (settlement.id, self.note_damage(&damage));
+                    // Once, or a short request could ask for a long answer.
+                    if !unsettleable.iter().any(|named: &Unsettleable| named.id == id) {
+                        unsettleable.push(Unsettleable { id, damaged });
+                    }
                 }
                 Err(failed) => return Err(failed),
             }

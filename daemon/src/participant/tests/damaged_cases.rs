@@ -42,9 +42,9 @@ fn a_damaged_record_is_never_taken_for_absent_and_goes_only_by_force() {
         assert!(matches!(articles.act_by(1, &ADD, deadline), ReplyBody::Damaged(_)), "past its deadline too");
         assert_eq!(likes(&mut articles), 2);
 
-        let both = vec![articles.settlement(1, Natural), articles.settlement(2, Natural)];
+        let both = [1, 2, 1].map(|number| articles.settlement(number, Natural)).to_vec();
         let ReplyBody::SettledBut(left) = articles.ask(RequestBody::Settle(both)) else { panic!("settled") };
-        assert!(matches!(&left[..], [Unsettleable { id, .. }] if *id == step(1)), "{left:?}");
+        assert!(matches!(&left[..], [Unsettleable { id, .. }] if *id == step(1)), "named once: {left:?}");
         let listed = articles.unsettled();
         let row = UnsettledStep { id: step(1), deadline: None, state: UnsettledState::Damaged };
         assert_eq!(listed, [row], "the other one is settled");
