@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::holds::{Hold, Holds};
-use crate::store::fields::{Malformed, Stored};
+use crate::store::fields::Stored;
 use crate::store::logged_store::VALUE_BYTES_MAX;
 use crate::store::seal::SEAL_BYTES;
 use crate::store::{DOMAIN_TAG_FIRST, Damage, Found, Key, KeyRange, StoreError, Tx};
@@ -226,11 +226,6 @@ impl<'t, 's> Context<'t, 's> {
     pub fn running_ms(&self) -> u64 {
         self.running_ms
     }
-}
-
-/// A key in a shape that no version of the domain writes.
-pub fn damaged_key(key: &[u8], why: Malformed) -> StoreError {
-    StoreError::damaged(key, why)
 }
 
 #[track_caller]

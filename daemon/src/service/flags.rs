@@ -173,31 +173,29 @@ impl Config {
 }
 
 fn user_id(name: &str) -> Result<u32, ConfigError> {
-    let (kind, flag) = ("user", "--allow-user");
-    if let Ok(uid) = name.parse() {
-        return Ok(uid);
-    }
-    let found = User::from_name(name);
-    let found = found.map_err(|source| ConfigError::Lookup { kind, name: name.to_owned(), source })?;
-    found.map(|user| user.uid.as_raw()).ok_or_else(|| ConfigError::Unknown {
-        kind,
-        name: name.to_owned(),
-        flag,
-    })
+    let look_up = |name: &str| Ok(User::from_name(name)?.map(|user| user.uid.as_raw()));
+    id_of("user", "--allow-user", name, look_up)
 }
 
 fn group_id(name: &str) -> Result<u32, ConfigError> {
-    let (kind, flag) = ("group", "--allow-group");
-    if let Ok(gid) = name.parse() {
-        return Ok(gid);
+    let look_up = |name: &str| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw()));
+    id_of("group", "--allow-group", name, look_up)
+}
+
+fn id_of(
+    kind: &'static str,
+    flag: &'static str,
+    name: &str,
+    look_up: impl Fn(&str) -> nix::Result<Option<u32>>,
+) -> Result<u32, ConfigError> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
     }
-    let found = Group::from_name(name);
-    let found = found.map_err(|source| ConfigError::Lookup { kind, name: name.to_owned(), source })?;
-    found.map(|group| group.gid.as_raw()).ok_or_else(|| ConfigError::Unknown {
-        kind,
-        name: name.to_owned(),
-        flag,
-    })
+    let name = name.to_owned();
+    match look_up(&name) {
+        Ok(found) => found.ok_or(ConfigError::Unknown { kind, name, flag }),
+        Err(source) => Err(ConfigError::Lookup { kind, name, source }),
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +244,11 @@ mod tests {
         assert_eq!(user_id("root").unwrap(), 0);
         assert_eq!(group_id("root").unwrap(), 0);
         assert_eq!((user_id("4711").unwrap(), group_id("4712").unwrap()), (4711, 4712));
-        let unknown = user_id("no-such-user").unwrap_err().to_string();
-        assert!(unknown.contains("no-such-user") && unknown.contains("--allow-user"), "{unknown}");
+        for (unknown, told) in [
+            (user_id("no-such"), "there is no user no-such: create it, or give a number (--allow-user)"),
+            (group_id("no-such"), "there is no group no-such: create it, or give a number (--allow-group)"),
+        ] {
+            assert_eq!(unknown.unwrap_err().to_string(), told);
+        }
     }
 }

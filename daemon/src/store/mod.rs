@@ -258,7 +258,8 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn damaged(key: &[u8], why: Malformed) -> Self {
+    /// What stands under `key` is not what was written.
+    pub fn damaged(key: &[u8], why: Malformed) -> Self {
         Self::Damaged(Damage { key: Key::from_slice(key), why })
     }
 }

@@ -9,7 +9,7 @@
 //! What a deposit brings is `arriving` until its saga has settled, and can't be spent before: so undoing a deposit never
 //! takes a balance below zero. A withdrawal holds its account exclusively; deposits commute and are only counted.
 
-use like_daemon::participant::domain::{Context, Domain, Stop, damaged_key};
+use like_daemon::participant::domain::{Context, Domain, Stop};
 use like_daemon::participant::holds::{Hold, Mode, Resource};
 use like_daemon::store::fields::{Fields, Malformed, Stored, put_number};
 use like_daemon::store::{Found, KeyRange, StoreError};
@@ -236,7 +236,7 @@ fn key(account: u64) -> Vec<u8> {
 
 fn id_of(key: &[u8]) -> Result<u64, StoreError> {
     let mut fields = Fields::of(key.get(1..).unwrap_or_default());
-    fields.key_number().map_err(|why| damaged_key(key, why))
+    fields.key_number().map_err(|why| StoreError::damaged(key, why))
 }
 
 impl Stored for Money {
