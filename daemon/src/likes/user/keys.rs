@@ -291,3 +291,7 @@ impl Stored for HeldKeys {
         fields.number().map(Self)
     }
 }
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

@@ -246,6 +246,23 @@ fn a_full_users_own_old_keys_make_room_even_behind_others() {
 }
 
 #[test]
+fn of_a_key_that_is_over_nothing_is_left_when_it_is_used_anew_even_behind_others() {
+    let mut users = Harness::new(Users);
+    for number in 0..20 {
+        users.act(number, &like(u64::from(number), 1, key(1)));
+    }
+    users.act(20, &like(700, 1, key(1)));
+    users.settle(20);
+    users.wait(KEY_KEPT_MS);
+    assert_eq!(users.act(21, &like(700, 2, key(1))), made(21));
+    let rows = domain_rows(&users);
+    let its_rows =
+        rows.iter().filter(|(row, _)| row[0] >= 0x12 && row.windows(8).any(|id| id == 700u64.to_be_bytes()));
+    assert_eq!(its_rows.map(|(row, _)| row[0]).collect::<Vec<_>>(), [0x12, 0x13, 0x14]);
+    assert_eq!(rows.last().unwrap().1, [1], "and it has one key");
+}
+
+#[test]
 fn a_number_of_keys_that_is_damaged_is_counted_anew() {
     let mut users = Harness::new(Users);
     for number in [1, 2, 3] {
