@@ -82,6 +82,7 @@ mod tests {
         assert_eq!(fit(60, 1024), Some(25));
         assert_eq!(fit(36, 1024), Some(1));
         assert_eq!(fit(35, 1024), None);
+        assert_eq!(fit_into(35, 35, 1024).unwrap_err().needed, 36);
         assert_eq!(fit(1, 1024), None);
     }
 

@@ -113,7 +113,7 @@ impl<R: AsyncRead + Unpin, In: DeserializeOwned + Unpin> Stream for Reader<R, In
     }
 }
 
-/// What an encoder keeps to encode the next message in, at most: more than nearly all messages take.
+/// How much memory an encoder keeps for the next message, which may never come: more than nearly all messages take.
 const KEPT_BYTES_MAX: usize = 4096;
 
 /// Encodes messages; with `tokio-serde`'s own way each is gone through twice. What is too long for a frame the frames refuse.
@@ -127,10 +127,11 @@ impl<Out: Serialize> Serializer<Out> for Encoder {
     type Error = io::Error;
 
     fn serialize(mut self: Pin<&mut Self>, item: &Out) -> io::Result<Bytes> {
+        let encoded = bincode::DefaultOptions::new().serialize_into(&mut self.message, item);
+        let message = encoded.map(|()| Bytes::copy_from_slice(&self.message)).map_err(io::Error::other);
         self.message.clear();
         self.message.shrink_to(KEPT_BYTES_MAX);
-        let encoded = bincode::DefaultOptions::new().serialize_into(&mut self.message, item);
-        encoded.map(|()| Bytes::copy_from_slice(&self.message)).map_err(io::Error::other)
+        message
     }
 }
 

@@ -58,6 +58,15 @@ async fn a_frame_longer_than_the_limit_is_refused_before_it_is_read() {
 }
 
 #[test]
+fn an_encoder_keeps_no_memory_of_a_long_message() {
+    let mut encoder = Encoder::default();
+    for bytes in [10, 100 * KEPT_BYTES_MAX] {
+        Pin::new(&mut encoder).serialize(&Payload::from(vec![7; bytes])).unwrap();
+        assert!(encoder.message.capacity() <= KEPT_BYTES_MAX, "{bytes} bytes");
+    }
+}
+
+#[test]
 fn what_is_longer_than_the_longest_frame_is_not_encoded_and_leaves_nothing() {
     // A length of this size takes five bytes.
     let longest = vec![0u8; REPLY_FRAME_BYTES_MAX - 5];

@@ -5,6 +5,7 @@
 //! bounded by that, by the length of a frame, and by [`crate::commit::unsent`].
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ pub const SEND_STALL_MAX: Duration = Duration::from_secs(30);
 /// How many bytes of replies are gathered before they are sent, as the writer of frames has it by itself: what is gathered counts as
 /// unsent.
 const GATHERED_BYTES_MAX: usize = 8 * 1024;
+
+/// How many bytes of memory for replies a session keeps while it waits: more than most replies take. What a long one took is not
+/// kept for the next, which may come in hours, or never: there may be thousands of sessions.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// How many requests of one session may be on their way. What comes then stays in the socket.
 pub const IN_FLIGHT_MAX: usize = 1024;
@@ -194,9 +199,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Session<'_, R, W> {
             self.in_flight -= 1;
             within_stall(self.replies.feed(FromDaemon::Reply(reply))).await?;
             gathered.push(unsent);
-            if self.replies.get_ref().write_buffer().len() >= GATHERED_BYTES_MAX {
+            let bytes = self.replies.get_ref().write_buffer().len();
+            if bytes >= GATHERED_BYTES_MAX {
                 within_stall(self.replies.flush()).await?;
                 gathered.clear();
+            }
+            if bytes > KEPT_BYTES_MAX {
+                drop(mem::take(self.replies.get_mut().write_buffer_mut()));
             }
         }
         within_stall(self.replies.flush()).await

@@ -271,6 +271,29 @@ async fn what_is_gathered_counts_as_unsent_until_the_peer_takes_it() {
 }
 
 #[tokio::test]
+async fn what_a_long_reply_took_is_not_kept() {
+    let queue = Queue::new(1);
+    let (near, far) = duplex(64 * 1024);
+    let (requests, replies) = daemon_end(tokio::io::empty(), far);
+    let (session, answers) = Mailbox::open();
+    let mut sending =
+        Session { requests, replies, queue: &queue, session: Arc::clone(&session), answers, in_flight: 2 };
+    let mut taken = client_end(near, tokio::io::sink()).0;
+    for (bytes, is_kept) in [(KEPT_BYTES_MAX / 2, true), (2 * KEPT_BYTES_MAX, false)] {
+        let job =
+            Job { request: Request { id: 1, body: RequestBody::Status }, session: Arc::clone(&session) };
+        answer_with(&job, page(bytes));
+        let mut answered = vec![sending.answers.recv().await.unwrap()];
+        let (sent, reply) = futures::join!(sending.send(&mut answered), taken.next());
+        sent.unwrap();
+        assert_eq!(reply.unwrap().unwrap(), self::reply(1, page(bytes)));
+        // Whether there is room for as much again without more memory.
+        let has_room = sending.replies.get_mut().write_buffer_mut().try_reclaim(bytes);
+        assert_eq!(has_room, is_kept, "{bytes} bytes");
+    }
+}
+
+#[tokio::test]
 async fn who_is_turned_away_is_told_why() {
     let frame = turned_away(TurnedAway::NotAllowed).unwrap();
     let (mut replies, _requests) = client_end(&frame[..], tokio::io::sink());

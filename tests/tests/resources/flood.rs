@@ -84,6 +84,33 @@ fn a_flood_beyond_the_queue_is_answered_with_busy_and_others_are_served() {
     promises::kept(&house);
 }
 
+/// How many peers read a long page.
+const READERS: u64 = 200;
+
+/// What one of them may cost a daemon afterwards: as much as one that is idle from the start.
+const READER_KIB_MAX: u64 = 48;
+
+#[test]
+fn who_has_read_a_long_page_costs_as_little_as_who_is_idle() {
+    let mut house = house_with(&[]);
+    fill(&house, PAGE_ROWS_MAX.into());
+    let page = query(1, &ArticleQuery::List { after: None, limit: PAGE_ROWS_MAX });
+    let read = |house: &House| {
+        let mut peer = Peer::greet(&house.socket(Service::Article)).expect("there is room");
+        peer.send(&page).expect("sent");
+        let ReplyBody::Answer(page) = peer.reply().expect("a reply").body else { panic!("no page") };
+        assert!(page.0.len() as u64 > 4 * 1024 * READER_KIB_MAX, "{} bytes are no long page", page.0.len());
+        peer
+    };
+    // What the first one takes is there for all others.
+    let _first = read(&house);
+    let before = memory_kib(&mut house, Service::Article);
+    let _idle: Vec<_> = (0..READERS).map(|_| read(&house)).collect();
+    let grown = memory_kib(&mut house, Service::Article).saturating_sub(before);
+    say(&format!("{READERS} connections that have read a long page: {grown} KiB more"));
+    assert!(grown < READERS * READER_KIB_MAX, "{grown} KiB");
+}
+
 /// How many bytes the first pages of each length have.
 fn page_bytes(house: &House) -> Vec<usize> {
     let mut peer = Peer::greet(&house.socket(Service::Article)).expect("there is room");
