@@ -38,6 +38,9 @@ const GATHERED_BYTES_MAX: usize = 8 * 1024;
 /// kept for the next, which may come in hours, or never: there may be thousands of sessions.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
+/// For how many answers a session keeps room while it waits.
+const KEPT_ANSWERS_MAX: usize = 16;
+
 /// How many requests of one session may be on their way. What comes then stays in the socket.
 pub const IN_FLIGHT_MAX: usize = 1024;
 
@@ -207,6 +210,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Session<'_, R, W> {
             if bytes > KEPT_BYTES_MAX {
                 drop(mem::take(self.replies.get_mut().write_buffer_mut()));
             }
+        }
+        if self.in_flight == 0 {
+            answered.shrink_to(KEPT_ANSWERS_MAX);
         }
         within_stall(self.replies.flush()).await
     }

@@ -270,27 +270,50 @@ async fn what_is_gathered_counts_as_unsent_until_the_peer_takes_it() {
     }
 }
 
+/// A session past its hello with so many requests on their way, of which a test takes the part of the peer and of the writer.
+fn sending(queue: &Queue, in_flight: usize, to: DuplexStream) -> Session<'_, tokio::io::Empty, DuplexStream> {
+    let (requests, replies) = daemon_end(tokio::io::empty(), to);
+    let (session, answers) = Mailbox::open();
+    Session { requests, replies, queue, session, answers, in_flight }
+}
+
+/// So many answers.
+async fn answers<R, W>(sending: &mut Session<'_, R, W>, count: usize, body: &ReplyBody) -> Vec<Answer> {
+    for id in 0..count as u64 {
+        let request = Request { id, body: RequestBody::Status };
+        answer_with(&Job { request, session: Arc::clone(&sending.session) }, body.clone());
+    }
+    let mut answered = Vec::new();
+    assert_eq!(sending.answers.recv_many(&mut answered, count).await, count);
+    answered
+}
+
 #[tokio::test]
 async fn what_a_long_reply_took_is_not_kept() {
-    let queue = Queue::new(1);
-    let (near, far) = duplex(64 * 1024);
-    let (requests, replies) = daemon_end(tokio::io::empty(), far);
-    let (session, answers) = Mailbox::open();
-    let mut sending =
-        Session { requests, replies, queue: &queue, session: Arc::clone(&session), answers, in_flight: 2 };
-    let mut taken = client_end(near, tokio::io::sink()).0;
+    let (queue, (near, far)) = (Queue::new(1), duplex(64 * 1024));
+    let (mut sending, mut peer) = (sending(&queue, 2, far), client_end(near, tokio::io::sink()).0);
     for (bytes, is_kept) in [(KEPT_BYTES_MAX / 2, true), (2 * KEPT_BYTES_MAX, false)] {
-        let job =
-            Job { request: Request { id: 1, body: RequestBody::Status }, session: Arc::clone(&session) };
-        answer_with(&job, page(bytes));
-        let mut answered = vec![sending.answers.recv().await.unwrap()];
-        let (sent, reply) = futures::join!(sending.send(&mut answered), taken.next());
+        let mut answered = answers(&mut sending, 1, &page(bytes)).await;
+        let (sent, taken) = futures::join!(sending.send(&mut answered), peer.next());
         sent.unwrap();
-        assert_eq!(reply.unwrap().unwrap(), self::reply(1, page(bytes)));
+        assert_eq!(taken.unwrap().unwrap(), reply(0, page(bytes)));
         // Whether there is room for as much again without more memory.
         let has_room = sending.replies.get_mut().write_buffer_mut().try_reclaim(bytes);
         assert_eq!(has_room, is_kept, "{bytes} bytes");
     }
+}
+
+#[tokio::test]
+async fn who_waits_for_nothing_keeps_no_room_for_many_answers() {
+    let (queue, (near, far)) = (Queue::new(1), duplex(64 * 1024));
+    let mut sending = sending(&queue, IN_FLIGHT_MAX, far);
+    let mut answered = answers(&mut sending, IN_FLIGHT_MAX - 1, &ReplyBody::Settled).await;
+    sending.send(&mut answered).await.unwrap();
+    assert!(answered.capacity() >= IN_FLIGHT_MAX - 1, "there is one to come");
+    answered.append(&mut answers(&mut sending, 1, &ReplyBody::Settled).await);
+    sending.send(&mut answered).await.unwrap();
+    assert!(answered.capacity() <= KEPT_ANSWERS_MAX);
+    drop(near);
 }
 
 #[tokio::test]
