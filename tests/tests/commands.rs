@@ -138,3 +138,23 @@ fn a_demo_for_scripts_is_one_document_of_what_was_done_and_what_came_of_it() {
     assert_eq!(result(&chapters[4], "likectl audit")["drift"], json!([]));
     assert_eq!(result(&chapters[4], "likectl article likers 1").as_array().map(Vec::len), Some(3));
 }
+
+#[test]
+fn an_empty_part_of_a_list_is_not_called_an_empty_list() {
+    let house = House::open(PROGRAM);
+    house.article(1);
+    house.json(&["like", "1", "--user", "7"]);
+    let lists: [(&[&str], &str); 4] = [
+        (&["article", "list"], "no articles"),
+        (&["article", "likers", "1"], "nobody likes"),
+        (&["user", "likes", "7"], "likes nothing"),
+        (&["saga", "list"], "no sagas"),
+    ];
+    for (list, lie) in lists {
+        let ended = house.likectl(&[list, &["--limit", "0"]].concat());
+        let (code, said) = (ended.code(), ended.stderr);
+        assert!(code == Some(0) && !said.is_empty() && !said.contains(lie), "{list:?}: {said}");
+    }
+    let nobody = house.likectl(&["user", "likes", "8"]);
+    assert!(nobody.stderr.contains("likes nothing"), "{}", nobody.stderr);
+}

@@ -1,14 +1,15 @@
-//! Lists, fetched page by page: no list costs a service more than a page at a time, however long it is.
+//! Lists, or the part of them that was asked for.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use clap::Args;
 use like_protocol::likes::user::LikeRecord;
-use like_protocol::message::PAGE_ROWS_MAX;
 
 use super::error::CliError;
 use super::output::{Column, table};
 use super::tools::Tools;
+use crate::likes::pages;
 use crate::view::moment;
 
 /// Which part of a list.
@@ -22,32 +23,28 @@ pub struct PageArgs<Id: FromStr<Err: std::error::Error + Send + Sync> + Clone + 
     pub after: Option<Id>,
 }
 
-/// Fetches a list page by page. `id` is what the next page is asked to come after.
-///
-/// # Errors
-/// The service did not answer.
-pub async fn fetch<Id, Row, E, Fetched>(
-    page: &PageArgs<Id>,
-    mut fetch: impl FnMut(Option<Id>, u32) -> Fetched,
-    id: impl Fn(&Row) -> Id,
-) -> Result<Vec<Row>, CliError>
-where
-    Id: FromStr<Err: std::error::Error + Send + Sync> + Clone + Send + Sync + 'static,
-    CliError: From<E>,
-    Fetched: Future<Output = Result<Vec<Row>, E>>,
-{
-    let mut rows = Vec::new();
-    let mut after = page.after.clone();
-    loop {
-        let left = page.limit.map_or(u64::MAX, |limit| limit.saturating_sub(rows.len() as u64));
-        let limit = u32::try_from(left).unwrap_or(PAGE_ROWS_MAX).min(PAGE_ROWS_MAX);
-        if limit == 0 {
-            return Ok(rows);
+impl<Id: FromStr<Err: std::error::Error + Send + Sync> + Clone + Send + Sync + 'static> PageArgs<Id> {
+    /// The rows of that part, fetched page by page. `id` is what the next page is asked to come after.
+    ///
+    /// # Errors
+    /// The service did not answer.
+    pub async fn fetch<Row, E, Fetched>(
+        &self,
+        page: impl FnMut(Option<Id>, u32) -> Fetched,
+        id: impl Fn(&Row) -> Id,
+    ) -> Result<Vec<Row>, E>
+    where
+        Fetched: Future<Output = Result<Vec<Row>, E>>,
+    {
+        pages::fetch(self.after.clone(), self.limit.unwrap_or(u64::MAX), page, id).await
+    }
+
+    /// Says that there are no rows: `none`, unless only a part of the list was asked for.
+    pub fn note_empty(&self, tools: &Tools, none: impl Display) {
+        match (self.limit, &self.after) {
+            (Some(_), _) | (_, Some(_)) => tools.output.note("nothing in that part of the list"),
+            (None, None) => tools.output.note(none),
         }
-        let fetched = fetch(after.clone(), limit).await?;
-        let Some(last) = fetched.last() else { return Ok(rows) };
-        after = Some(id(last));
-        rows.extend(fetched);
     }
 }
 
@@ -74,39 +71,4 @@ pub fn show_records(
         tools.output.note("* a saga is in flight: this record may still go");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn ids(after: Option<u64>, limit: Option<u64>) -> (Vec<u64>, usize) {
-        let mut pages = 0;
-        let page = PageArgs { limit, after };
-        let fetched = fetch::<u64, u64, CliError, _>(
-            &page,
-            |after, limit| {
-                pages += 1;
-                let from = after.map_or(1, |after| after + 1);
-                let page: Vec<u64> = (from..=600).take(limit as usize).collect();
-                async move { Ok(page) }
-            },
-            |id| *id,
-        );
-        let fetched = fetched.await.unwrap();
-        (fetched, pages)
-    }
-
-    #[tokio::test]
-    async fn every_row_is_fetched_once_page_by_page() {
-        assert_eq!(ids(None, None).await, ((1..=600).collect(), 4));
-        assert_eq!(ids(Some(598), None).await.0, [599, 600]);
-    }
-
-    #[tokio::test]
-    async fn a_limit_is_never_exceeded() {
-        assert_eq!(ids(None, Some(300)).await, ((1..=300).collect(), 2));
-        assert_eq!(ids(None, Some(0)).await, (vec![], 0));
-        assert_eq!(ids(Some(590), Some(300)).await.0.len(), 10);
-    }
 }

@@ -5,11 +5,13 @@
 //! * [`service`]: the acts as a caller means them: checks first, then the saga, then an answer.
 //! * [`answer`]: what the checks decide, and what an ended saga means to its caller. Pure.
 //! * [`audit`]: likes against like records.
+//! * [`pages`]: lists, fetched page by page.
 
 pub mod answer;
 pub mod articles;
 pub mod audit;
 pub mod like;
+pub mod pages;
 pub mod service;
 pub mod unlike;
 pub mod users;

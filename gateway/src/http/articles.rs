@@ -8,9 +8,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use like_client::likes::AskError;
 use like_client::likes::articles::{self, ArticleError};
+use like_client::likes::pages;
 use like_client::likes::users::{self, UserError};
 use like_client::view::{ArticleDocument, ListedArticleDocument, RecordDocument};
-use like_protocol::likes::article::ArticleRejection;
+use like_protocol::likes::article::{ArticleRejection, ListedArticle};
 use like_protocol::likes::{ArticleId, UserId};
 
 use super::App;
@@ -59,13 +60,14 @@ pub async fn create(
 /// List articles, by number
 #[utoipa::path(
     get, path = "/articles", tag = "articles", params(Page),
-    responses((status = 200, description = "A page; an empty one is the end", body = [ListedArticleDocument])),
+    responses((status = 200, description = "A page; one with fewer rows than were asked for is the last", body = [ListedArticleDocument])),
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
     Asked(page): Asked<Page>,
 ) -> Result<Json<Vec<ListedArticleDocument>>, Problem> {
-    let rows = app.host.articles.page(page.after.map(ArticleId), page.rows()?).await;
+    let fetch = |after, limit| app.host.articles.page(after, limit);
+    let rows = pages::fetch(page.after.map(ArticleId), page.rows()?, fetch, ListedArticle::id).await;
     Ok(Json(rows.map_err(|e| article_problem(&e))?.iter().map(ListedArticleDocument::from).collect()))
 }
 
@@ -87,14 +89,15 @@ pub async fn read(
 #[utoipa::path(
     get, path = "/articles/{article_id}/likes", tag = "articles",
     params(("article_id" = u64, Path, description = "Which article"), Page),
-    responses((status = 200, description = "A page; an empty one is the end", body = [RecordDocument])),
+    responses((status = 200, description = "A page; one with fewer rows than were asked for is the last", body = [RecordDocument])),
 )]
 pub async fn likers(
     State(app): State<Arc<App>>,
     ArticlePath(article): ArticlePath,
     Asked(page): Asked<Page>,
 ) -> Result<Json<Vec<RecordDocument>>, Problem> {
-    let rows = app.host.users.likers_of(article, page.after.map(UserId), page.rows()?).await;
+    let fetch = |after, limit| app.host.users.likers_of(article, after, limit);
+    let rows = pages::fetch(page.after.map(UserId), page.rows()?, fetch, |record| record.user).await;
     Ok(Json(rows.map_err(|e| user_problem(&e))?.iter().map(RecordDocument::from).collect()))
 }
 
@@ -102,14 +105,15 @@ pub async fn likers(
 #[utoipa::path(
     get, path = "/users/{user_id}/likes", tag = "articles",
     params(("user_id" = u64, Path, description = "Which user"), Page),
-    responses((status = 200, description = "A page; an empty one is the end", body = [RecordDocument])),
+    responses((status = 200, description = "A page; one with fewer rows than were asked for is the last", body = [RecordDocument])),
 )]
 pub async fn liked_by(
     State(app): State<Arc<App>>,
     UserPath(user): UserPath,
     Asked(page): Asked<Page>,
 ) -> Result<Json<Vec<RecordDocument>>, Problem> {
-    let rows = app.host.users.likes_of(user, page.after.map(ArticleId), page.rows()?).await;
+    let fetch = |after, limit| app.host.users.likes_of(user, after, limit);
+    let rows = pages::fetch(page.after.map(ArticleId), page.rows()?, fetch, |record| record.article).await;
     Ok(Json(rows.map_err(|e| user_problem(&e))?.iter().map(RecordDocument::from).collect()))
 }
 

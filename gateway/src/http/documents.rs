@@ -70,7 +70,7 @@ impl Page {
     ///
     /// # Errors
     /// None, or more than a page may have.
-    pub fn rows(&self) -> Result<u32, Problem> {
-        rows(self.limit, Self::ROWS_MAX)
+    pub fn rows(&self) -> Result<u64, Problem> {
+        rows(self.limit, Self::ROWS_MAX).map(u64::from)
     }
 }

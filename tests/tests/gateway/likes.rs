@@ -181,3 +181,27 @@ fn articles_are_made_read_and_listed() {
     assert_eq!((&likers[0]["user_id"], &likers[0]["article_id"]), (&7.into(), &5.into()));
     assert!(likers[0]["created_at"].as_str().expect("a time").ends_with('Z'));
 }
+
+#[test]
+fn a_page_has_as_many_rows_as_were_asked_for_though_a_service_gives_fewer_at_a_time() {
+    let house = House::open(PROGRAM);
+    let gateway = Gateway::open(&house);
+    let file = house.path().join("likes.csv");
+    let mut likes: String = (1..=300).map(|article| format!("7,{article}\n")).collect();
+    likes.extend((8..=306).map(|user| format!("{user},1\n")));
+    std::fs::write(&file, likes).expect("a file");
+    house.json(&["import", "--create-articles", file.to_str().expect("a path")]);
+    for (list, id) in
+        [("articles", "article_id"), ("users/7/likes", "article_id"), ("articles/1/likes", "user_id")]
+    {
+        let page = |query: &str| {
+            let page = gateway.get(&format!("/{list}?{query}")).expect(200).json();
+            let rows = page.as_array().expect("a list").iter();
+            rows.map(|row| row[id].as_u64().expect("a number")).collect::<Vec<_>>()
+        };
+        let all = page("limit=1000");
+        assert_eq!(all.len(), 300, "{list}");
+        assert_eq!(page("limit=299"), all[..299], "{list}");
+        assert_eq!(page(&format!("limit=299&after={}", all[0])), all[1..], "{list}");
+    }
+}

@@ -104,13 +104,12 @@ fn pending(unsettled: u32) -> String {
 
 async fn list(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
     let service = tools.articles();
-    let articles =
-        pages::fetch(&args.page, |after, limit| service.page(after, limit), ListedArticle::id).await?;
+    let articles = args.page.fetch(|after, limit| service.page(after, limit), ListedArticle::id).await?;
     if tools.output.json {
         return tools.output.document(&articles.iter().map(ListedArticleDocument::from).collect::<Vec<_>>());
     }
     if articles.is_empty() {
-        tools.output.note("no articles");
+        args.page.note_empty(tools, "no articles");
         return Ok(());
     }
     let columns = [Column::Right("ARTICLE"), Column::Right("LIKES"), Column::Long("TITLE")];
@@ -132,12 +131,8 @@ async fn list(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
 
 async fn likers(tools: &Tools, args: &LikersArgs) -> Result<(), CliError> {
     let service = tools.users();
-    let records = pages::fetch(
-        &args.page,
-        |after, limit| service.likers_of(args.article, after, limit),
-        |record| record.user,
-    )
-    .await?;
+    let likers = |after, limit| service.likers_of(args.article, after, limit);
+    let records = args.page.fetch(likers, |record| record.user).await?;
     if records.is_empty() {
         // Nobody likes it, or there is no such article: a difference that people should be told.
         tools.articles().show(args.article).await?;
@@ -146,7 +141,7 @@ async fn likers(tools: &Tools, args: &LikersArgs) -> Result<(), CliError> {
         return tools.output.document(&records.iter().map(RecordDocument::from).collect::<Vec<_>>());
     }
     if records.is_empty() {
-        tools.output.note(format!("nobody likes article {}", args.article));
+        args.page.note_empty(tools, format_args!("nobody likes article {}", args.article));
         return Ok(());
     }
     pages::show_records(tools, &records, Column::Right("USER"), |record| record.user.to_string())

@@ -33,17 +33,13 @@ pub struct LikesArgs {
 pub async fn run(tools: &Tools, command: &UserCommand) -> Result<(), CliError> {
     let UserCommand::Likes(args) = command;
     let service = tools.users();
-    let records = pages::fetch(
-        &args.page,
-        |after, limit| service.likes_of(args.user, after, limit),
-        |record| record.article,
-    )
-    .await?;
+    let likes = |after, limit| service.likes_of(args.user, after, limit);
+    let records = args.page.fetch(likes, |record| record.article).await?;
     if tools.output.json {
         return tools.output.document(&records.iter().map(RecordDocument::from).collect::<Vec<_>>());
     }
     if records.is_empty() {
-        tools.output.note(format!("user {} likes nothing", args.user));
+        args.page.note_empty(tools, format_args!("user {} likes nothing", args.user));
         return Ok(());
     }
     pages::show_records(tools, &records, Column::Right("ARTICLE"), |record| record.article.to_string())

@@ -24,7 +24,8 @@ pub(super) fn run(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
         return tools.output.document(&found.iter().map(|found| &found.view).collect::<Vec<_>>());
     }
     if found.is_empty() {
-        let asked_for_some = args.needs_attention || !args.states.is_empty() || args.after.is_some();
+        let part = args.limit.is_some() || args.after.is_some();
+        let asked_for_some = args.needs_attention || !args.states.is_empty() || part;
         tools.output.note(if asked_for_some { "no such sagas" } else { "no sagas" });
         return Ok(());
     }
