@@ -65,7 +65,12 @@ pub struct Columns {
     pub user: usize,
     /// The article.
     pub article: usize,
+    /// How many there are. A record with more has a comma too many, and nobody knows which.
+    pub all: usize,
 }
+
+/// What stands in a file without a header.
+const UNNAMED: Columns = Columns { user: 0, article: 1, all: 2 };
 
 /// What the first record is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,10 +95,8 @@ pub fn first(fields: &[String]) -> First {
         named.map(|(column, _)| column).collect::<Vec<_>>()
     };
     match (&columns("user")[..], &columns("article")[..]) {
-        (&[user], &[article]) => First::Header(Columns { user, article }),
-        _ if fields.iter().any(|field| field.parse::<u64>().is_ok()) => {
-            First::Like(Columns { user: 0, article: 1 })
-        }
+        (&[user], &[article]) => First::Header(Columns { user, article, all: fields.len() }),
+        _ if fields.iter().any(|field| field.parse::<u64>().is_ok()) => First::Like(UNNAMED),
         _ => First::Useless,
     }
 }
@@ -125,11 +128,11 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_their_names() {
-        let header = |user, article| First::Header(Columns { user, article });
-        assert_eq!(first(&fields(&["user", "article"])), header(0, 1));
-        assert_eq!(first(&fields(&["liked_at", "Article-ID", "userId"])), header(2, 1));
-        assert_eq!(first(&fields(&["7", "1"])), First::Like(Columns { user: 0, article: 1 }));
-        assert_eq!(first(&fields(&["x", "1"])), First::Like(Columns { user: 0, article: 1 }));
+        let header = |user, article, all| First::Header(Columns { user, article, all });
+        assert_eq!(first(&fields(&["user", "article"])), header(0, 1, 2));
+        assert_eq!(first(&fields(&["liked_at", "Article-ID", "userId"])), header(2, 1, 3));
+        assert_eq!(first(&fields(&["7", "1"])), First::Like(UNNAMED));
+        assert_eq!(first(&fields(&["x", "1"])), First::Like(UNNAMED));
         assert_eq!(first(&fields(&["who", "what"])), First::Useless);
         assert_eq!(first(&fields(&["user", "user_id", "article"])), First::Useless, "which of the two?");
     }

@@ -166,6 +166,10 @@ impl<R: BufRead> Reader<R> {
                 }
             },
         };
+        if fields.len() > columns.all {
+            let why = format!("it has {} fields, where at most {} are expected", fields.len(), columns.all);
+            return Ok(Some(Err(why)));
+        }
         let number = |column: usize, what: &str| match fields.get(column).map(|field| (field, field.parse()))
         {
             Some((_, Ok(number))) => Ok(number),
@@ -235,6 +239,22 @@ mod tests {
         assert_eq!(
             read("\u{feff}at,article,user\nx,1,7\n\n\"y\nz\",2,\"8\""),
             [(2, Ok((7, 1))), (4, Ok((8, 2)))]
+        );
+    }
+
+    /// Which of its fields says what nobody can tell then: a title may have had a comma.
+    #[test]
+    fn a_record_with_a_field_too_many_is_no_like() {
+        let too_many = |line, fields, columns| {
+            (line, Err(format!("it has {fields} fields, where at most {columns} are expected")))
+        };
+        assert_eq!(
+            read("1700000000,7,1\n7,1\n7,1,\n"),
+            [too_many(1, 3, 2), (2, Ok((7, 1))), too_many(3, 3, 2)]
+        );
+        assert_eq!(
+            read("at,user,article\nx,7,1\n1,2,7,1\n\"1,2\",7,1\n"),
+            [(2, Ok((7, 1))), too_many(3, 4, 3), (4, Ok((7, 1)))]
         );
     }
 
