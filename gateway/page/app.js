@@ -383,8 +383,12 @@ at("find").addEventListener("submit", (event) => {
 const ARTICLES_PAGE = 50;
 let articles = [];
 let allRead = false;
+let reading = false;
 
 async function readArticles() {
+  // Whoever is impatient would get the same page twice.
+  if (reading) return;
+  reading = true;
   if (allRead) articles = [];
   const after = articles.length > 0 ? `&after=${articles.at(-1).article_id}` : "";
   try {
@@ -401,6 +405,7 @@ async function readArticles() {
     fill(at("articles"), make("p", { class: "error", role: "alert" }, error.message));
     at("more-articles").textContent = "Try again";
   }
+  reading = false;
 }
 at("more-articles").addEventListener("click", readArticles);
 

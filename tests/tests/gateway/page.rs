@@ -53,6 +53,9 @@ fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
     browser.until("document.getElementById('recent').textContent.includes('like of article 1 by user 6')");
     browser.click("#more-articles", "");
     browser.until("document.getElementById('articles').textContent.includes('onerror')");
+    let rows = "document.querySelectorAll('#articles tbody tr').length";
+    let rows = browser.script(&format!("Promise.all([readArticles(), readArticles()]).then(() => {rows})"));
+    assert_eq!(rows, 2, "whoever clicks twice sees no article twice");
     browser.click("#recent button", "by user 6");
     browser.until("document.querySelectorAll('#saga svg circle').length >= 6");
     browser.until("document.getElementById('saga').textContent.includes('every service knows')");
