@@ -84,6 +84,30 @@ fn wrong_usage_exits_2_and_says_what_was_expected() {
 }
 
 #[test]
+fn wrong_usage_is_told_in_a_document_to_who_wants_documents() {
+    let house = House::new();
+    let cases: [(&[&str], &str, &str); 4] = [
+        (&["--json", "like", "1"], "arguments were not provided: --user <USER>", "Usage: likectl like"),
+        (&["articel", "list", "--json"], "unrecognized subcommand 'articel'", "'article'"),
+        (&["--json", "--timeout", "2h", "status"], "no daemon accepts", "Usage"),
+        (&["saga", "--json", "--", "--json"], "unrecognized subcommand", "Usage"),
+    ];
+    for (arguments, what, hinted) in cases {
+        let output = house.run(arguments);
+        assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{arguments:?}");
+        let error = error(&output);
+        assert_eq!((&error["kind"], &error["saga_id"]), (&Value::from("usage"), &Value::Null));
+        let [message, hint] = ["message", "hint"].map(|name| error[name].as_str().unwrap());
+        assert!(message.contains(what) && hint.contains(hinted), "{error}");
+        assert!(!message.contains("error:") && !message.contains('\n'), "{error}");
+    }
+    let people = house.run(&["like", "1", "--user", "--", "--json"]);
+    assert!(code(&people) == 2 && stderr(&people).starts_with("error: "), "it is no option there");
+    let help = house.run(&["--json", "like", "--help"]);
+    assert!(code(&help) == 0 && stdout(&help).contains("Usage:"), "help is no error");
+}
+
+#[test]
 fn a_daemon_that_is_not_there_is_unavailable() {
     let house = House::new();
     let cases: [&[&str]; 6] = [

@@ -24,6 +24,8 @@ pub mod told;
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub enum CliError {
+    /// What was typed makes no sense.
+    Usage(clap::Error),
     /// The article service did not do it.
     Article(ArticleError),
     /// The user service did not do it.

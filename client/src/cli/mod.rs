@@ -37,10 +37,13 @@ const NAME: &str = "likectl";
 /// `likectl`'s main.
 pub fn main() -> ExitCode {
     like_protocol::failpoint::arm_from_environment();
-    let cli = Cli::try_parse_from(own_arguments()).unwrap_or_else(|usage| without_environment(usage).exit());
+    let cli = match Cli::try_parse_from(own_arguments()) {
+        Ok(cli) => cli,
+        Err(usage) => return tell(without_environment(usage)),
+    };
     let config = match Config::of(&cli.global) {
         Ok(config) => config,
-        Err(usage) => Cli::command().error(ErrorKind::ValueValidation, usage).exit(),
+        Err(usage) => return tell(Cli::command().error(ErrorKind::ValueValidation, usage)),
     };
     set_up_streams(&config, &cli.command);
     let output = Output { json: config.json, quiet: config.quiet };
@@ -61,6 +64,15 @@ fn own_arguments() -> impl Iterator<Item = OsString> {
     let own = arguments.next();
     arguments.next_if(|first| first == NAME);
     own.into_iter().chain(arguments)
+}
+
+/// Tells what is wrong with the command line, or what was asked for instead of a command: help, the version.
+fn tell(usage: clap::Error) -> ExitCode {
+    let json = own_arguments().take_while(|typed| typed != "--").any(|typed| typed == "--json");
+    if !(json && usage.use_stderr()) {
+        usage.exit()
+    }
+    CliError::Usage(usage).report(&Output { json, quiet: false })
 }
 
 /// The same error for who has set no environment variables: a usage line would show as required what they give.

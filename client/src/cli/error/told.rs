@@ -27,6 +27,8 @@ const GROUP: &str = "like";
 pub enum Exit {
     /// Unexpected.
     Internal = 1,
+    /// What was typed makes no sense.
+    Usage = 2,
     /// No such thing.
     NotFound = 3,
     /// A rule forbids it; nothing changed.
@@ -68,6 +70,7 @@ impl CliError {
     /// What happened, to what, and what to do next.
     pub fn told(&self) -> Told {
         match self {
+            Self::Usage(usage) => told_usage(usage),
             Self::Article(error) => told_ask(error, told_article_rule),
             Self::User(error) => told_ask(error, |r| told(Exit::Refused, "invalid", users::explain(r))),
             Self::Act(error) => told_act(error),
@@ -156,6 +159,16 @@ impl Told {
     fn saga(self, saga: SagaId) -> Self {
         Self { saga_id: Some(saga.to_string()), ..self }
     }
+}
+
+/// What is wrong is told in the first paragraph; behind it stand tips, and how the command is used.
+fn told_usage(usage: &clap::Error) -> Told {
+    let text = usage.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let mut paragraphs =
+        text.split("\n\n").map(|lines| lines.split_whitespace().collect::<Vec<_>>().join(" "));
+    let what = paragraphs.next().unwrap_or_default();
+    told(Exit::Usage, "usage", what).hint(paragraphs.collect::<Vec<_>>().join("; "))
 }
 
 fn told_ask<R: std::fmt::Debug>(error: &AskError<R>, rejected: impl Fn(&R) -> Told) -> Told {
