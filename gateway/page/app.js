@@ -94,7 +94,7 @@ function verdict(seen) {
   if (low.length > 0) bad.push(`the ${low.map((s) => s.service).join(" and the ")} service is short of disk space`);
   const damaged = seen.services.filter((service) => service.status?.damaged > 0);
   if (damaged.length > 0) bad.push(`the store of the ${damaged.map((s) => s.service).join(" and the ")} service is damaged`);
-  if (seen.problems.length > 0) bad.push("part of the saga log can't be read");
+  if (seen.problems.length > 0) bad.push("something is wrong with the saga log");
   if (bad.length > 0) return ["bad", bad.join("; ").replace(/^[a-z]/, (first) => first.toUpperCase())];
   if (hanging > 0) return ["warn", `${plural(hanging, "saga has", "sagas have")} been open for more than five minutes`];
   return ["good", "All is well"];

@@ -157,7 +157,7 @@ fn tell_sagas(page: &mut Page, overview: &Overview) {
         (
             "like_journal_problems",
             overview.problems.len(),
-            "Slots of the saga log that can't be read, and stretches of it that are damaged.",
+            "Slots of the saga log that can't be read, stretches of it that are damaged, and a disk that has no room for it.",
         ),
         (
             "like_saga_attempts_max",

@@ -46,7 +46,8 @@ pub struct Overview {
     pub services: Vec<ServiceDocument>,
     /// How many sagas are open, and how they stand.
     pub counts: Counts,
-    /// What of the saga log can't be read or is damaged, in words: sagas may stand there that nobody sees.
+    /// What of the saga log can't be read, is damaged or has no room, in words: sagas may stand there that nobody sees or
+    /// finishes.
     pub problems: Vec<String>,
     /// Open sagas: those in trouble first, then the oldest; at most 100.
     pub open: Vec<SagaSummary>,

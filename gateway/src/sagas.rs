@@ -53,7 +53,7 @@ pub struct Recent<T> {
     pub open: Vec<T>,
     /// What has ended, the newest first.
     pub ended: Vec<T>,
-    /// What of the log can't be read or is damaged, in words: sagas may stand there that nobody sees.
+    /// What of the log can't be read, is damaged or has no room, in words: sagas may stand there that nobody sees or finishes.
     pub problems: Vec<String>,
     /// How long reading it took, without any wait for a turn.
     pub took: Duration,
@@ -107,7 +107,8 @@ impl SagaReader {
         self.read(&self.turn_of_recent, move |reader| {
             let began = Instant::now();
             let context = &reader.context;
-            let (mut lately, mut problems) = (Lately::default(), Vec::new());
+            let mut lately = Lately::default();
+            let mut problems: Vec<_> = context.journal.lacks_room().into_iter().collect();
             for slot in context.journal.slots()? {
                 match history::newest_in(&slot, HEAD_ALONE) {
                     Ok(head) => {

@@ -135,6 +135,10 @@ impl Disk for TimedDisk {
         self.disk.pid()
     }
 
+    fn lacks_room(&self, journal: &Path) -> Option<String> {
+        self.disk.lacks_room(journal)
+    }
+
     fn owner(&self, directory: &Path) -> Option<Owner> {
         self.disk.owner(directory)
     }

@@ -44,8 +44,8 @@ pub enum CliError {
     NotEnded(SagaId),
     /// Sagas need an operator, or hang. What, in words; the first of them.
     NeedsAttention(String, Option<SagaId>),
-    /// Slots of the journal can't be read. Which, in words.
-    UnreadableSlots(String),
+    /// Slots of the journal can't be read or used, or it has no room for more. What, in words.
+    JournalTrouble(String),
     /// An audit found so many articles that drift.
     Drift(usize),
     /// An audit met something damaged. What, in words.

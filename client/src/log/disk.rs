@@ -15,11 +15,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use like_protocol::ids::BootId;
 use like_protocol::time::{BootClock, Clock};
-use rustix::fs::Access;
+use rustix::fs::{Access, StatVfsMountFlags};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::owner::{self, Owner};
+use super::room::Left;
 use super::slot::JournalError;
 use super::writer::{Released, Syncs};
 
@@ -98,6 +99,11 @@ pub trait Disk: Debug + Send + Sync {
 
     /// This process, as [`Disk::owner`] names it to others.
     fn pid(&self) -> u32;
+
+    /// Why runners can't write much more to a journal, in words; nothing if they can, or if that can't be told.
+    fn lacks_room(&self, _journal: &Path) -> Option<String> {
+        None
+    }
 
     /// Who holds the lock of a slot's directory, as far as that can be seen.
     fn owner(&self, directory: &Path) -> Option<Owner>;
@@ -250,6 +256,18 @@ impl Disk for RealDisk {
 
     fn pid(&self) -> u32 {
         std::process::id()
+    }
+
+    fn lacks_room(&self, journal: &Path) -> Option<String> {
+        let stat = rustix::fs::statvfs(journal).ok()?;
+        let left = Left {
+            is_read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            all_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_files: stat.f_favail,
+            all_files: stat.f_files,
+        };
+        left.lacking()
     }
 
     fn owner(&self, directory: &Path) -> Option<Owner> {

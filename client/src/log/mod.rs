@@ -27,6 +27,7 @@ pub mod disk;
 pub mod history;
 pub mod owner;
 pub mod record;
+mod room;
 pub mod scan;
 pub mod segment;
 pub mod slot;

@@ -231,6 +231,12 @@ impl Journal {
         &self.path
     }
 
+    /// Why runners can't write much more there, in words; nothing if they can, or if that can't be told. A reader does not
+    /// find out otherwise.
+    pub fn lacks_room(&self) -> Option<String> {
+        self.disk.lacks_room(&self.path)
+    }
+
     /// The slots that exist, in order.
     ///
     /// # Errors

@@ -200,7 +200,7 @@ fn what_is_damaged_or_cannot_be_read_is_said_first() {
     gateway.get("/articles/88").problem(500, "damaged");
     let Some(mut browser) = Browser::open(&house.path().join("profile"), &address(&gateway)) else { return };
     browser.screen(1000, 800, "light");
-    let said = "The store of the article service is damaged; part of the saga log can\\'t be read";
+    let said = "The store of the article service is damaged; something is wrong with the saga log";
     browser.until(&format!("document.getElementById('verdict').textContent === '{said}'"));
     browser.until("document.getElementById('problems').textContent.includes('slot 77')");
     browser.until("document.getElementById('services').textContent.includes('likectl status names')");

@@ -1,4 +1,4 @@
-//! A daemon's disk that fills up: a small file system in a mount namespace of the daemon's own.
+//! A daemon's disk that fills up, or the journal's: a small file system in a mount namespace of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,11 @@ use like_daemon::store::runs::Shape;
 use like_daemon::store::seal::seal;
 use like_daemon::store::{Key, LoggedStore, Store};
 use like_protocol::failpoint::Failpoint;
+use like_tests::gateway::Gateway;
 use like_tests::house::{House, Service};
 use like_tests::process::{Armed, Ended, Fault, Running, eventually, last_words};
 use like_tests::promises;
+use serde_json::{Value, json};
 
 use super::{PROGRAM, log, say};
 
@@ -94,6 +96,10 @@ impl SmallDisk {
     }
 }
 
+fn say_not_run() {
+    say("NOT RUN: no file system can be mounted here, not even in a namespace of one's own");
+}
+
 /// A house whose article daemon has a small disk, and makes a checkpoint for every KiB of its commit log: space is allotted
 /// to a segment ahead, so it is at a checkpoint that a full disk is met. Nothing where that can't be had.
 fn house() -> Option<(House, SmallDisk)> {
@@ -101,7 +107,7 @@ fn house() -> Option<(House, SmallDisk)> {
     let data = house.data(Service::Article);
     fs::create_dir(&data).expect("a directory");
     let Some(disk) = SmallDisk::mount(&data) else {
-        say("NOT RUN: no file system can be mounted here, not even in a namespace of one's own");
+        say_not_run();
         return None;
     };
     house.start_prepared(Service::Article, |command| {
@@ -111,6 +117,45 @@ fn house() -> Option<(House, SmallDisk)> {
     house.start(Service::User);
     house.article(1);
     Some((house, disk))
+}
+
+/// Nobody who only reads meets a full disk; but where no saga can begin or be recovered, somebody must be told.
+#[test]
+fn a_journal_without_room_is_told_by_who_only_reads_it() {
+    let house = House::open(PROGRAM);
+    house.article(1);
+    let at = house.path().join("small");
+    fs::create_dir(&at).expect("a directory");
+    let Some(disk) = SmallDisk::mount(&at) else { return say_not_run() };
+    std::os::unix::fs::symlink(disk.seen(), house.journal()).expect("a journal elsewhere");
+    house.json(&["like", "1", "--user", "7"]);
+    let gateway = Gateway::open(&house);
+    let told = || {
+        let check = house.likectl(&["--json", "check"]);
+        let all_well = house.likectl(&["check"]).stdout.contains("no saga needs an operator");
+        assert_eq!(all_well, check.code() == Some(0), "people are told the same");
+        let top = house.json(&["top", "--once"])["journal_problems"].clone();
+        let status = house.json(&["status"])["log"]["lacks_room"].clone();
+        (check, [json!([status]), top, gateway.get("/overview").expect(200).json()["problems"].clone()])
+    };
+    let (check, elsewhere) = told();
+    assert!(check.code() == Some(0) && check.json()["lacks_room"] == Value::Null, "{check:?}");
+    assert_eq!(elsewhere, [json!([null]), json!([]), json!([])]);
+
+    disk.fill(100 * 1024);
+    let seen = eventually("a look after the disk was filled", || {
+        let (check, elsewhere) = told();
+        let why = check.json()["lacks_room"].clone();
+        (!why.is_null() && elsewhere[2] == json!([why])).then_some((check, elsewhere))
+    });
+    let (check, elsewhere) = seen;
+    let why = check.json()["lacks_room"].clone();
+    assert!(why.as_str().expect("words").contains(" KiB free"), "{why}");
+    assert_eq!((check.code(), &check.error()["error"]["kind"]), (Some(7), &json!("needs_attention")));
+    assert_eq!(check.error()["error"]["message"], why);
+    elsewhere.iter().for_each(|told| assert_eq!(*told, json!([why])));
+    disk.free();
+    house.likectl(&["check"]).expect_code(0);
 }
 
 /// A like that stops when its steps are done, and its log doesn't say so yet.

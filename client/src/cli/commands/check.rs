@@ -27,6 +27,8 @@ pub struct CheckArgs {
 struct CheckDocument<'a> {
     /// Slots of the journal that can't be read.
     unreadable_slots: Vec<u32>,
+    /// Why nothing more can be written to the journal.
+    lacks_room: Option<&'a str>,
     needs_attention: Vec<&'a str>,
     hanging: Vec<&'a str>,
     sagas: Vec<AlarmingSaga<'a>>,
@@ -43,7 +45,7 @@ struct AlarmingSaga<'a> {
 /// Runs `likectl check`. It reads the log and takes no lock.
 ///
 /// # Errors
-/// A saga needs an operator or hangs; or the journal can't be read, or a slot of it.
+/// A saga needs an operator or hangs; or the journal can't be read, or a slot of it, or it has no room for more.
 pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
     let open = find_open(tools)?;
     let now_ms = moment::now_ms();
@@ -52,12 +54,16 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
         open.sagas.iter().filter(|found| found.view.needs_attention || hangs(&found.view)).collect();
     let owners = owners(alarming.iter().copied());
     let owner = |found: &Found| owners.get(&found.slot.number());
+    let hidden = |unread| format!("{unread}: sagas may stand there that nobody finishes");
+    let journal: Vec<_> =
+        unread_in_words(&open.unreadable).map(hidden).into_iter().chain(open.lacks_room.clone()).collect();
     if tools.output.json {
         let ids = |filter: &dyn Fn(&SagaView) -> bool| {
             alarming.iter().map(|f| &f.view).filter(|v| filter(v)).map(|v| v.saga_id.as_str()).collect()
         };
         tools.output.document(&CheckDocument {
             unreadable_slots: numbers(&open.unreadable),
+            lacks_room: open.lacks_room.as_deref(),
             needs_attention: ids(&|view| view.needs_attention),
             hanging: ids(&hangs),
             sagas: alarming
@@ -65,15 +71,17 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
                 .map(|found| AlarmingSaga { saga: &found.view, owner: owner(found).map(OwnerView::from) })
                 .collect(),
         })?;
-    } else if alarming.is_empty() && open.unreadable.is_empty() {
+    } else if alarming.is_empty() && journal.is_empty() {
         tools.output.text("no saga needs an operator or hangs")?;
     } else if !alarming.is_empty() {
         show_all(tools, &alarming, Some(args.hanging_after))?;
     }
-    let unread = unread_in_words(&open.unreadable);
     let Some(first) = alarming.first() else {
-        let hidden = unread.map(|unread| format!("{unread}: sagas may stand there that nobody finishes"));
-        return hidden.map_or(Ok(()), |hidden| Err(CliError::UnreadableSlots(hidden)));
+        return if journal.is_empty() {
+            Ok(())
+        } else {
+            Err(CliError::JournalTrouble(journal.join("; and ")))
+        };
     };
     let need = alarming.iter().filter(|found| found.view.needs_attention).count();
     let hang = alarming.len() - need;
@@ -87,9 +95,7 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
     };
     let names: Vec<_> = alarming.iter().take(NAMED_MAX).map(name).collect();
     let more = if alarming.len() > NAMED_MAX { ", …" } else { "" };
-    let unread = unread.map(|unread| format!("; and {unread}")).unwrap_or_default();
-    Err(CliError::NeedsAttention(
-        format!("sagas in trouble: {what}: {}{more}{unread}", names.join(", ")),
-        Some(first.saga),
-    ))
+    let sagas = format!("sagas in trouble: {what}: {}{more}", names.join(", "));
+    let all: Vec<_> = std::iter::once(sagas).chain(journal).collect();
+    Err(CliError::NeedsAttention(all.join("; and "), Some(first.saga)))
 }

@@ -85,7 +85,7 @@ async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
             format!("{many} slots of the journal could not be used, the first of them slot {slot} ({why})")
         }
     };
-    Err(CliError::UnreadableSlots(format!("{unusable}: sagas may stand there that nobody finishes")))
+    Err(CliError::JournalTrouble(format!("{unusable}: sagas may stand there that nobody finishes")))
 }
 
 /// Sagas of dead runners that had ended, and of whose end a service had not been told.

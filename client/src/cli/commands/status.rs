@@ -90,6 +90,8 @@ struct LogDocument {
     runners: Vec<RunnerDocument>,
     /// What stands in the way of reading the log, or a part of it.
     problem: Option<String>,
+    /// Why nothing more can be written to it.
+    lacks_room: Option<String>,
     /// Slots that can't be read: more sagas may stand there.
     unreadable_slots: Vec<u32>,
     /// What is damaged.
@@ -139,11 +141,14 @@ struct Seen {
     open: Vec<Found>,
     /// What of it can't be read or is damaged.
     gaps: Gaps,
+    /// Why nothing more can be written to it.
+    lacks_room: Option<String>,
 }
 
 fn look(tools: &Tools) -> Result<Seen, CliError> {
     let mut seen = Seen::default();
     let Some(journal) = tools.journal_to_read()? else { return Ok(seen) };
+    seen.lacks_room = journal.lacks_room();
     let (by_state, open) = (&mut seen.by_state, &mut seen.open);
     seen.gaps = history::survey(&journal, |slot, story| {
         *by_state.entry(state_word(story.state.as_ref())).or_default() += 1;
@@ -210,6 +215,7 @@ fn log(tools: &Tools, seen: &Seen, problem: Option<String>) -> LogDocument {
         by_state: seen.by_state.clone(),
         runners: slots.iter().filter_map(runner).collect(),
         problem: problem.or_else(|| unread_in_words(&seen.gaps.skipped)),
+        lacks_room: seen.lacks_room.clone(),
         unreadable_slots: numbers(&seen.gaps.skipped),
         damage: seen.gaps.damage.iter().map(ToString::to_string).collect(),
     }
@@ -238,7 +244,7 @@ fn show(
         show_damage(tools, service)?;
     }
     tools.output.text(format!("\n{} {}", paint(STRONG, "log"), log.journal))?;
-    for problem in log.problem.iter().chain(&log.damage) {
+    for problem in log.problem.iter().chain(&log.lacks_room).chain(&log.damage) {
         tools.output.text(format!("{} {problem}", paint(BAD, "✗")))?;
     }
     if log.problem.is_some() && log.unreadable_slots.is_empty() {

@@ -97,9 +97,9 @@ impl CliError {
                 ..told(Exit::NeedsAttention, "needs_attention", what)
             }
             .hint("`likectl saga show ID` says what an operator may safely do next"),
-            Self::UnreadableSlots(what) => told(Exit::NeedsAttention, "needs_attention", what).hint(
-                "give group `like` back what it may not use, look after the disk, use the release that wrote it, or move what \
-                 is damaged out of the journal",
+            Self::JournalTrouble(what) => told(Exit::NeedsAttention, "needs_attention", what).hint(
+                "give group `like` back what it may not use, look after the disk (free some space, if it is full), use the \
+                 release that wrote it, or move what is damaged out of the journal",
             ),
             Self::Drift(articles) => told_drift(*articles),
             Self::Damaged(what) => told_damaged(what),

@@ -165,6 +165,7 @@ pub fn find_one(tools: &Tools, saga: SagaId) -> Result<Found, CliError> {
 pub fn find_open(tools: &Tools) -> Result<Open, CliError> {
     let mut open = Open::default();
     let Some(journal) = tools.journal_to_read()? else { return Ok(open) };
+    open.lacks_room = journal.lacks_room();
     for slot in journal.slots()? {
         match history::open_in(&slot) {
             Ok(stories) => {
@@ -184,6 +185,8 @@ pub struct Open {
     pub sagas: Vec<Found>,
     /// Slots that can't be read, and why: whatever stands there nobody sees.
     pub unreadable: Vec<(Slot, JournalError)>,
+    /// Why nothing more can be written to it, in words.
+    pub lacks_room: Option<String>,
 }
 
 /// The numbers of slots that can't be read.

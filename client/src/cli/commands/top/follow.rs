@@ -54,7 +54,7 @@ pub struct Journaled {
     pub recent: Vec<Seen>,
     /// What ended lately, in no order.
     pub lately: Vec<Ended>,
-    /// What can't be read, or is damaged.
+    /// What can't be read or written, or is damaged.
     pub problems: Vec<String>,
 }
 
@@ -89,16 +89,19 @@ impl Follower {
 
     /// What the journal tells now.
     pub fn look(&mut self, now_ms: u64) -> Journaled {
-        let slots = match Journal::open_existing(&self.journal).and_then(|journal| journal.slots()) {
-            Ok(slots) => slots,
-            Err(JournalError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Vec::new()
-            }
-            Err(error) => return Journaled { problems: vec![error.to_string()], ..Journaled::default() },
-        };
+        let opened = Journal::open_existing(&self.journal);
+        let (slots, lacks_room) =
+            match opened.and_then(|journal| Ok((journal.slots()?, journal.lacks_room()))) {
+                Ok(seen) => seen,
+                Err(JournalError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    (Vec::new(), None)
+                }
+                Err(error) => return Journaled { problems: vec![error.to_string()], ..Journaled::default() },
+            };
         slots.iter().for_each(|slot| self.read_on(slot));
         self.forget(now_ms);
         let mut seen = Journaled { lately: self.lately.values().copied().collect(), ..Journaled::default() };
+        seen.problems.extend(lacks_room);
         for slot in &slots {
             let Some(followed) = self.slots.get(&slot.number()) else { continue };
             let owner = if followed.open.is_empty() { None } else { owner::owner_of(slot) };

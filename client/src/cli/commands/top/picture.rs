@@ -24,7 +24,7 @@ pub struct Picture {
     pub journal: String,
     /// Both services.
     pub services: Vec<ServicePicture>,
-    /// What of the journal can't be read, or is damaged.
+    /// What of the journal can't be read or written, or is damaged.
     pub journal_problems: Vec<String>,
     /// How many sagas are open, and how they stand.
     pub counts: Counts,

@@ -1,0 +1,60 @@
+//! Whether a journal's file system has room for what runners write, and lets them write it.
+
+/// With less free, nothing is sure to be recorded for long: a runner that takes a slot over, or goes on in a new segment,
+/// writes that beside the old one.
+const BYTES_MIN: u64 = 16 * 1024 * 1024;
+
+/// No more than this part of a small file system is wanted.
+const PART: u64 = 8;
+
+/// What a file system has left.
+pub(super) struct Left {
+    /// Whether nothing may be written.
+    pub is_read_only: bool,
+    /// How much is free to everybody.
+    pub free_bytes: u64,
+    /// How large it is.
+    pub all_bytes: u64,
+    /// How many files more it has room for.
+    pub free_files: u64,
+    /// For how many it was made; 0 where that is a matter of space alone.
+    pub all_files: u64,
+}
+
+impl Left {
+    /// Why that is too little, in words.
+    pub fn lacking(&self) -> Option<String> {
+        let what = if self.is_read_only {
+            "is read-only".to_owned()
+        } else if self.free_bytes < BYTES_MIN.min(self.all_bytes / PART) {
+            format!("has only {} KiB free", self.free_bytes / 1024)
+        } else if self.free_files == 0 && self.all_files > 0 {
+            "has no room for another file".to_owned()
+        } else {
+            return None;
+        };
+        Some(format!(
+            "the file system of the journal {what}: where nothing can be written, no saga can begin or be recovered"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USUAL: Left =
+        Left { is_read_only: false, free_bytes: 1 << 30, all_bytes: 1 << 40, free_files: 9, all_files: 10 };
+
+    #[test]
+    fn a_file_system_lacks_room_where_the_next_segment_may_not_fit() {
+        let lacks = |left: Left| left.lacking().is_some();
+        let free = |free_bytes, all_bytes| Left { free_bytes, all_bytes, ..USUAL };
+        assert!(!lacks(USUAL));
+        assert!(lacks(free(BYTES_MIN - 1, 1 << 40)) && !lacks(free(BYTES_MIN, 1 << 40)));
+        assert!(lacks(free(99, 800)) && !lacks(free(100, 800)), "of a small one, an eighth");
+        assert!(lacks(Left { is_read_only: true, ..USUAL }));
+        assert!(lacks(Left { free_files: 0, ..USUAL }));
+        assert!(!lacks(Left { free_files: 0, all_files: 0, ..USUAL }), "files are not counted there");
+    }
+}
