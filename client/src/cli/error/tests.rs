@@ -159,3 +159,11 @@ fn where_the_log_may_not_hold_the_saga_the_hint_says_how_to_find_out_and_what_it
     assert!(hint.contains("likectl recover"), "{hint}");
     assert!(hint.contains(&format!("if `likectl saga show {}` does not find it", saga())), "{hint}");
 }
+
+#[test]
+fn who_meets_a_read_only_journal_is_not_sent_to_a_group() {
+    let hint = |kind| journal(kind).told().hint.unwrap();
+    assert!(hint(io::ErrorKind::PermissionDenied).contains("join the group"));
+    let read_only = hint(io::ErrorKind::ReadOnlyFilesystem);
+    assert!(!read_only.contains("group") && read_only.contains("mount"), "{read_only}");
+}

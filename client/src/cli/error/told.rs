@@ -306,6 +306,10 @@ fn told_journal(error: &JournalError) -> Told {
             told(Exit::PermissionDenied, "permission_denied", error)
                 .hint("name a directory with --journal or LIKECTL_JOURNAL; what is missing of its path is made")
         }
+        JournalError::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            told(Exit::PermissionDenied, "permission_denied", error)
+                .hint("mount its file system for writing, or name another directory with --journal")
+        }
         JournalError::Io { what, path, source } if is_unwritable(what, source) => {
             told(Exit::PermissionDenied, "permission_denied", error).hint(format!(
                 "{} must be writable: join the group `{GROUP}` (sudo usermod -aG {GROUP} \"$USER\") and log in again, \
@@ -335,8 +339,7 @@ fn is_full(error: &io::Error) -> bool {
 
 /// A journal that can't even be made is one that can't be written, whatever the system's reason is.
 fn is_unwritable(what: &str, error: &io::Error) -> bool {
-    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    what.contains("journal") || matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
+    what.contains("journal") || error.kind() == io::ErrorKind::PermissionDenied
 }
 
 fn told_admin(error: &AdminError) -> Told {
