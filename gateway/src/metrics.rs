@@ -8,8 +8,10 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use like_client::view::ServiceStatus;
+
 use crate::VERSION;
-use crate::overview::{Overview, ServiceStatus};
+use crate::overview::Overview;
 use crate::timed::SyncTimes;
 
 /// Upper bounds of the buckets of durations, in seconds.

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use like_client::likes::AskError;
 use like_client::log::JournalError;
-use like_client::view::moment;
-use like_client::view::{HANGING_AFTER, SagaView, is_overdue};
+use like_client::view::{Counts, HANGING_AFTER, SagaSummary, ServiceStatus, moment};
 use like_protocol::message::DaemonStatus;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -15,7 +14,6 @@ use utoipa::ToSchema;
 
 use crate::VERSION;
 use crate::host::Host;
-use crate::http::saga_documents::SagaSummary;
 use crate::sagas::{Recent, SagaReader};
 
 /// How long a look counts, and how often live updates look.
@@ -61,23 +59,6 @@ pub struct Overview {
     pub attempts_max: u32,
 }
 
-/// How many sagas are open, and how they stand.
-#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, ToSchema)]
-pub struct Counts {
-    /// Going forward.
-    pub running: usize,
-    /// Going back.
-    pub compensating: usize,
-    /// With a damaged record.
-    pub quarantined: usize,
-    /// Ended, and not every service knows it yet.
-    pub unsettled: usize,
-    /// In need of an operator.
-    pub needs_attention: usize,
-    /// Open for more than five minutes.
-    pub hanging: usize,
-}
-
 /// How a service is.
 #[derive(Clone, PartialEq, Serialize, ToSchema)]
 pub struct ServiceDocument {
@@ -91,33 +72,11 @@ pub struct ServiceDocument {
     pub status: Option<ServiceStatus>,
 }
 
-/// How a service says it is.
-#[derive(Clone, PartialEq, Serialize, ToSchema)]
-pub struct ServiceStatus {
-    /// Its version.
-    pub version: String,
-    /// Which store it serves.
-    pub store_id: String,
-    /// Open connections.
-    pub connections: u32,
-    /// Requests that wait in its queue.
-    pub queued: u32,
-    /// How many may wait there.
-    pub queue_limit: u32,
-    /// Steps that are not settled.
-    pub unsettled: u64,
-    /// Groups made durable since it started.
-    pub groups: u64,
-    /// Requests that those groups held.
-    pub committed: u64,
-    /// Bytes that its store takes on disk.
-    pub store_bytes: u64,
-    /// Bytes free on the store's file system.
-    pub free_bytes: u64,
-    /// Whether new likes are refused for want of disk space.
-    pub storage_low: bool,
-    /// How many rows of its store it has found damaged. `likectl status` names them.
-    pub damaged: u64,
+impl ServiceDocument {
+    fn timeless(&self) -> Self {
+        let status = self.status.clone().map(|status| ServiceStatus { up_ms: 0, ..status });
+        Self { status, ..self.clone() }
+    }
 }
 
 /// Looks at what is going on.
@@ -163,23 +122,22 @@ impl Lookout {
         let (articles, users) =
             (self.host.articles.within(STATUS_WITHIN), self.host.users.within(STATUS_WITHIN));
         let (sagas, article, user) =
-            futures::join!(self.sagas.recent(RECENT_SHOWN_MAX, Seen::of), articles.status(), users.status());
+            futures::join!(self.sagas.recent(RECENT_SHOWN_MAX), articles.status(), users.status());
         let now_ms = moment::now_ms();
         let Recent { mut open, ended, problems, took } = sagas?;
-        let hangs = |saga: &Seen| is_overdue(saga.started_ms, now_ms, HANGING_AFTER);
         // A stable sort: within each kind of trouble the oldest stays first.
-        open.sort_by_key(|saga| (!saga.summary.needs_attention, !hangs(saga)));
+        open.sort_by_key(|saga| (!saga.needs_attention, !saga.hangs(now_ms, HANGING_AFTER)));
         let overview = Overview {
             at: moment::show(moment::of_ms(now_ms)),
             version: VERSION,
             administration: self.administration,
             services: vec![service("article", article), service("user", user)],
-            counts: Counts::of(&open, hangs),
+            counts: Counts::of(open.iter(), now_ms),
             problems,
-            by_kind: open.iter().map(Seen::kind_and_state).collect(),
-            attempts_max: open.iter().map(|saga| saga.summary.attempts).max().unwrap_or_default(),
-            open: open.into_iter().take(OPEN_SHOWN_MAX).map(|saga| saga.summary).collect(),
-            recent: ended.into_iter().map(|saga| saga.summary).collect(),
+            by_kind: open.iter().map(|saga| (saga.kind.clone().unwrap_or_default(), saga.state)).collect(),
+            attempts_max: open.iter().map(|saga| saga.attempts).max().unwrap_or_default(),
+            open: open.into_iter().take(OPEN_SHOWN_MAX).collect(),
+            recent: ended,
         };
         Ok((overview, took))
     }
@@ -192,44 +150,15 @@ fn counts_until(began: Instant, ended: Instant, reading: Duration) -> Instant {
     (began + LOOK_EVERY).max(ended + rest)
 }
 
-/// What is remembered of a saga that was seen: one that is under way has little to tell, and thousands may be.
-struct Seen {
-    summary: SagaSummary,
-    started_ms: u64,
-    is_unfinished: bool,
-}
-
-impl Seen {
-    fn of(saga: SagaView) -> Self {
-        Self { summary: (&saga).into(), started_ms: saga.started_ms, is_unfinished: saga.is_unfinished() }
-    }
-
-    fn kind_and_state(&self) -> (String, &'static str) {
-        (self.summary.kind.clone().unwrap_or_default(), self.summary.state)
-    }
-}
-
-impl Counts {
-    fn of(open: &[Seen], hangs: impl Fn(&Seen) -> bool) -> Self {
-        let count = |which: &dyn Fn(&SagaSummary) -> bool| {
-            open.iter().map(|saga| &saga.summary).filter(|saga| which(saga)).count()
-        };
-        Self {
-            running: count(&|saga| saga.state == "running"),
-            compensating: count(&|saga| saga.state == "compensating"),
-            quarantined: count(&|saga| saga.state == "quarantined"),
-            unsettled: open.iter().filter(|saga| !saga.is_unfinished).count(),
-            needs_attention: count(&|saga| saga.needs_attention),
-            hanging: open.iter().filter(|saga| hangs(saga)).count(),
-        }
-    }
-}
-
 impl Overview {
     /// Whether it tells the same as another, but for the time.
     pub fn same_as(&self, other: &Self) -> bool {
         self.counts == other.counts
-            && self.services == other.services
+            && self
+                .services
+                .iter()
+                .map(ServiceDocument::timeless)
+                .eq(other.services.iter().map(ServiceDocument::timeless))
             && self.problems == other.problems
             && self.open == other.open
             && self.recent == other.recent
@@ -242,7 +171,7 @@ fn service<R: std::fmt::Debug>(
 ) -> ServiceDocument {
     match status {
         Ok(status) => {
-            ServiceDocument { service, reachable: true, problem: None, status: Some(status.into()) }
+            ServiceDocument { service, reachable: true, problem: None, status: Some((&status).into()) }
         }
         Err(error) => {
             ServiceDocument { service, reachable: false, problem: Some(error.to_string()), status: None }
@@ -250,28 +179,50 @@ fn service<R: std::fmt::Debug>(
     }
 }
 
-impl From<DaemonStatus> for ServiceStatus {
-    fn from(status: DaemonStatus) -> Self {
-        Self {
-            version: status.software,
-            store_id: status.store.to_string(),
-            connections: status.connections,
-            queued: status.queued,
-            queue_limit: status.queue_limit,
-            unsettled: status.unsettled,
-            groups: status.groups,
-            committed: status.committed,
-            store_bytes: status.store_bytes,
-            free_bytes: status.free_bytes,
-            storage_low: status.storage_low,
-            damaged: status.damaged,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_a_service_has_been_up_for_longer_is_no_news() {
+        let told = |up_ms, queued| {
+            let status = ServiceStatus {
+                version: String::new(),
+                store_id: String::new(),
+                pid: 1,
+                up_ms,
+                connections: 1,
+                queued,
+                queue_limit: 9,
+                unsettled: 0,
+                groups: 0,
+                committed: 0,
+                store_bytes: 0,
+                free_bytes: 0,
+                storage_low: false,
+                damaged: 0,
+            };
+            Overview {
+                at: up_ms.to_string(),
+                version: VERSION,
+                administration: false,
+                services: vec![ServiceDocument {
+                    service: "article",
+                    reachable: true,
+                    problem: None,
+                    status: Some(status),
+                }],
+                counts: Counts::default(),
+                problems: Vec::new(),
+                open: Vec::new(),
+                recent: Vec::new(),
+                by_kind: Vec::new(),
+                attempts_max: 0,
+            }
+        };
+        assert!(told(1, 0).same_as(&told(2, 0)));
+        assert!(!told(1, 0).same_as(&told(1, 1)));
+    }
 
     #[test]
     fn a_look_counts_for_seconds_however_long_it_took() {

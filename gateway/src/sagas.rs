@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use like_client::log::{JournalError, Owner, Slot, Story, history, owner};
+use like_client::log::{JournalError, Slot, Story, history, owner};
 use like_client::runner::Context;
-use like_client::view::SagaView;
+use like_client::view::{SagaDocument, SagaSummary, SagaView};
 use like_protocol::ids::SagaId;
 use tokio::sync::Semaphore;
 
@@ -39,20 +39,12 @@ impl Ages {
 /// The head of a slot tells everything that is open: no older segment is read for that.
 const HEAD_ALONE: u64 = u64::MAX;
 
-/// A saga as it stands in the log.
-pub struct Found {
-    /// Its slot.
-    pub slot: Slot,
-    /// How it is shown.
-    pub view: SagaView,
-}
-
 /// What is open, and what has ended lately.
-pub struct Recent<T> {
+pub struct Recent {
     /// Everything that is open, the oldest first.
-    pub open: Vec<T>,
+    pub open: Vec<SagaSummary>,
     /// What has ended, the newest first.
-    pub ended: Vec<T>,
+    pub ended: Vec<SagaSummary>,
     /// What of the log can't be read, is damaged or has no room, in words: sagas may stand there that nobody sees or finishes.
     pub problems: Vec<String>,
     /// How long reading it took, without any wait for a turn.
@@ -82,7 +74,7 @@ impl Lately {
 
 /// A page of sagas, newest first.
 struct Page {
-    sagas: BTreeMap<SagaId, (Slot, Story)>,
+    sagas: BTreeMap<SagaId, SagaSummary>,
     limit: usize,
     before: Option<SagaId>,
 }
@@ -94,16 +86,11 @@ impl SagaReader {
         Self { context, turn: turn(), turn_of_recent: turn(), closed: Arc::default() }
     }
 
-    /// What the heads of all slots tell: everything that is open, and at most so many of those that ended lately, each as
-    /// `told`. Cheap however long the history is.
+    /// What the heads of all slots tell: everything that is open, and at most so many of those that ended lately. Cheap however long the history is.
     ///
     /// # Errors
     /// The journal can't be read.
-    pub async fn recent<T: Send + 'static>(
-        &self,
-        ended_max: usize,
-        told: fn(SagaView) -> T,
-    ) -> Result<Recent<T>, JournalError> {
+    pub async fn recent(&self, ended_max: usize) -> Result<Recent, JournalError> {
         self.read(&self.turn_of_recent, move |reader| {
             let began = Instant::now();
             let context = &reader.context;
@@ -118,7 +105,7 @@ impl SagaReader {
                     Err(e) => problems.push(format!("slot {} can't be read: {e}", slot.number())),
                 }
             }
-            let tell = |story: &Story| told(view(context, story));
+            let tell = |story: &Story| reader.summary(story);
             let ended = lately.ended.values().rev().map(tell).collect();
             let open = lately.open.values().map(tell).collect();
             Ok(Recent { open, ended, problems, took: began.elapsed() })
@@ -134,25 +121,28 @@ impl SagaReader {
     pub async fn all(
         &self,
         limit: usize,
-        wanted: impl Fn(&SagaView) -> bool + Send + 'static,
+        wanted: impl Fn(&SagaSummary) -> bool + Send + 'static,
         before: Option<SagaId>,
-    ) -> Result<Vec<Found>, JournalError> {
+    ) -> Result<Vec<SagaSummary>, JournalError> {
         self.read(&self.turn, move |reader| {
-            let context = &reader.context;
             let mut page = Page { sagas: BTreeMap::new(), limit, before };
-            for slot in context.journal.slots()? {
-                if let Err(e) = reader.add(&slot, &mut page, &|story| wanted(&view(context, story))) {
+            for slot in reader.context.journal.slots()? {
+                if let Err(e) = reader.add(&slot, &mut page, &wanted) {
                     tracing::warn!(slot = slot.number(), "slot skipped: {e}");
                 }
             }
-            let newest_first = page.sagas.into_iter().rev();
-            Ok(newest_first.map(|(_, (slot, story))| of(context, slot, &story)).collect())
+            Ok(page.sagas.into_values().rev().collect())
         })
         .await
     }
 
     /// Adds what a slot has for a page.
-    fn add(&self, slot: &Slot, page: &mut Page, wanted: &dyn Fn(&Story) -> bool) -> Result<(), JournalError> {
+    fn add(
+        &self,
+        slot: &Slot,
+        page: &mut Page,
+        wanted: &dyn Fn(&SagaSummary) -> bool,
+    ) -> Result<(), JournalError> {
         let mut there = HashSet::new();
         history::newest_first(slot, |segment, is_head, read| {
             there.insert(segment);
@@ -171,8 +161,12 @@ impl SagaReader {
                 self.ages().0.insert(place, (*oldest, *newest));
             }
             for (saga, story) in stories.into_iter().rev() {
-                if page.may_take(saga, saga) && wanted(&story) {
-                    page.take(saga, slot, story);
+                if !page.may_take(saga, saga) {
+                    continue;
+                }
+                let summary = self.summary(&story);
+                if wanted(&summary) {
+                    page.take(saga, summary);
                 }
             }
             Ok(ControlFlow::Continue(()))
@@ -181,20 +175,24 @@ impl SagaReader {
         Ok(())
     }
 
+    fn summary(&self, story: &Story) -> SagaSummary {
+        SagaSummary::of(story, &self.context.definitions, self.context.options.attention_after)
+    }
+
     fn ages(&self) -> std::sync::MutexGuard<'_, Ages> {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One saga, and the live process that holds its slot, if one does.
+    /// One saga, with the live process that holds its slot, if one does.
     ///
     /// # Errors
     /// The journal can't be read.
-    pub async fn one(&self, saga: SagaId) -> Result<Option<(Found, Option<Owner>)>, JournalError> {
+    pub async fn one(&self, saga: SagaId) -> Result<Option<SagaDocument>, JournalError> {
         self.read(&self.turn, move |reader| {
-            let context = &reader.context;
-            let Some((slot, story)) = history::find(&context.journal, saga)? else { return Ok(None) };
-            let owner = owner::owner_of(&slot);
-            Ok(Some((of(context, slot, &story), owner)))
+            let Context { journal, definitions, options, .. } = &reader.context;
+            let Some((slot, story)) = history::find(journal, saga)? else { return Ok(None) };
+            let view = SagaView::of(&story, definitions, options.attention_after);
+            Ok(Some(SagaDocument::new(view, slot.number(), owner::owner_of(&slot).as_ref())))
         })
         .await
     }
@@ -225,21 +223,13 @@ impl Page {
         self.before.is_none_or(|before| oldest < before) && last.is_none_or(|(last, _)| newest > *last)
     }
 
-    fn take(&mut self, saga: SagaId, slot: &Slot, story: Story) {
+    fn take(&mut self, saga: SagaId, summary: SagaSummary) {
         // What was told first is newest.
-        self.sagas.entry(saga).or_insert_with(|| (slot.clone(), story));
+        self.sagas.entry(saga).or_insert(summary);
         if self.sagas.len() > self.limit {
             self.sagas.pop_first();
         }
     }
-}
-
-fn view(context: &Context, story: &Story) -> SagaView {
-    SagaView::of(story, &context.definitions, context.options.attention_after)
-}
-
-fn of(context: &Context, slot: Slot, story: &Story) -> Found {
-    Found { slot, view: view(context, story) }
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub fn state(saga: &SagaView) -> String {
     if saga.needs_attention {
         text.push_str(&paint(BAD, ", needs attention"));
     }
-    if !saga.is_unfinished() && !saga.settled {
+    if saga.is_unsettled() {
         text.push_str(", unsettled (not every service has been told yet)");
     }
     text

@@ -10,12 +10,13 @@ pub mod moment;
 mod saga;
 #[cfg(test)]
 pub(crate) mod samples;
+mod service;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod words;
 
 pub use documents::{ArticleDocument, Liked, ListedArticleDocument, RecordDocument, Unliked};
-pub use saga::{
-    HANGING_AFTER, HistoryLine, OwnerView, STATE_WORDS, SagaDocument, SagaView, StepEvent, StepView, Tone,
-    ended_ms, is_overdue, state_word,
-};
+pub use saga::{HistoryLine, OwnerView, SagaDocument, SagaView, StepEvent, StepView, Tone};
+pub use service::ServiceStatus;
+pub use summary::{Counts, HANGING_AFTER, STATE_WORDS, SagaSummary, ended_ms, state_word};

@@ -7,18 +7,25 @@ use super::saga::{HistoryLine, StepEvent, Tone, service_of};
 use crate::log::{SagaRecord, Story};
 use crate::runner::admin::ORPHAN_KIND;
 use crate::saga::event::Failure;
-use crate::saga::{Definition, End, Event, SagaState, TurnBack};
+use crate::saga::{Definition, Definitions, End, Event, SagaState, TurnBack};
 
 /// How a line of history begins that tells why a saga turned back.
 pub const TURNED_BACK: &str = "turned back: ";
 
 /// Puts a saga's events into words.
 pub(super) struct Teller<'a> {
-    pub state: Option<&'a SagaState>,
+    state: Option<&'a SagaState>,
     pub definition: Option<&'a dyn Definition>,
 }
 
-impl Teller<'_> {
+impl<'a> Teller<'a> {
+    /// Of this story; its kind may be unknown.
+    pub fn of(story: &'a Story, definitions: &'a Definitions) -> Self {
+        let state = story.state.as_ref();
+        let definition = state.and_then(|s| definitions.find(&s.begun.kind, s.begun.version)).map(|d| &**d);
+        Self { state, definition }
+    }
+
     /// What happened at the services, in order.
     pub fn step_events(&self, story: &Story) -> Vec<StepEvent> {
         let mut attempts = std::collections::HashMap::new();

@@ -13,7 +13,6 @@ pub mod likes;
 pub mod live;
 mod page;
 pub mod problem;
-pub mod saga_documents;
 pub mod sagas;
 mod take;
 

@@ -8,14 +8,13 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use like_client::log::JournalError;
 use like_client::runner::admin::AdminError;
-use like_client::view::{STATE_WORDS, SagaDocument, SagaView};
+use like_client::view::{STATE_WORDS, SagaDocument, SagaSummary};
 use like_protocol::ids::SagaId;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
 use super::problem::{Kind, Problem};
-use super::saga_documents::{Acted, SagaSummary};
 use super::take::{Admin, Asked, Document, SagaPath, rows};
 use crate::acts::{Act, ActOnError, REASON_CHARS_MAX};
 
@@ -74,7 +73,7 @@ impl Wanted {
         }
     }
 
-    fn matches(&self, saga: &SagaView, states: &[String]) -> bool {
+    fn matches(&self, saga: &SagaSummary, states: &[String]) -> bool {
         let same = |wanted: Option<u64>, is: Option<u64>| wanted.is_none() || wanted == is;
         (states.is_empty() || states.iter().any(|state| state == saga.state))
             && (!self.needs_attention || saga.needs_attention)
@@ -118,9 +117,8 @@ pub async fn list(State(app): State<Arc<App>>, Asked(wanted): Asked<Wanted>) -> 
     let wanted = Arc::new(wanted);
     let filter = Arc::clone(&wanted);
     let found = app.sagas.all(rows, move |saga| filter.matches(saga, &states), before).await;
-    let found = found.map_err(|e| journal_problem(&e))?;
-    let page: Vec<_> = found.iter().map(|found| SagaSummary::from(&found.view)).collect();
-    let next = found.last().filter(|_| found.len() == rows).map(|last| wanted.next(&last.view.saga_id));
+    let page = found.map_err(|e| journal_problem(&e))?;
+    let next = page.last().filter(|_| page.len() == rows).map(|last| wanted.next(&last.saga_id));
     let mut response = Json(page).into_response();
     if let Some(link) = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok()) {
         response.headers_mut().insert(header::LINK, link);
@@ -143,8 +141,7 @@ pub async fn read(
 
 async fn document(app: &App, saga: SagaId) -> Result<SagaDocument, Problem> {
     let found = app.sagas.one(saga).await.map_err(|e| journal_problem(&e))?;
-    let (found, owner) = found.ok_or_else(|| no_such_saga(saga))?;
-    Ok(SagaDocument::new(found.view, found.slot.number(), owner.as_ref()))
+    found.ok_or_else(|| no_such_saga(saga))
 }
 
 /// Why an administrator acts.
@@ -181,6 +178,15 @@ pub enum EndWord {
     Completed,
     /// As if every step had been undone.
     Compensated,
+}
+
+/// What an administrator's act came to.
+#[derive(Serialize, ToSchema)]
+pub struct Acted {
+    /// The saga as it stands now.
+    saga: SagaDocument,
+    /// Of a forced end: what may be left broken.
+    leaves_broken: Vec<String>,
 }
 
 /// Try a saga now

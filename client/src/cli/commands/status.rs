@@ -14,7 +14,7 @@ use crate::likes::AskError;
 use crate::log::history::{self, Gaps};
 use crate::log::{Journal, Slot, owner};
 use crate::rpc::Unreachable;
-use crate::view::{HANGING_AFTER, OwnerView, SagaView, duration, moment, state_word};
+use crate::view::{HANGING_AFTER, OwnerView, SagaView, ServiceStatus, duration, moment, state_word};
 
 /// A daemon that doesn't answer a question about itself within this time is shown as not reachable.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,20 +36,10 @@ struct ServiceDocument {
     reachable: bool,
     /// Why it can't be reached.
     problem: Option<String>,
-    version: Option<String>,
-    store_id: Option<String>,
-    pid: Option<u32>,
-    up_ms: Option<u64>,
-    connections: Option<u32>,
-    queued: Option<u32>,
-    queue_limit: Option<u32>,
-    unsettled: Option<u64>,
-    store_bytes: Option<u64>,
-    free_bytes: Option<u64>,
-    storage_low: Option<bool>,
-    /// How many rows of its store are damaged.
-    damaged: Option<u64>,
-    /// The first of them.
+    /// How it says it is.
+    #[serde(flatten)]
+    status: Option<ServiceStatus>,
+    /// The first of its damaged rows.
     damaged_rows: Vec<DamagedRowDocument>,
     #[serde(skip)]
     unreachable: Option<Unreachable>,
@@ -178,18 +168,7 @@ fn service<R: std::fmt::Debug>(
         socket,
         reachable: status.is_some(),
         problem,
-        version: status.map(|s| s.software.clone()),
-        store_id: status.map(|s| s.store.to_string()),
-        pid: status.map(|s| s.pid),
-        up_ms: status.map(|s| s.up_ms),
-        connections: status.map(|s| s.connections),
-        queued: status.map(|s| s.queued),
-        queue_limit: status.map(|s| s.queue_limit),
-        unsettled: status.map(|s| s.unsettled),
-        store_bytes: status.map(|s| s.store_bytes),
-        free_bytes: status.map(|s| s.free_bytes),
-        storage_low: status.map(|s| s.storage_low),
-        damaged: status.map(|s| s.damaged),
+        status: status.map(ServiceStatus::from),
         damaged_rows: status.map(|s| s.damaged_rows.iter().map(Into::into).collect()).unwrap_or_default(),
         unreachable,
     }
@@ -208,8 +187,8 @@ fn log(tools: &Tools, seen: &Seen, problem: Option<String>) -> LogDocument {
     LogDocument {
         journal: tools.config.journal.display().to_string(),
         sagas: seen.by_state.values().sum(),
-        unfinished: how_many(&SagaView::is_unfinished),
-        unsettled: how_many(&|view| !view.is_unfinished() && !view.settled),
+        unfinished: how_many(&|view| view.is_unfinished()),
+        unsettled: how_many(&|view| view.is_unsettled()),
         needs_attention: how_many(&|view| view.needs_attention),
         hanging: how_many(&|view| view.hangs(now_ms, HANGING_AFTER)),
         by_state: seen.by_state.clone(),
@@ -234,7 +213,7 @@ fn show(
         if let Some(problem) = &service.problem {
             tools.output.text(format!("{} {problem}", paint(BAD, "✗")))?;
         }
-        if service.storage_low == Some(true) {
+        if service.status.as_ref().is_some_and(|status| status.storage_low) {
             let warning = format!(
                 "the {} service refuses new actions: its disk space is short, or can't be told",
                 service.service
@@ -286,7 +265,7 @@ fn show(
 }
 
 fn show_damage(tools: &Tools, service: &ServiceDocument) -> Result<(), CliError> {
-    let Some(damaged @ 1..) = service.damaged else { return Ok(()) };
+    let Some(damaged @ 1..) = service.status.as_ref().map(|status| status.damaged) else { return Ok(()) };
     let rows = count(damaged, "damaged row", "damaged rows");
     tools.output.text(format!("{} the {} service has {rows}", paint(BAD, "✗"), service.service))?;
     for DamagedRowDocument { row, what, why, .. } in &service.damaged_rows {
@@ -300,19 +279,19 @@ fn services_table(services: &[ServiceDocument]) -> String {
     let columns = std::iter::once(Column::Left("SERVICE"));
     let columns: Vec<_> =
         columns.chain(services.iter().map(|service| Column::Left(service.service))).collect();
-    let row = |name: &str, value: fn(&ServiceDocument) -> Option<String>| {
-        let values = services.iter().map(|service| value(service).unwrap_or_else(|| "-".to_owned()));
+    let row = |name: &str, value: fn(&ServiceStatus) -> String, otherwise: &str| {
+        let values = services.iter().map(|of| of.status.as_ref().map_or(otherwise.to_owned(), value));
         std::iter::once(name.to_owned()).chain(values).collect::<Vec<_>>()
     };
     let rows = [
-        row("state", |s| Some(if s.reachable { "up" } else { "unreachable" }.to_owned())),
-        row("version", |s| s.version.clone()),
-        row("up for", |s| s.up_ms.map(|ms| duration::show(Duration::from_millis(ms)))),
-        row("queue", |s| s.queued.zip(s.queue_limit).map(|(queued, limit)| format!("{queued} of {limit}"))),
-        row("connections", |s| s.connections.map(|many| many.to_string())),
-        row("unsettled", |s| s.unsettled.map(|many| many.to_string())),
-        row("store", |s| s.store_bytes.map(bytes)),
-        row("disk free", |s| s.free_bytes.map(bytes)),
+        row("state", |_| "up".to_owned(), "unreachable"),
+        row("version", |s| s.version.clone(), "-"),
+        row("up for", |s| duration::show(Duration::from_millis(s.up_ms)), "-"),
+        row("queue", |s| format!("{} of {}", s.queued, s.queue_limit), "-"),
+        row("connections", |s| s.connections.to_string(), "-"),
+        row("unsettled", |s| s.unsettled.to_string(), "-"),
+        row("store", |s| bytes(s.store_bytes), "-"),
+        row("disk free", |s| bytes(s.free_bytes), "-"),
     ];
     table(&columns, rows)
 }

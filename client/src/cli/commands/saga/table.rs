@@ -6,7 +6,7 @@ use super::Found;
 use crate::cli::error::CliError;
 use crate::cli::output::{Column, LINE_COLUMNS, table};
 use crate::cli::tools::Tools;
-use crate::view::{SagaView, duration, moment};
+use crate::view::{SagaSummary, duration, moment};
 
 /// Marks behind a saga's state, and what they mean. Words for all of it would not fit.
 const NEEDS_OPERATOR: (char, &str) = ('!', "needs an operator");
@@ -18,7 +18,7 @@ const UNSETTLED: (char, &str) = ('*', "not every service has been told yet");
 /// # Errors
 /// stdout is gone.
 pub fn show_all(tools: &Tools, found: &[&Found], hanging_after: Option<Duration>) -> Result<(), CliError> {
-    let views: Vec<_> = found.iter().map(|found| &found.view).collect();
+    let views: Vec<_> = found.iter().map(|found| &found.view.summary).collect();
     let (text, marks) = drawn(&views, moment::now_ms(), hanging_after);
     tools.output.text(text)?;
     if !marks.is_empty() {
@@ -28,10 +28,10 @@ pub fn show_all(tools: &Tools, found: &[&Found], hanging_after: Option<Duration>
 }
 
 /// The table, and what the marks in it mean.
-fn drawn(sagas: &[&SagaView], now_ms: u64, hanging_after: Option<Duration>) -> (String, String) {
-    let hangs = |saga: &SagaView| hanging_after.is_some_and(|after| saga.hangs(now_ms, after));
+fn drawn(sagas: &[&SagaSummary], now_ms: u64, hanging_after: Option<Duration>) -> (String, String) {
+    let hangs = |saga: &SagaSummary| hanging_after.is_some_and(|after| saga.hangs(now_ms, after));
     let matters: Vec<_> = sagas.iter().map(|saga| matter(saga, hangs(saga))).collect();
-    let age = |saga: &SagaView| Duration::from_millis(now_ms.saturating_sub(saga.started_ms));
+    let age = |saga: &SagaSummary| Duration::from_millis(now_ms.saturating_sub(saga.started_ms));
     let cells: Vec<_> = sagas
         .iter()
         .zip(&matters)
@@ -53,18 +53,17 @@ fn drawn(sagas: &[&SagaView], now_ms: u64, hanging_after: Option<Duration>) -> (
 }
 
 /// What is the matter with a saga.
-fn matter(saga: &SagaView, hangs: bool) -> Vec<(char, &'static str)> {
-    let unsettled = !saga.is_unfinished() && !saga.settled;
-    let marks = [(saga.needs_attention, NEEDS_OPERATOR), (hangs, HANGS), (unsettled, UNSETTLED)];
+fn matter(saga: &SagaSummary, hangs: bool) -> Vec<(char, &'static str)> {
+    let marks = [(saga.needs_attention, NEEDS_OPERATOR), (hangs, HANGS), (saga.is_unsettled(), UNSETTLED)];
     marks.into_iter().filter(|(is_so, _)| *is_so).map(|(_, mark)| mark).collect()
 }
 
-fn state(saga: &SagaView, matter: &[(char, &str)]) -> String {
+fn state(saga: &SagaSummary, matter: &[(char, &str)]) -> String {
     saga.state.chars().chain(matter.iter().map(|(mark, _)| *mark)).collect()
 }
 
 /// What a saga is about, as `like 1 by 7`. Where there is no room for that, numbers lose their middle.
-fn about(saga: &SagaView, room: usize) -> String {
+fn about(saga: &SagaSummary, room: usize) -> String {
     let kind = saga.kind.as_deref().unwrap_or("-");
     let (Some(article), Some(user)) = (saga.article_id, saga.user_id) else {
         return shortened(kind, room);
@@ -99,12 +98,12 @@ mod tests {
     const NOW_MS: u64 = 1000 * 86_400_000;
 
     /// A running saga of this article and user that began so long ago.
-    fn saga(article: u64, user: u64, age_ms: u64) -> SagaView {
+    fn saga(article: u64, user: u64, age_ms: u64) -> SagaSummary {
         let story = Story::begin(SagaId::from_bytes([7; 16]), NOW_MS - age_ms, samples::begun(user)).unwrap();
-        SagaView { article_id: Some(article), ..SagaView::of(&story, &likes::definitions(), 5) }
+        SagaSummary { article_id: Some(article), ..SagaSummary::of(&story, &likes::definitions(), 5) }
     }
 
-    fn lines(sagas: &[&SagaView]) -> (Vec<String>, String) {
+    fn lines(sagas: &[&SagaSummary]) -> (Vec<String>, String) {
         let (text, marks) = drawn(sagas, NOW_MS, Some(Duration::from_secs(300)));
         (anstream::adapter::strip_str(&text).to_string().lines().map(str::to_owned).collect(), marks)
     }
@@ -123,7 +122,7 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_80_columns_whatever_the_numbers_are() {
         let told = |state, needs_attention| {
-            let of = |article, user, kind: &str| SagaView {
+            let of = |article, user, kind: &str| SagaSummary {
                 state,
                 needs_attention,
                 kind: Some(kind.to_owned()),

@@ -9,9 +9,9 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{List, ListState, Paragraph};
 
 use super::page::{Page, Part};
-use super::picture::{Counts, Lately, Picture, SagaPicture, ServiceAnswer, ServicePicture};
+use super::picture::{Lately, Picture, SagaPicture, ServiceAnswer, ServicePicture};
 use crate::cli::output::{bytes, printable};
-use crate::view::{Tone, duration};
+use crate::view::{Counts, Tone, duration};
 
 /// From this width on services stand in columns.
 const WIDE: u16 = 90;
@@ -170,15 +170,15 @@ fn services(services: &[ServicePicture], width: u16, theme: Theme) -> Vec<Line<'
             );
             lines.extend(wrapped(&format!("{name:<8} "), &told, width).map(Line::raw));
         }
-        if answer.storage_low {
+        if answer.status.storage_low {
             let low =
                 format!("the {name} service refuses new actions: its disk space is short, or can't be told");
             lines.extend(wrapped("! ", &low, width).map(|line| Line::styled(line, theme.warn())));
         }
-        if answer.damaged > 0 {
+        if answer.status.damaged > 0 {
             let damaged = format!(
                 "the {name} service's store is damaged ({} rows): see likectl status",
-                answer.damaged
+                answer.status.damaged
             );
             lines.extend(wrapped("✗ ", &damaged, width).map(|line| Line::styled(line, theme.bad())));
         }
@@ -191,13 +191,13 @@ fn cells(service: &str, answer: &ServiceAnswer) -> [String; 9] {
     [
         service.to_owned(),
         "up".to_owned(),
-        duration::show(Duration::from_secs(answer.up_ms / 1000)),
+        duration::show(Duration::from_secs(answer.status.up_ms / 1000)),
         or_dash(answer.requests_per_s, 0),
         or_dash(answer.group_size, 1),
-        format!("{}/{}", answer.queued, answer.queue_limit),
-        answer.unsettled.to_string(),
-        bytes(answer.store_bytes),
-        bytes(answer.free_bytes),
+        format!("{}/{}", answer.status.queued, answer.status.queue_limit),
+        answer.status.unsettled.to_string(),
+        bytes(answer.status.store_bytes),
+        bytes(answer.status.free_bytes),
     ]
 }
 
@@ -253,11 +253,12 @@ fn saga_lines(saga: &SagaPicture, chosen: bool, width: u16, theme: Theme) -> Vec
 }
 
 fn state(saga: &SagaPicture) -> String {
-    let mut state = saga.state.replace('_', " ");
-    if !saga.view.is_unfinished() && !saga.settled {
+    let summary = &saga.summary;
+    let mut state = summary.state.replace('_', " ");
+    if summary.is_unsettled() {
         state.push_str(" (not settled)");
     }
-    if saga.needs_attention {
+    if summary.needs_attention {
         state.push_str(", NEEDS ATTENTION");
     } else if saga.hangs {
         state.push_str(", hangs");
@@ -266,8 +267,8 @@ fn state(saga: &SagaPicture) -> String {
 }
 
 fn state_style(saga: &SagaPicture, theme: Theme) -> Style {
-    match saga.state {
-        _ if saga.needs_attention => theme.bad(),
+    match saga.summary.state {
+        _ if saga.summary.needs_attention => theme.bad(),
         "completed" => theme.good(),
         _ => theme.warn(),
     }
@@ -281,16 +282,16 @@ fn short(ms: u64) -> String {
 fn timeline(saga: &SagaPicture, width: u16, theme: Theme) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::styled(saga.title.clone(), theme.strong()),
-        Line::raw(format!("  saga     {}", saga.saga_id)),
+        Line::raw(format!("  saga     {}", saga.summary.saga_id)),
         Line::styled(format!("  state    {}", state(saga)), state_style(saga, theme)),
-        Line::raw(format!("  started  {}", saga.started_at)),
-        Line::raw(match &saga.ended_at {
+        Line::raw(format!("  started  {}", saga.summary.started_at)),
+        Line::raw(match &saga.summary.ended_at {
             Some(at) => format!("  ended    {at}, after {}", short(saga.took_ms)),
             None => format!("  ended    not yet, open for {}", short(saga.took_ms)),
         }),
         Line::raw(""),
     ];
-    for happened in &saga.view.history {
+    for happened in &saga.history {
         let after = short(happened.after_ms);
         let mark = match happened.tone {
             Tone::Good => '✓',

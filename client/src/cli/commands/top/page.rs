@@ -81,14 +81,14 @@ impl Page {
 
     /// Where the chosen saga stands among all that are shown: the first if none was chosen, or if it is shown no longer.
     pub fn chosen_at(&self, picture: &Picture) -> Option<usize> {
-        let is_chosen = |saga: &SagaPicture| self.chosen.as_ref() == Some(&saga.saga_id);
+        let is_chosen = |saga: &SagaPicture| self.chosen.as_ref() == Some(&saga.summary.saga_id);
         picture.sagas().position(is_chosen).or_else(|| picture.sagas().next().map(|_| 0))
     }
 
     /// The chosen saga. On its timeline it is the one that was opened, or nothing if that is shown no longer.
     pub fn chosen<'a>(&self, picture: &'a Picture) -> Option<&'a SagaPicture> {
         let saga = picture.sagas().nth(self.chosen_at(picture)?)?;
-        (self.part != Part::Timeline || self.chosen.as_ref() == Some(&saga.saga_id)).then_some(saga)
+        (self.part != Part::Timeline || self.chosen.as_ref() == Some(&saga.summary.saga_id)).then_some(saga)
     }
 
     /// The id of the saga that was chosen, if one ever was.
@@ -100,6 +100,6 @@ impl Page {
     fn choose(&mut self, picture: &Picture, to: impl Fn(usize, usize) -> usize) {
         let Some(at) = self.chosen_at(picture) else { return };
         let at = to(at, picture.sagas().count());
-        self.chosen = picture.sagas().nth(at).map(|saga| saga.saga_id.clone());
+        self.chosen = picture.sagas().nth(at).map(|saga| saga.summary.saga_id.clone());
     }
 }

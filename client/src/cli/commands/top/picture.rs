@@ -6,8 +6,10 @@ use serde::Serialize;
 use super::follow::{LATELY_MS, Seen};
 use super::look::{Look, ServiceSeen};
 use crate::likes;
-use crate::log::{Owner, Story};
-use crate::view::{HANGING_AFTER, OwnerView, SagaView, advice, is_overdue, moment, state_word};
+use crate::log::Owner;
+use crate::view::{
+    Counts, HANGING_AFTER, HistoryLine, OwnerView, SagaSummary, SagaView, ServiceStatus, advice, moment,
+};
 
 /// Over how long likes a second are counted.
 const RATE_MS: u64 = 10_000;
@@ -57,51 +59,13 @@ pub struct ServicePicture {
 /// How a service says it is.
 #[derive(Serialize, Debug)]
 pub struct ServiceAnswer {
-    /// Its version.
-    pub version: String,
-    /// Which store it serves.
-    pub store_id: String,
-    /// Its process id.
-    pub pid: u32,
-    /// For how long it has been ready.
-    pub up_ms: u64,
-    /// Open connections.
-    pub connections: u32,
-    /// Requests that wait in its queue.
-    pub queued: u32,
-    /// How many may wait there.
-    pub queue_limit: u32,
-    /// Steps that are not settled.
-    pub unsettled: u64,
+    /// All that it says.
+    #[serde(flatten)]
+    pub status: ServiceStatus,
     /// Requests made durable a second since the look before; none at the first one.
     pub requests_per_s: Option<f64>,
     /// How many requests a group held since the look before; none if there was no group.
     pub group_size: Option<f64>,
-    /// Bytes that its store takes on disk.
-    pub store_bytes: u64,
-    /// Bytes free on the store's file system.
-    pub free_bytes: u64,
-    /// Whether new actions are refused for want of disk space.
-    pub storage_low: bool,
-    /// How many rows of its store are damaged.
-    pub damaged: u64,
-}
-
-/// How many sagas are open, and how they stand.
-#[derive(Serialize, Default, PartialEq, Eq, Debug)]
-pub struct Counts {
-    /// Going forward.
-    pub running: usize,
-    /// Going back.
-    pub compensating: usize,
-    /// With a damaged record.
-    pub quarantined: usize,
-    /// Ended, and not every service knows it yet.
-    pub unsettled: usize,
-    /// In need of an operator.
-    pub needs_attention: usize,
-    /// Open for more than five minutes.
-    pub hanging: usize,
 }
 
 /// Sagas that ended lately.
@@ -124,28 +88,13 @@ pub struct Lately {
 /// A saga as it is shown.
 #[derive(Serialize, Debug)]
 pub struct SagaPicture {
-    /// Its id.
-    pub saga_id: String,
+    /// The facts.
+    #[serde(flatten)]
+    pub summary: SagaSummary,
     /// What it is, in a few words.
     pub title: String,
-    /// Its kind.
-    pub kind: Option<String>,
-    /// Its state, in the documented words.
-    pub state: &'static str,
-    /// The article that it is about.
-    pub article_id: Option<u64>,
-    /// The user that it is about.
-    pub user_id: Option<u64>,
-    /// When it began.
-    pub started_at: String,
-    /// When it ended.
-    pub ended_at: Option<String>,
     /// How long it has taken: until its end, or until now.
     pub took_ms: u64,
-    /// Whether every service has been told of its end.
-    pub settled: bool,
-    /// Whether an operator is needed.
-    pub needs_attention: bool,
     /// Whether it has been open for more than five minutes.
     pub hangs: bool,
     /// What is the matter with it.
@@ -156,9 +105,9 @@ pub struct SagaPicture {
     pub slot: u32,
     /// The live process that holds the slot.
     pub owner: Option<OwnerView>,
-    /// All that the log tells of it.
+    /// All that happened to it.
     #[serde(skip)]
-    pub view: SagaView,
+    pub history: Vec<HistoryLine>,
     /// What an operator may safely do next.
     #[serde(skip)]
     pub advice: Vec<String>,
@@ -167,26 +116,12 @@ pub struct SagaPicture {
 impl Picture {
     /// What is shown of a look. Rates are told against the look before.
     pub fn of(look: &Look, before: Option<&Look>) -> Self {
-        let mut open: Vec<_> = look.log.open.iter().collect();
-        let alarming = |story: &Story| {
-            story.state.as_ref().is_none_or(|state| state.needs_attention(look.attention_after))
-        };
-        let ended = |story: &Story| {
-            let state = story.state.as_ref();
-            state.is_some_and(|state| state.ended().is_some() && !state.quarantined_now())
-        };
+        let definitions = likes::definitions();
+        let summary = |seen: &Seen| SagaSummary::of(&seen.story, &definitions, look.attention_after);
+        let mut open: Vec<_> = look.log.open.iter().map(|seen| (summary(seen), seen)).collect();
         // A stable sort: within each kind of trouble the oldest stays first.
-        open.sort_by_key(|seen| (!alarming(&seen.story), ended(&seen.story)));
-        let count = |which: &dyn Fn(&Story) -> bool| open.iter().filter(|seen| which(&seen.story)).count();
-        let in_state = |word| count(&|story| state_word(story.state.as_ref()) == word);
-        let counts = Counts {
-            running: in_state("running"),
-            compensating: in_state("compensating"),
-            quarantined: in_state("quarantined"),
-            unsettled: count(&ended),
-            needs_attention: count(&alarming),
-            hanging: count(&|story| hangs(story, look.at_ms)),
-        };
+        open.sort_by_key(|(saga, _)| (!saga.needs_attention, saga.is_unsettled()));
+        let counts = Counts::of(open.iter().map(|(saga, _)| saga), look.at_ms);
         let before_of = |service| {
             let before = before?;
             Some((before.at_ms, before.services.iter().find(|seen| seen.service == service)?))
@@ -199,7 +134,7 @@ impl Picture {
             journal_problems: look.log.problems.clone(),
             counts,
             lately: Lately::of(look),
-            open: open.into_iter().take(OPEN_MAX).map(|seen| SagaPicture::of(seen, look)).collect(),
+            open: open.into_iter().take(OPEN_MAX).map(|(_, seen)| SagaPicture::of(seen, look)).collect(),
             recent: look.log.recent.iter().map(|seen| SagaPicture::of(seen, look)).collect(),
         }
     }
@@ -211,13 +146,8 @@ impl Picture {
 
     /// Whether a saga that ended is shown among the open ones: not every service knows of its end.
     fn is_open(&self, recent: &SagaPicture) -> bool {
-        self.open.iter().any(|open| open.saga_id == recent.saga_id)
+        self.open.iter().any(|open| open.summary.saga_id == recent.summary.saga_id)
     }
-}
-
-fn hangs(story: &Story, now_ms: u64) -> bool {
-    let began_ms = story.records.first().map_or(0, |record| record.at_ms);
-    is_overdue(began_ms, now_ms, HANGING_AFTER)
 }
 
 impl ServicePicture {
@@ -252,20 +182,9 @@ impl ServiceAnswer {
         });
         let per_s = |(ms, _, requests): (u64, f64, f64)| (ms > 0).then(|| requests * 1000.0 / ms as f64);
         Self {
-            version: status.software.clone(),
-            store_id: status.store.to_string(),
-            pid: status.pid,
-            up_ms: status.up_ms,
-            connections: status.connections,
-            queued: status.queued,
-            queue_limit: status.queue_limit,
-            unsettled: status.unsettled,
+            status: status.into(),
             requests_per_s: grown.and_then(per_s),
             group_size: grown.filter(|(_, groups, _)| *groups > 0.0).map(|(_, groups, many)| many / groups),
-            store_bytes: status.store_bytes,
-            free_bytes: status.free_bytes,
-            storage_low: status.storage_low,
-            damaged: status.damaged,
         }
     }
 }
@@ -295,29 +214,20 @@ impl Lately {
 impl SagaPicture {
     fn of(seen: &Seen, look: &Look) -> Self {
         let view = SagaView::of(&seen.story, &likes::definitions(), look.attention_after);
-        let open = view.is_open();
         let hangs = view.hangs(look.at_ms, HANGING_AFTER);
         let owner = seen.owner.as_ref();
-        let (trouble, command) = if open { remedy(&view, owner, hangs) } else { (None, None) };
+        let (trouble, command) = if view.is_open() { remedy(&view, owner, hangs) } else { (None, None) };
         Self {
-            saga_id: view.saga_id.clone(),
             title: view.title(),
-            kind: view.kind.clone(),
-            state: view.state,
-            article_id: view.article_id,
-            user_id: view.user_id,
-            started_at: view.started_at.clone(),
-            ended_at: view.ended_at.clone(),
             took_ms: view.ended_ms.unwrap_or(look.at_ms).saturating_sub(view.started_ms),
-            settled: view.settled,
-            needs_attention: view.needs_attention,
             hangs,
             trouble,
             command,
             slot: seen.slot,
             owner: owner.map(OwnerView::from),
             advice: advice::advice(&view, owner),
-            view,
+            summary: view.summary,
+            history: view.history,
         }
     }
 }

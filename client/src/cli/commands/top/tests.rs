@@ -9,10 +9,11 @@ use super::draw::{Theme, draw};
 use super::follow::{Ended, Journaled, Seen};
 use super::look::{Look, ServiceSeen};
 use super::page::{Key, Page, Part};
-use super::picture::{Counts, Picture};
+use super::picture::Picture;
 use crate::log::{Owner, SagaRecord, Story};
 use crate::saga::event::{Failure, FailureKind};
 use crate::saga::{End, Event, TurnBack};
+use crate::view::Counts;
 use crate::view::samples::begun;
 
 const NOW_MS: u64 = 1_763_805_600_000;
@@ -168,7 +169,7 @@ fn what_needs_an_operator_comes_first_with_the_command_that_helps() {
         Counts { running: 2, compensating: 2, quarantined: 1, unsettled: 1, needs_attention: 2, hanging: 1 };
     assert_eq!(picture.counts, counts);
     let id = |byte: u8| SagaId::from_bytes([byte; 16]).to_string();
-    let shown = picture.open.iter().map(|saga| (saga.saga_id.clone(), saga.command.clone()));
+    let shown = picture.open.iter().map(|saga| (saga.summary.saga_id.clone(), saga.command.clone()));
     let command = |text: String| Some(text);
     assert_eq!(
         shown.collect::<Vec<_>>(),
@@ -300,10 +301,10 @@ fn enter_opens_the_timeline_of_the_chosen_saga_which_stays_chosen_when_the_list_
     let mut page = Page::default();
     let press = |page: &mut Page, key| assert!(!page.press(key, &picture), "{key:?} ends nothing");
     press(&mut page, Key::Down);
-    assert_eq!(page.chosen(&picture).unwrap().user_id, Some(8));
+    assert_eq!(page.chosen(&picture).unwrap().summary.user_id, Some(8));
     press(&mut page, Key::Previous);
     press(&mut page, Key::Previous);
-    assert_eq!(page.chosen(&picture).unwrap().user_id, Some(7), "round and round");
+    assert_eq!(page.chosen(&picture).unwrap().summary.user_id, Some(7), "round and round");
     press(&mut page, Key::Next);
     press(&mut page, Key::Open);
     let shown = screen(&picture, &mut page, 90, 30);
@@ -321,7 +322,7 @@ fn enter_opens_the_timeline_of_the_chosen_saga_which_stays_chosen_when_the_list_
     let mut later = bad_day();
     later.log.open.insert(0, seen(1, 500_000, stuck(1, 9)));
     let later = Picture::of(&later, None);
-    assert_eq!(page.chosen(&later).unwrap().user_id, Some(9));
+    assert_eq!(page.chosen(&later).unwrap().summary.user_id, Some(9));
     let gone = Picture::of(&both_up(Journaled::default()), None);
     let shown = screen(&gone, &mut page, 90, 5).replace('\n', " ");
     assert!(shown.contains("likectl saga show 09090909-"), "{shown}");
