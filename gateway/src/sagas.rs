@@ -36,9 +36,6 @@ impl Ages {
     }
 }
 
-/// The head of a slot tells everything that is open: no older segment is read for that.
-const HEAD_ALONE: u64 = u64::MAX;
-
 /// What is open, and what has ended lately.
 pub struct Recent {
     /// Everything that is open, the oldest first.
@@ -97,7 +94,7 @@ impl SagaReader {
             let mut lately = Lately::default();
             let mut problems: Vec<_> = context.journal.lacks_room().into_iter().collect();
             for slot in context.journal.slots()? {
-                match history::newest_in(&slot, HEAD_ALONE) {
+                match history::newest_in(&slot, history::HEAD_ALONE) {
                     Ok(head) => {
                         head.stories.into_values().for_each(|story| lately.take(story, ended_max));
                         problems.extend(head.damage.iter().map(ToString::to_string));

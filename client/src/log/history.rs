@@ -67,6 +67,9 @@ pub struct Newest {
     pub head: u64,
 }
 
+/// For [`newest_in`]: no segment is read but the head, which tells everything that is open.
+pub const HEAD_ALONE: u64 = u64::MAX;
+
 /// What the segments of one slot from this number on tell, and its head in any case: for who follows a log and has read
 /// what is older. Costs the same however long the history is.
 ///

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use like_protocol::ids::SagaId;
 
-use crate::cli::commands::saga::changes::FileStates;
-use crate::log::history::{self, Newest};
+use crate::cli::commands::saga::changes::Followed;
+use crate::log::history::{HEAD_ALONE, Newest};
 use crate::log::{Journal, JournalError, Owner, Slot, Story, owner};
 use crate::view::{ended_ms, state_word};
 
@@ -62,16 +62,15 @@ pub struct Journaled {
 #[derive(Debug)]
 pub struct Follower {
     journal: PathBuf,
-    slots: BTreeMap<u32, Followed>,
+    slots: BTreeMap<u32, Told>,
     recent: Vec<(Slot, Arc<Story>)>,
     lately: HashMap<SagaId, Ended>,
 }
 
-/// A slot as it was when it was read last.
-#[derive(Default, Debug)]
-struct Followed {
-    files: FileStates,
-    head: Option<u64>,
+/// A slot, and what it told when it was read last.
+#[derive(Debug)]
+struct Told {
+    slot: Followed,
     open: Vec<Arc<Story>>,
     problems: Vec<String>,
 }
@@ -103,15 +102,15 @@ impl Follower {
         let mut seen = Journaled { lately: self.lately.values().copied().collect(), ..Journaled::default() };
         seen.problems.extend(lacks_room);
         for slot in &slots {
-            let Some(followed) = self.slots.get(&slot.number()) else { continue };
-            let owner = if followed.open.is_empty() { None } else { owner::owner_of(slot) };
+            let Some(told) = self.slots.get(&slot.number()) else { continue };
+            let owner = if told.open.is_empty() { None } else { owner::owner_of(slot) };
             let story = |story: &Arc<Story>| Seen {
                 slot: slot.number(),
                 owner: owner.clone(),
                 story: Arc::clone(story),
             };
-            seen.open.extend(followed.open.iter().map(story));
-            seen.problems.extend(followed.problems.iter().cloned());
+            seen.open.extend(told.open.iter().map(story));
+            seen.problems.extend(told.problems.iter().cloned());
         }
         seen.open.sort_by_key(|seen| seen.story.saga);
         let recent = self.recent.iter();
@@ -123,23 +122,20 @@ impl Follower {
 
     /// Reads a slot if it has changed. What it was last time stays if it can't be read.
     fn read_on(&mut self, slot: &Slot) {
-        // Taken first: what is written while the slot is read makes it be read again.
-        let files = FileStates::of(slot);
-        let followed = self.slots.entry(slot.number()).or_default();
-        if followed.head.is_some() && followed.files.are_still(&files) {
-            return;
-        }
-        let read = match history::newest_in(slot, followed.head.unwrap_or(u64::MAX)) {
-            Ok(read) => read,
+        let told = self.slots.entry(slot.number()).or_insert_with(|| Told {
+            slot: Followed::from(HEAD_ALONE),
+            open: Vec::new(),
+            problems: Vec::new(),
+        });
+        let Newest { stories, damage, .. } = match told.slot.read(slot) {
+            Ok(Some(read)) => read,
+            Ok(None) => return,
             Err(error) => {
-                followed.problems = vec![format!("slot {} can't be read: {error}", slot.number())];
+                told.problems = vec![format!("slot {} can't be read: {error}", slot.number())];
                 return;
             }
         };
-        let Newest { stories, damage, head } = read;
-        followed.files = files;
-        followed.head = Some(head);
-        followed.problems = damage.iter().map(|damage| format!("the journal is damaged: {damage}")).collect();
+        told.problems = damage.iter().map(|damage| format!("the journal is damaged: {damage}")).collect();
         let stories = stories.into_values().map(Arc::new).collect::<Vec<_>>();
         for story in &stories {
             let Some(at_ms) = ended_ms(story) else { continue };
@@ -148,12 +144,12 @@ impl Follower {
             self.lately.insert(story.saga, Ended { at_ms, took_ms: at_ms.saturating_sub(began_ms), state });
             self.recent.push((slot.clone(), Arc::clone(story)));
         }
-        followed.open = stories.into_iter().filter(|story| story.is_open()).collect();
+        told.open = stories.into_iter().filter(|story| story.is_open()).collect();
         // Of a saga that was told twice the last telling counts.
         self.recent.reverse();
         self.recent.sort_by_key(|(_, story)| std::cmp::Reverse((ended_ms(story), story.saga)));
-        let mut told = HashSet::new();
-        self.recent.retain(|(_, story)| told.insert(story.saga));
+        let mut once = HashSet::new();
+        self.recent.retain(|(_, story)| once.insert(story.saga));
         self.recent.truncate(RECENT_MAX);
     }
 
@@ -179,6 +175,7 @@ mod tests {
     use like_protocol::time::Deadline;
 
     use super::*;
+    use crate::log::history;
     use crate::log::{Keeping, SagaLog, take_over, wall_ms};
     use crate::saga::{Begun, End, Event, ParticipantAt, PlannedStep};
 
