@@ -101,6 +101,8 @@ fn wrong_usage_is_told_in_a_document_to_who_wants_documents() {
         assert!(message.contains(what) && hint.contains(hinted), "{error}");
         assert!(!message.contains("error:") && !message.contains('\n'), "{error}");
     }
+    let message = error(&house.run(&["--json"]))["message"].to_string();
+    assert!(message.contains("recover") && !message.contains("demo-liker"), "{message}");
     let people = house.run(&["like", "1", "--user", "--", "--json"]);
     assert!(code(&people) == 2 && stderr(&people).starts_with("error: "), "it is no option there");
     let help = house.run(&["--json", "like", "--help"]);

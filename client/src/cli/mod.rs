@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anstream::ColorChoice;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use like_protocol::ids::SagaId;
 use tracing_subscriber::EnvFilter;
@@ -81,7 +81,13 @@ fn without_environment(usage: clap::Error) -> clap::Error {
         return usage;
     }
     let command = Cli::command().mut_args(|argument| argument.env(None));
-    command.try_get_matches_from(own_arguments()).err().unwrap_or(usage)
+    let mut usage = command.try_get_matches_from(own_arguments()).err().unwrap_or(usage);
+    // Where a command is missing, those are named that help does not show.
+    if let Some(ContextValue::Strings(names)) = usage.get(ContextKind::ValidSubcommand) {
+        let shown = names.iter().filter(|name| *name != demo::LIKER).cloned().collect();
+        usage.insert(ContextKind::ValidSubcommand, ContextValue::Strings(shown));
+    }
+    usage
 }
 
 fn set_up_streams(config: &Config, command: &Command) {
