@@ -26,8 +26,8 @@ const QUIET_LOOKS_MAX: u32 = 15;
 /// How long a stream waits for a look before it says that there is none: a disk of the saga log that hangs.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long numbers wait for a look: half as long as Prometheus waits for them by default.
-const SCRAPE_WITHIN: Duration = Duration::from_secs(5);
+/// How long numbers and probes wait for a look: half as long as Prometheus waits for numbers by default.
+const PROBED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What may go wrong when one looks at what is going on.
 pub const LOOKING: &[Kind] = &[Kind::PermissionDenied, Kind::Unavailable, Kind::TimedOut];
@@ -164,7 +164,11 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Well>, Problem> 
     if app.stop.is_cancelled() {
         return Err(Problem::new(Kind::Unavailable, "the gateway is stopping"));
     }
-    let overview = look(&app).await?;
+    // Whoever probes gives up long before a disk that hangs comes to an end.
+    let overview = tokio::time::timeout(PROBED_WITHIN, look(&app)).await.map_err(|_| {
+        let within = PROBED_WITHIN.as_secs();
+        Problem::new(Kind::TimedOut, format!("reading the saga log takes more than {within} s"))
+    })??;
     let problem = overview.services.iter().find_map(|service| service.problem.as_ref());
     match problem {
         Some(problem) => Err(Problem::new(Kind::Unavailable, problem)),
@@ -179,7 +183,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Well>, Problem> 
 )]
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     // Where the log can't be read, or its disk hangs, that is told too, before a scrape gives up.
-    let overview = tokio::time::timeout(SCRAPE_WITHIN, app.lookout.look()).await;
+    let overview = tokio::time::timeout(PROBED_WITHIN, app.lookout.look()).await;
     let overview = overview.ok().and_then(Result::ok);
     let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (head, app.metrics.told(overview.as_deref(), &app.host.syncs())).into_response()

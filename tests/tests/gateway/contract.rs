@@ -376,7 +376,12 @@ fn ask_a_hanging_disk(contract: Contract) -> Checked {
     for ((told, request), answer) in asked.iter().zip(answers) {
         let operation = checked.operation(told);
         checked.check(&operation, request, &answer);
-        answer.problem(504, "timed_out");
+        let detail = answer.problem(504, "timed_out")["detail"].to_string();
+        assert_eq!(
+            detail.contains("more than 5 s"),
+            told == "GET /readyz",
+            "a probe waits no longer: {detail}"
+        );
     }
     // What needs no disk goes on, and an alarm is made of the hanging one.
     let told = checked.expect("GET /metrics", &Request::new("GET", "/metrics"), &gateway, 200).text();
