@@ -299,6 +299,19 @@ fn a_reader_that_goes_away_ends_it_quietly() {
 }
 
 #[test]
+fn a_reader_that_goes_away_does_not_make_an_alarm_a_success() {
+    let house = House::new();
+    std::fs::create_dir_all(house.path("journal/7/00000001.log")).unwrap();
+    for (name, expected) in [("check", 7), ("recover", 7), ("status", 8)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = house.command(&[name, "--json"]);
+        let status = command.stdout(writer).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(expected), "{name}");
+    }
+}
+
+#[test]
 fn completions_are_made_for_the_usual_shells() {
     let house = House::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

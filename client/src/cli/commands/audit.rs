@@ -44,12 +44,13 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
             }
         }
     }
-    if tools.output.json {
+    // What was found counts even if nobody reads on.
+    let told = if tools.output.json {
         let unreadable_slots = numbers(&open.unreadable);
-        tools.output.document(&AuditDocument::new(&findings, unfinished, unreadable_slots, &repaired))?;
+        tools.output.document(&AuditDocument::new(&findings, unfinished, unreadable_slots, &repaired))
     } else {
-        show(tools, args, &findings, unfinished, &repaired)?;
-    }
+        show(tools, args, &findings, unfinished, &repaired)
+    };
     if let Some(unread) = unread_in_words(&open.unreadable) {
         tools.output.note(format!("{} {unread}: more sagas may be unfinished", paint(WARN, "warning:")));
     }
@@ -61,7 +62,7 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
         ));
     }
     match findings.drift.len() - repaired.len() {
-        0 => told_damaged(&findings.damaged),
+        0 => told_damaged(&findings.damaged).and(told),
         left => Err(CliError::Drift(left)),
     }
 }

@@ -57,7 +57,8 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
     let hidden = |unread| format!("{unread}: sagas may stand there that nobody finishes");
     let journal: Vec<_> =
         unread_in_words(&open.unreadable).map(hidden).into_iter().chain(open.lacks_room.clone()).collect();
-    if tools.output.json {
+    // The verdict counts even if nobody reads on.
+    let told = if tools.output.json {
         let ids = |filter: &dyn Fn(&SagaView) -> bool| {
             alarming.iter().map(|f| &f.view).filter(|v| filter(v)).map(|v| v.saga_id.as_str()).collect()
         };
@@ -70,18 +71,16 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
                 .iter()
                 .map(|found| AlarmingSaga { saga: &found.view, owner: owner(found).map(OwnerView::from) })
                 .collect(),
-        })?;
+        })
     } else if alarming.is_empty() && journal.is_empty() {
-        tools.output.text("no saga needs an operator or hangs")?;
-    } else if !alarming.is_empty() {
-        show_all(tools, &alarming, Some(args.hanging_after))?;
-    }
+        tools.output.text("no saga needs an operator or hangs")
+    } else if alarming.is_empty() {
+        Ok(())
+    } else {
+        show_all(tools, &alarming, Some(args.hanging_after))
+    };
     let Some(first) = alarming.first() else {
-        return if journal.is_empty() {
-            Ok(())
-        } else {
-            Err(CliError::JournalTrouble(journal.join("; and ")))
-        };
+        return if journal.is_empty() { told } else { Err(CliError::JournalTrouble(journal.join("; and "))) };
     };
     let need = alarming.iter().filter(|found| found.view.needs_attention).count();
     let hang = alarming.len() - need;

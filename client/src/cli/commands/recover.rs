@@ -66,7 +66,8 @@ async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
     };
     let left = ended_of_the_dead(&context)?;
     let settled = before.difference(&left).count();
-    tell_once(tools, &report, &Told { settled, unsettled: left.len() })?;
+    // What is left counts even if nobody reads on.
+    let told = tell_once(tools, &report, &Told { settled, unsettled: left.len() });
     name_live_owners(tools)?;
     let stuck = report.needs_attention + report.quarantined;
     if stuck > 0 {
@@ -77,7 +78,7 @@ async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
         ));
     }
     let unusable = match &report.unusable[..] {
-        [] if report.unfinished == 0 => return Ok(()),
+        [] if report.unfinished == 0 => return told,
         [] => return Err(CliError::Unfinished(report.unfinished)),
         [(slot, why)] => format!("slot {slot} of the journal could not be used ({why})"),
         [(slot, why), ..] => {

@@ -114,14 +114,14 @@ pub async fn run(tools: &Tools) -> Result<(), CliError> {
     };
     let log = log(tools, &seen, problem);
     let unfinished: Vec<_> = seen.open.iter().filter(|found| found.view.is_unfinished()).collect();
-    if tools.output.json {
+    let told = if tools.output.json {
         let unfinished_sagas = unfinished.iter().map(|found| &found.view).collect();
-        tools.output.document(&StatusDocument { services: &services, log: &log, unfinished_sagas })?;
+        tools.output.document(&StatusDocument { services: &services, log: &log, unfinished_sagas })
     } else {
-        show(tools, &services, &log, &unfinished)?;
-    }
+        show(tools, &services, &log, &unfinished)
+    };
     let unreachable: Vec<_> = services.iter().filter_map(|service| service.unreachable.clone()).collect();
-    if unreachable.len() == services.len() { Err(CliError::NoDaemon(unreachable)) } else { Ok(()) }
+    if unreachable.len() == services.len() { Err(CliError::NoDaemon(unreachable)) } else { told }
 }
 
 /// What the log tells.
