@@ -112,6 +112,9 @@ pub enum ConfigError {
     /// The administrators can't be set up.
     #[error(transparent)]
     Admin(#[from] AdminConfigError),
+    /// No request is ever for such a name.
+    #[error("--host {0}: give the name alone, without scheme, port or path")]
+    Host(String),
     /// The daemons would refuse such a deadline.
     #[error("--timeout: no daemon accepts a deadline more than {} ahead", duration::show(DEADLINE_AHEAD_MAX))]
     TimeoutTooLong,
@@ -125,6 +128,9 @@ impl Config {
     pub fn from_flags(flags: Flags) -> Result<Self, ConfigError> {
         if flags.timeout > DEADLINE_AHEAD_MAX {
             return Err(ConfigError::TimeoutTooLong);
+        }
+        if let Some(host) = flags.hosts.iter().find(|host| host.contains([':', '/'])) {
+            return Err(ConfigError::Host(host.clone()));
         }
         Ok(Self {
             listen: listen::choose(flags.listen)?,
@@ -168,6 +174,16 @@ mod tests {
         assert_eq!(parse(&["--listen", "nowhere"]).unwrap_err().exit_code(), 2);
         assert_eq!(parse(&["--timeout", "10"]).unwrap_err().exit_code(), 2);
         assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn a_host_that_no_request_can_name_is_refused() {
+        for host in ["likes.example:8080", "https://likes.example", "likes.example/"] {
+            let refused = Config::from_flags(parse(&["--host", host]).unwrap()).unwrap_err();
+            assert!(refused.to_string().contains("without scheme"), "{refused}");
+        }
+        let hosts = Config::from_flags(parse(&["--host", "Likes.example"]).unwrap()).unwrap().hosts;
+        assert_eq!(hosts, ["likes.example"]);
     }
 
     #[test]
