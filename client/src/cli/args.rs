@@ -117,7 +117,7 @@ pub enum Command {
     Saga(saga::SagaCommand),
     /// Finish what dead runners left
     Recover(recover::RecoverArgs),
-    /// Fail if a saga needs an operator or hangs
+    /// Fail if a saga needs an operator or hangs, or the journal is in trouble
     Check(check::CheckArgs),
     /// Compare likes with like records
     Audit(audit::AuditArgs),
