@@ -158,3 +158,21 @@ fn an_empty_part_of_a_list_is_not_called_an_empty_list() {
     let nobody = house.likectl(&["user", "likes", "8"]);
     assert!(nobody.stderr.contains("likes nothing"), "{}", nobody.stderr);
 }
+
+#[test]
+fn sagas_are_listed_oldest_first_and_a_part_of_them_is_the_part_that_was_asked_for() {
+    let house = House::open(PROGRAM);
+    house.article(1);
+    ["7", "8", "9"].iter().for_each(|user| drop(house.json(&["like", "1", "--user", user])));
+    let listed = |part: &[&str]| {
+        let list = house.json(&[&["saga", "list"], part].concat());
+        let sagas = list.as_array().expect("a list").iter();
+        sagas.map(|saga| saga["saga_id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    let all = listed(&[]);
+    assert!(all.len() == 3 && all.is_sorted(), "{all:?}");
+    assert_eq!(listed(&["--limit", "2"]), all[..2]);
+    assert_eq!(listed(&["--limit", "1", "--after", &all[0]]), all[1..2]);
+    assert_eq!(listed(&["--state", "completed"]), all);
+    assert_eq!(listed(&["--needs-attention"]), [""; 0]);
+}

@@ -11,8 +11,7 @@ use super::error::CliError;
 use super::output::Output;
 use crate::likes::audit::LiveBooks;
 use crate::likes::{self, ActError, ArticleService, Likes, UserService};
-use crate::log::history::{self, History};
-use crate::log::{Journal, JournalError};
+use crate::log::{Journal, JournalError, Slot, Story, history};
 use crate::rpc::Remote;
 use crate::runner::{Context, Options, Origin, Participants, Runner};
 
@@ -119,20 +118,21 @@ impl Tools {
         }
     }
 
-    /// All that the journal tells; nothing if there is no journal yet. What can't be read is said aloud.
+    /// Shows every saga that the journal tells of, in no order and with little of it in memory; none if there is no journal
+    /// yet. What can't be read is said aloud.
     ///
     /// # Errors
     /// The journal exists and can't be read.
-    pub fn history(&self) -> Result<History, CliError> {
-        let Some(journal) = self.journal_to_read()? else { return Ok(History::default()) };
-        let history = history::read(&journal)?;
-        for (slot, error) in &history.gaps.skipped {
+    pub fn survey(&self, each: impl FnMut(&Slot, Story)) -> Result<(), CliError> {
+        let Some(journal) = self.journal_to_read()? else { return Ok(()) };
+        let gaps = history::survey(&journal, each)?;
+        for (slot, error) in &gaps.skipped {
             let number = slot.number();
             self.output.warn(format!("warning: slot {number} of the journal can't be read: {error}"));
         }
-        for damage in &history.gaps.damage {
+        for damage in &gaps.damage {
             self.output.warn(format!("warning: the journal is damaged: {damage}"));
         }
-        Ok(history)
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod programs;
 mod stage;
 mod story;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
@@ -123,9 +124,10 @@ async fn one_saga(tools: &Tools, stage: &mut Stage) -> Result<(), CliError> {
     let text = "Each like was a saga, and the saga log tells its story. This is the first one: two steps, each written \
                 \nto the log before it is sent, and an end that is on disk in both services before you are told.";
     stage.story.chapter("What happened inside", text);
-    let history = stage_tools(tools, stage)?.history()?;
-    let first = history.sagas.first().ok_or_else(|| off_script("the log is empty".to_owned()))?;
-    stage.show(&["saga", "show", &first.1.saga.to_string()]).await?;
+    let mut sagas = BTreeSet::new();
+    stage_tools(tools, stage)?.survey(|_, story| sagas.extend([story.saga]))?;
+    let first = sagas.pop_first().ok_or_else(|| off_script("the log is empty".to_owned()))?;
+    stage.show(&["saga", "show", &first.to_string()]).await?;
     Ok(())
 }
 

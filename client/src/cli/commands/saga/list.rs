@@ -1,5 +1,7 @@
 //! `likectl saga list`.
 
+use std::collections::BTreeMap;
+
 use super::{Found, ListArgs, show_all};
 use crate::cli::error::CliError;
 use crate::cli::tools::Tools;
@@ -15,11 +17,18 @@ pub(super) fn run(tools: &Tools, args: &ListArgs) -> Result<(), CliError> {
         let in_state = args.states.is_empty() || args.states.iter().any(|wanted| wanted == state_word(state));
         in_state && (!args.needs_attention || alarming()) && args.after.is_none_or(|after| story.saga > after)
     };
-    let sagas = tools.history()?.sagas.into_iter().filter(|(_, story)| wanted(story));
-    let found: Vec<_> = sagas
-        .take(args.limit.unwrap_or(usize::MAX))
-        .map(|(slot, story)| Found::new(tools, slot, &story))
-        .collect();
+    let most = args.limit.unwrap_or(usize::MAX);
+    // No more is kept than is shown: the log may tell of a week.
+    let mut found = BTreeMap::new();
+    tools.survey(|slot, story| {
+        if wanted(&story) {
+            found.insert((story.saga, slot.number()), Found::new(tools, slot.clone(), &story));
+        }
+        if found.len() > most {
+            found.pop_last();
+        }
+    })?;
+    let found: Vec<_> = found.into_values().collect();
     if tools.output.json {
         return tools.output.document(&found.iter().map(|found| &found.view).collect::<Vec<_>>());
     }
