@@ -10,6 +10,7 @@ use like_protocol::message::{Direction, ReplyBody, RequestBody, StepReply, StepR
 use like_tests::house::{House, Service};
 use like_tests::process::{Armed, Fault, Running, eventually};
 use like_tests::promises;
+use serde_json::json;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
 
@@ -251,6 +252,28 @@ fn an_end_is_forced_on_what_only_the_services_know() {
     let told = house.json(&["recover"]);
     assert_eq!((&told["recovered"], &told["settled"]), (&0.into(), &1.into()), "{told}");
     house.json(&["like", "1", "--user", "7"]);
+    promises::no_drift(&house);
+}
+
+/// Their ids stand nowhere else, and at the article service nobody meets their locks.
+#[test]
+fn an_audit_names_what_only_the_services_know_and_nothing_that_stands_in_the_log() {
+    let mut house = House::open(PROGRAM);
+    house.article(1);
+    stuck(&mut house);
+    house.start(Service::User);
+    let audit = house.json(&["audit"]);
+    assert_eq!((&audit["not_compared"], &audit["orphaned_sagas"]), (&json!([1]), &json!([])), "{audit}");
+    let saga = house.json(&["saga", "list"])[0]["saga_id"].clone();
+    std::fs::remove_dir_all(house.journal()).expect("a journal that is lost");
+    let audit = house.json(&["audit"]);
+    assert_eq!((&audit["not_compared"], &audit["orphaned_sagas"]), (&json!([1]), &json!([saga])), "{audit}");
+    let saga = saga.as_str().expect("a saga");
+    let told = house.likectl(&["audit"]).expect_code(0);
+    assert!(told.stdout.contains(&format!("saga {saga} is open in no log here")), "{told:?}");
+    house.json(&["saga", "force", saga, "--as", "compensated", "--reason", "lost"]);
+    let audit = house.json(&["audit"]);
+    assert_eq!((&audit["not_compared"], &audit["orphaned_sagas"]), (&json!([]), &json!([])), "{audit}");
     promises::no_drift(&house);
 }
 

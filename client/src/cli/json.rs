@@ -1,5 +1,8 @@
 //! The documents that `--json` prints. Their names are public: scripts rely on them.
 
+use std::collections::BTreeSet;
+
+use like_protocol::ids::SagaId;
 use serde::Serialize;
 
 use crate::likes::audit::{DamagedArticle, Drift, Findings};
@@ -63,6 +66,8 @@ pub struct AuditDocument {
     drift: Vec<DriftDocument>,
     /// Articles of which nothing is known, because sagas kept touching them.
     not_compared: Vec<u64>,
+    /// Sagas that a service holds and that are open in no log, as far as articles could not be compared: nobody ends them.
+    orphaned_sagas: Vec<String>,
     /// Articles of which nothing is known, because something of them is damaged.
     damaged: Vec<DamagedDocument>,
 }
@@ -91,6 +96,7 @@ impl AuditDocument {
     /// `repaired` are the articles whose counts were set.
     pub fn new(
         findings: &Findings,
+        orphans: &BTreeSet<SagaId>,
         unfinished_sagas: usize,
         unreadable_slots: Vec<u32>,
         repaired: &[u64],
@@ -113,6 +119,7 @@ impl AuditDocument {
             unreadable_slots,
             drift: findings.drift.iter().map(drift).collect(),
             not_compared: findings.not_compared.iter().map(|article| article.0).collect(),
+            orphaned_sagas: orphans.iter().map(SagaId::to_string).collect(),
             damaged: findings.damaged.iter().map(damaged).collect(),
         }
     }

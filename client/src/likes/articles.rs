@@ -1,10 +1,10 @@
 //! What can be asked of the article service outside any saga.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use like_protocol::ids::StoreId;
+use like_protocol::ids::{SagaId, StoreId};
 use like_protocol::likes::ArticleId;
 use like_protocol::likes::article::{
     Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, CHOSEN_ID_MAX, ListedArticle,
@@ -124,6 +124,14 @@ impl ArticleService {
     /// No answer.
     pub async fn status(&self) -> Result<DaemonStatus, ArticleError> {
         self.asker.status().await
+    }
+
+    /// The sagas that have unsettled steps here: what they touch is locked until their end is settled.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn unsettled(&self) -> Result<BTreeSet<SagaId>, ArticleError> {
+        self.asker.unsettled().await
     }
 
     fn one(&self, answer: ArticleAnswer) -> Result<Article, ArticleError> {

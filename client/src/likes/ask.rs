@@ -1,12 +1,15 @@
 //! One question to a service outside any saga: connect, ask, wait, and ask again while that can do no harm.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::BackoffBuilder;
 use like_protocol::codec;
-use like_protocol::ids::StoreId;
-use like_protocol::message::{DaemonStatus, DamagedRow, Payload, ReplyBody, RequestBody, RetryReason};
+use like_protocol::ids::{SagaId, StoreId};
+use like_protocol::message::{
+    DaemonStatus, DamagedRow, PAGE_ROWS_MAX, Payload, ReplyBody, RequestBody, RetryReason,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -83,6 +86,22 @@ impl Asker {
         match self.exchange(RequestBody::Status, true).await? {
             ReplyBody::Status(status) => Ok(status),
             other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// The sagas that have unsettled steps at the service.
+    pub(super) async fn unsettled<R: std::fmt::Debug>(&self) -> Result<BTreeSet<SagaId>, AskError<R>> {
+        let mut sagas = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let page = RequestBody::Unsettled { after, limit: PAGE_ROWS_MAX };
+            let steps = match self.exchange(page, true).await? {
+                ReplyBody::Unsettled(steps) => steps,
+                other => return Err(self.unexpected(&other)),
+            };
+            let Some(last) = steps.last() else { return Ok(sagas) };
+            after = Some(last.id);
+            sagas.extend(steps.iter().map(|step| step.id.saga));
         }
     }
 

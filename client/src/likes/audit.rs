@@ -13,11 +13,13 @@
 //! A repair sets an article's count to its records, and names the change number that was compared: if anything has
 //! happened to the article since, the service refuses it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
+use like_protocol::ids::SagaId;
 use like_protocol::likes::article::{Article, ArticleRejection, ListedArticle};
 use like_protocol::likes::user::LikerCount;
 use like_protocol::likes::{ArticleId, UserId};
@@ -327,6 +329,18 @@ pub enum BooksError {
     /// The user service.
     #[error(transparent)]
     Users(#[from] UserError),
+}
+
+impl LiveBooks {
+    /// The sagas that have unsettled steps at either service.
+    ///
+    /// # Errors
+    /// One of the services does not answer.
+    pub async fn unsettled(&self) -> Result<BTreeSet<SagaId>, BooksError> {
+        let mut sagas = self.articles.unsettled().await?;
+        sagas.extend(self.users.unsettled().await?);
+        Ok(sagas)
+    }
 }
 
 impl Books for LiveBooks {

@@ -1,8 +1,10 @@
 //! What can be asked of the user service outside any saga.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use like_protocol::ids::SagaId;
 use like_protocol::likes::user::{
     KEYS_PER_USER_MAX, LikeRecord, LikeTarget, LikerCount, Standing, UserAnswer, UserQuery, UserRejection,
 };
@@ -108,6 +110,14 @@ impl UserService {
     /// No answer.
     pub async fn status(&self) -> Result<DaemonStatus, UserError> {
         self.asker.status().await
+    }
+
+    /// The sagas that have unsettled steps here: what they touch is locked until their end is settled.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn unsettled(&self) -> Result<BTreeSet<SagaId>, UserError> {
+        self.asker.unsettled().await
     }
 
     async fn records(&self, query: UserQuery) -> Result<Vec<LikeRecord>, UserError> {

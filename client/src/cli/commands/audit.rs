@@ -1,9 +1,12 @@
 //! `likectl audit`.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use indicatif::ProgressBar;
+use like_protocol::ids::SagaId;
 
-use crate::cli::commands::saga::{find_open, numbers, unread_in_words};
+use crate::cli::commands::saga::{Open, find_open, numbers, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::json::AuditDocument;
 use crate::cli::output::{BAD, Column, WARN, count, paint, table};
@@ -26,15 +29,21 @@ pub struct AuditArgs {
 /// # Errors
 /// Drift was found and not repaired, or a service does not answer.
 pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
+    let books = tools.books();
+    // Before the log is read: what a service holds by then was begun in a log before, so that it is found there.
+    let held = books.unsettled().await?;
     let open = find_open(tools)?;
     let unfinished = open.sagas.iter().filter(|found| found.view.is_unfinished()).count();
-    let books = tools.books();
     let progress =
         if tools.output.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     progress.set_message("comparing articles");
     let findings = audit::audit(&books, || progress.inc(1)).await;
     progress.finish_and_clear();
     let findings = findings?;
+    let orphans = match findings.not_compared.is_empty() {
+        true => BTreeSet::new(),
+        false => orphans(&held, &open, &books.unsettled().await?),
+    };
 
     let mut repaired = Vec::new();
     if args.yes {
@@ -47,9 +56,11 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
     // What was found counts even if nobody reads on.
     let told = if tools.output.json {
         let unreadable_slots = numbers(&open.unreadable);
-        tools.output.document(&AuditDocument::new(&findings, unfinished, unreadable_slots, &repaired))
+        let document = AuditDocument::new(&findings, &orphans, unfinished, unreadable_slots, &repaired);
+        tools.output.document(&document)
     } else {
-        show(tools, args, &findings, unfinished, &repaired)
+        let shown = show(tools, args, &findings, unfinished, &repaired);
+        shown.and_then(|()| show_orphans(tools, &orphans))
     };
     if let Some(unread) = unread_in_words(&open.unreadable) {
         tools.output.note(format!("{} {unread}: more sagas may be unfinished", paint(WARN, "warning:")));
@@ -65,6 +76,30 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
         0 => told_damaged(&findings.damaged).and(told),
         left => Err(CliError::Drift(left)),
     }
+}
+
+/// Sagas that a service has held all the time, and that are open in no log: their log was lost, or their end was settled
+/// with a store that has been restored since. Nobody will ever settle them. Nothing is said of any while a slot can't be
+/// read, since they may stand there.
+fn orphans(before: &BTreeSet<SagaId>, open: &Open, after: &BTreeSet<SagaId>) -> BTreeSet<SagaId> {
+    if !open.unreadable.is_empty() {
+        return BTreeSet::new();
+    }
+    let known: BTreeSet<_> = open.sagas.iter().map(|found| found.saga).collect();
+    before.intersection(after).filter(|saga| !known.contains(saga)).copied().collect()
+}
+
+fn show_orphans(tools: &Tools, orphans: &BTreeSet<SagaId>) -> Result<(), CliError> {
+    for saga in orphans {
+        tools.output.text(format!("{} saga {saga} is open in no log here", paint(WARN, "!")))?;
+    }
+    if !orphans.is_empty() {
+        tools.output.note(
+            "what is open in no log, and in no other journal, nobody ends: `likectl saga force ID --as \
+             completed|compensated --reason TEXT` does, as `likectl saga show ID` says that it ended, if it did",
+        );
+    }
+    Ok(())
 }
 
 fn told_damaged(damaged: &[DamagedArticle]) -> Result<(), CliError> {
