@@ -4,10 +4,10 @@
 //! a file that begins with the very bytes that were imported, and for the very stores they went to. It is durable, and
 //! what it says was durable before.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use like_protocol::ids::StoreId;
@@ -55,7 +55,9 @@ impl Place {
     /// The file system refused; the one before may still be there.
     pub fn write(&self, note: &Note) -> io::Result<()> {
         let draft = self.path.with_extension(format!("draft-{}", std::process::id()));
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o660).open(&draft)?;
+        let mut file = File::create(&draft)?;
+        // As the log's segments, whatever the umask: another member of the group can resume the import.
+        file.set_permissions(Permissions::from_mode(0o660))?;
         file.write_all(&serde_json::to_vec(note)?)?;
         file.sync_all()?;
         fs::rename(&draft, &self.path)?;
@@ -89,6 +91,7 @@ mod tests {
         assert_eq!(place.read(stores), None);
         place.write(&note).unwrap();
         place.write(&note).unwrap();
+        assert_eq!(fs::metadata(&place.path).unwrap().permissions().mode() & 0o777, 0o660, "the group's too");
         assert_eq!(place.read(stores), Some(note));
         assert_eq!(place.read([stores[0], StoreId::from_bytes([3; 16])]), None);
         place.remove();
