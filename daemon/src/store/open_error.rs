@@ -44,7 +44,7 @@ pub enum OpenError {
     },
     /// sled or the file system refused.
     #[error(
-        "the store in {path} does not open: {source}; make sure that its disk works and has space, or restore it from a backup and start once with --restored"
+        "the store in {path} does not open: {source}; make sure that its disk works and has space and that its files belong to this user, or restore it from a backup and start once with --restored"
     )]
     Refused {
         /// The directory.
