@@ -37,7 +37,7 @@ pub enum RunError {
     Listen(#[from] ListenError),
     /// No slot of the journal can be taken.
     #[error(
-        "{0}; the gateway needs to write the journal: make its user a member of the group `like`, or give --journal"
+        "{0}; the gateway needs to write the journal: see that its disk has space and that the gateway's user is a member of the group `like`, or give --journal"
     )]
     Start(#[from] StartError),
     /// The journal can't be watched.
