@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use like_protocol::ids::SagaId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::run::lock;
@@ -17,16 +18,11 @@ pub(super) struct Active {
     sagas: Mutex<Sagas>,
     /// Wakes those who wait until there is none.
     none_left: Notify,
-    /// Wakes whoever waits for room.
-    room: Notify,
 }
 
 #[derive(Default)]
 struct Sagas {
     driven: HashMap<SagaId, Driven>,
-    /// How many have a task that does not rest.
-    under_way: usize,
-    room_is_wanted: bool,
     /// Those who give sagas their turn.
     feeders: Vec<AbortHandle>,
 }
@@ -35,14 +31,14 @@ struct Driven {
     state: Arc<Mutex<SagaState>>,
     /// None until it is its turn.
     task: Option<AbortHandle>,
-    /// How many of its steps rest before they are tried again.
-    resting: u8,
+    /// None if it needs none, and once it is over.
+    turn: Option<Turn>,
 }
 
 impl Active {
     /// A saga will be driven, but it is not its turn yet.
     pub fn enlist(&self, saga: SagaId, state: Arc<Mutex<SagaState>>) {
-        lock(&self.sagas).driven.insert(saga, Driven { state, task: None, resting: 0 });
+        lock(&self.sagas).driven.insert(saga, Driven { state, task: None, turn: None });
     }
 
     /// Drives a saga in a task, which says itself when it has [`ended`](Active::ended).
@@ -50,61 +46,29 @@ impl Active {
         &self,
         saga: SagaId,
         state: Arc<Mutex<SagaState>>,
+        turn: Option<Turn>,
         driving: impl Future<Output = ()> + Send + 'static,
     ) {
         // Held until the saga stands in the map, which its task may otherwise find without it.
         let mut sagas = lock(&self.sagas);
         let task = Some(tokio::spawn(driving).abort_handle());
-        sagas.driven.insert(saga, Driven { state, task, resting: 0 });
-        sagas.under_way += 1;
+        sagas.driven.insert(saga, Driven { state, task, turn });
     }
 
-    /// Has enlisted sagas driven by a task that waits for [`room`](Active::room) for each.
+    /// Has enlisted sagas driven by a task that waits for a turn for each.
     pub fn feed(&self, feeding: impl Future<Output = ()> + Send + 'static) {
         lock(&self.sagas).feeders.push(tokio::spawn(feeding).abort_handle());
     }
 
-    /// Waits until fewer than so many sagas are under way.
-    pub async fn room(&self, most: usize) {
-        loop {
-            let room = self.room.notified();
-            {
-                let mut sagas = lock(&self.sagas);
-                if sagas.under_way < most {
-                    return;
-                }
-                sagas.room_is_wanted = true;
-            }
-            room.await;
-        }
-    }
-
-    /// A step of a saga rests before it is tried again: meanwhile there is room for another saga.
-    pub fn rest(&self, saga: SagaId) -> Resting<'_> {
-        self.change(|sagas| {
-            let Some(driven) = sagas.driven.get_mut(&saga) else { return };
-            driven.resting += 1;
-            if driven.resting == 1 {
-                sagas.under_way -= 1;
-            }
-        });
-        Resting { active: self, saga }
+    /// A saga rests before it tries a step again: its turn is over.
+    pub fn rests(&self, saga: SagaId) {
+        lock(&self.sagas).driven.get_mut(&saga).and_then(|driven| driven.turn.take());
     }
 
     /// A saga is driven no longer.
     pub fn ended(&self, saga: SagaId) {
-        self.change(|sagas| {
-            sagas.driven.remove(&saga);
-            sagas.under_way -= 1;
-        });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Sagas)) {
         let mut sagas = lock(&self.sagas);
-        change(&mut sagas);
-        if std::mem::take(&mut sagas.room_is_wanted) {
-            self.room.notify_waiters();
-        }
+        sagas.driven.remove(&saga);
         if sagas.driven.is_empty() {
             self.none_left.notify_waiters();
         }
@@ -137,7 +101,8 @@ impl Active {
 
     /// Whether all have had their turn and stand so. It looks no further than the first that does not: there may be very many.
     pub fn all(&self, stands_so: impl Fn(&SagaState) -> bool) -> bool {
-        lock(&self.sagas).driven.values().all(|it| it.task.is_some() && stands_so(&lock(&it.state)))
+        let had_its_turn = |it: &Driven| it.task.is_some() && it.turn.is_none();
+        lock(&self.sagas).driven.values().all(|it| had_its_turn(it) && stands_so(&lock(&it.state)))
     }
 
     /// Stops driving all of them, wherever they stand.
@@ -148,21 +113,30 @@ impl Active {
     }
 }
 
-/// While it lives, a step of a saga rests.
-pub(super) struct Resting<'a> {
-    active: &'a Active,
-    saga: SagaId,
+/// A saga's turn, from when it begins to be driven until it first rests or ends.
+pub(super) type Turn = OwnedSemaphorePermit;
+
+/// Gives sagas their turns, so many at a time.
+pub(super) struct Turns {
+    most: usize,
+    free: Arc<Semaphore>,
+    /// When not one of those turns is over after this time, all who have them wait for a service that hangs.
+    patience: Duration,
 }
 
-impl Drop for Resting<'_> {
-    fn drop(&mut self) {
-        self.active.change(|sagas| {
-            let Some(driven) = sagas.driven.get_mut(&self.saga) else { return };
-            driven.resting -= 1;
-            if driven.resting == 0 {
-                sagas.under_way += 1;
+impl Turns {
+    pub fn new(most: usize, patience: Duration) -> Self {
+        Self { most, free: Arc::new(Semaphore::new(most)), patience }
+    }
+
+    /// Waits until there is one. Those who hang hold up nobody else: their turns don't count any more.
+    pub async fn next(&mut self) -> Turn {
+        loop {
+            match tokio::time::timeout(self.patience, Arc::clone(&self.free).acquire_owned()).await {
+                Ok(Ok(turn)) => return turn,
+                _ => self.free = Arc::new(Semaphore::new(self.most)),
             }
-        });
+        }
     }
 }
 
@@ -170,6 +144,8 @@ impl Drop for Resting<'_> {
 mod tests {
     use super::*;
     use crate::saga::tests::begun;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
 
     fn saga(number: u8) -> SagaId {
         SagaId::from_bytes([number; 16])
@@ -179,51 +155,43 @@ mod tests {
         Arc::new(Mutex::new(SagaState::begin(Arc::new(begun()))))
     }
 
-    /// Whether there is room for one more than `under_way` that are under way at most.
-    async fn has_room(active: &Active, most: usize) -> bool {
-        tokio::time::timeout(std::time::Duration::from_secs(1), active.room(most)).await.is_ok()
+    /// Whether there is a turn without anybody's hanging.
+    async fn is_free(turns: &mut Turns) -> Option<Turn> {
+        tokio::time::timeout(PATIENCE / 2, turns.next()).await.ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_saga_takes_room_while_it_is_under_way_and_none_while_it_waits_or_rests() {
-        let active = Active::default();
+    async fn a_turn_is_over_when_its_saga_first_rests_or_ends() {
+        let (active, mut turns) = (Active::default(), Turns::new(1, PATIENCE));
+        for is_over in [Active::rests, Active::ended] {
+            active.drive(saga(1), state(), is_free(&mut turns).await, std::future::pending());
+            assert!(is_free(&mut turns).await.is_none());
+            is_over(&active, saga(1));
+        }
+        assert!(is_free(&mut turns).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_a_saga_stands_it_is_looked_at_only_once_its_turn_is_over() {
+        let (active, mut turns) = (Active::default(), Turns::new(1, PATIENCE));
         active.enlist(saga(1), state());
-        assert!(has_room(&active, 1).await, "one that waits for its turn takes none");
-        assert!(!active.all(|_| true), "it has not been tried yet, however it stands");
-        active.drive(saga(1), state(), std::future::pending());
-        assert!(!has_room(&active, 1).await && has_room(&active, 2).await);
-        assert!(active.all(|_| true));
-        let (one, other) = (active.rest(saga(1)), active.rest(saga(1)));
-        assert!(has_room(&active, 1).await);
-        drop(one);
-        assert!(has_room(&active, 1).await, "another step of it rests");
-        drop(other);
-        assert!(!has_room(&active, 1).await);
-        active.ended(saga(1));
-        assert!(has_room(&active, 1).await);
+        assert!(!active.all(|_| true), "it has not been tried yet");
+        active.drive(saga(1), state(), is_free(&mut turns).await, std::future::pending());
+        assert!(!active.all(|_| true), "nothing has come of it yet");
+        active.rests(saga(1));
+        assert!(active.all(|_| true) && !active.all(|_| false));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_room_gets_it_when_a_saga_ends_or_rests() {
-        let active = Arc::new(Active::default());
-        for number in 1..=2 {
-            active.drive(saga(number), state(), std::future::pending());
-        }
-        for free in [
-            |active: &Active| active.ended(saga(1)),
-            |active: &Active| {
-                std::mem::forget(active.rest(saga(2)));
-            },
-        ] {
-            active.drive(saga(3), state(), std::future::pending());
-            let waiting = Arc::clone(&active);
-            let waiting = tokio::spawn(async move { waiting.room(3).await });
-            tokio::task::yield_now().await;
-            assert!(!waiting.is_finished());
-            free(&active);
-            tokio::time::timeout(std::time::Duration::from_secs(1), waiting).await.unwrap().unwrap();
-            active.ended(saga(3));
-            active.drive(saga(1), state(), std::future::pending());
-        }
+    async fn who_hangs_holds_up_nobody_for_longer_than_a_while() {
+        let (mut turns, began) = (Turns::new(2, PATIENCE), tokio::time::Instant::now());
+        let hung = (turns.next().await, turns.next().await);
+        let (third, fourth) = (turns.next().await, turns.next().await);
+        assert_eq!(began.elapsed().as_secs(), 1);
+        drop(hung);
+        assert!(is_free(&mut turns).await.is_none(), "a turn that doesn't count makes room for another");
+        drop(third);
+        assert!(is_free(&mut turns).await.is_some());
+        drop(fourth);
     }
 }

@@ -18,9 +18,9 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// After how many failures of a compensation in a row an operator is needed.
 pub const ATTENTION_AFTER: u32 = 5;
 
-/// How many sagas that were taken over are under way at a time. The others wait for their turn, with no more than where they
-/// stand in memory: so recovery takes little memory however much was left behind, and no more than a quarter of a
-/// daemon's queue. A saga that rests between two attempts lets another have its turn, so what is stuck holds up nobody.
+/// How many sagas that were taken over have their turn at a time. The others wait for it, with no more than where they stand
+/// in memory: so recovery takes little memory however much was left behind, and no more than a quarter of a daemon's queue. A
+/// saga's turn is over when it ends, or rests before it tries again: so what is stuck holds up nobody.
 pub const UNDER_WAY_MAX: usize = 1024;
 
 /// What a runner works with. Clones share the participants' connections.

@@ -280,9 +280,8 @@ impl Driver {
 
     /// Rests before the next attempt: others that wait for their turn may have it.
     async fn rest(&self, pause: Duration) {
-        let resting = self.runner.active.rest(self.saga);
+        self.runner.active.rests(self.saga);
         tokio::time::sleep(pause).await;
-        drop(resting);
     }
 
     /// Notes the end, and has it told to whoever waits for it once it is written.

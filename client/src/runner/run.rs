@@ -9,8 +9,8 @@ use like_protocol::time::DEADLINE_AHEAD_MAX;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::active::Active;
-use super::context::Context;
+use super::active::{Active, Turn, Turns};
+use super::context::{Context, Options};
 use super::drive::Driver;
 use super::hunt::Hunt;
 use super::settle::Settler;
@@ -21,6 +21,9 @@ use crate::saga::{Begun, Definition, Event, ParticipantAt, PlannedStep, SagaStat
 
 /// How often it is asked whether waiting for sagas is in vain.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Of an attempt's timeout: after so much of it in which no attempt came to anything, all that are under way hang.
+const HANGS_PART: u32 = 8;
 
 /// Drives sagas in one slot. Clones share it.
 ///
@@ -207,27 +210,28 @@ impl Runner {
         let state = Arc::new(Mutex::new(SagaState::begin(Arc::clone(&begun))));
         let (told, ended) = oneshot::channel();
         let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), Some(told));
-        self.spawn(saga, Arc::clone(&state), driver.begin(begun));
+        self.spawn(saga, Arc::clone(&state), None, driver.begin(begun));
         (state, ended)
     }
 
     /// Drives an open saga on from where it stands.
     pub(super) fn drive_on(&self, story: Story, order: Order) {
         if let Some(taken) = self.taken(story) {
-            self.go_on(taken, order);
+            self.go_on(taken, order, None);
         }
     }
 
-    /// Drives open sagas on from where they stand, in their order, no more of them under way at a time than the options say.
+    /// Drives open sagas on from where they stand, by turns, in their order.
     pub(super) fn drive_all(&self, open: Vec<Story>, order: Order) {
         let taken: Vec<_> = open.into_iter().filter_map(|story| self.taken(story)).collect();
         taken.iter().for_each(|taken| self.inner.active.enlist(taken.saga, Arc::clone(&taken.state)));
+        let Options { under_way_max, attempt_timeout, .. } = self.inner.context.options;
+        let mut turns = Turns::new(under_way_max, attempt_timeout / HANGS_PART);
         let runner = self.clone();
-        let most = self.inner.context.options.under_way_max;
         self.inner.active.feed(async move {
             for taken in taken {
-                runner.inner.active.room(most).await;
-                runner.go_on(taken, order);
+                let turn = turns.next().await;
+                runner.go_on(taken, order, Some(turn));
             }
         });
     }
@@ -248,10 +252,10 @@ impl Runner {
         Some(Taken { saga, definition, state: Arc::new(Mutex::new(state)) })
     }
 
-    fn go_on(&self, taken: Taken, order: Order) {
+    fn go_on(&self, taken: Taken, order: Order, turn: Option<Turn>) {
         let Taken { saga, definition, state } = taken;
         let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), None);
-        self.spawn(saga, state, driver.go_on(order));
+        self.spawn(saga, state, turn, driver.go_on(order));
     }
 
     /// Ends a saga of this log by an operator's word, and settles it in the background.
@@ -315,12 +319,13 @@ impl Runner {
         &self,
         saga: SagaId,
         state: Arc<Mutex<SagaState>>,
+        turn: Option<Turn>,
         driving: impl Future<Output = ()> + Send + 'static,
     ) {
         let inner = Arc::downgrade(&self.inner);
         // A saga's future has some kilobytes, and spawning one moves it several times.
         let driving = Box::pin(driving);
-        self.inner.active.drive(saga, state, async move {
+        self.inner.active.drive(saga, state, turn, async move {
             driving.await;
             if let Some(inner) = inner.upgrade() {
                 inner.active.ended(saga);

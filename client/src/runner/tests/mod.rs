@@ -320,3 +320,10 @@ async fn until<T>(so: impl Fn() -> bool, run: &mut (impl Future<Output = T> + Un
         assert!(tokio::time::timeout(SHORT / 100, &mut *run).await.is_err(), "it has ended");
     }
 }
+
+/// Has time pass at once.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}

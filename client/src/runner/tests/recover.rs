@@ -100,9 +100,7 @@ async fn leave(bench: &Bench, context: Context, many: usize) {
 async fn of_what_was_left_no_more_is_under_way_at_a_time_than_may_be() {
     let bench = Bench::new();
     leave(&bench, bench.context(), 3).await;
-    let mut context = bench.context();
-    context.options.under_way_max = 1;
-    let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
+    let report = recover::once(&patient(&bench), Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.completed), (3, 3));
     let actions: Vec<_> = bench.heard().into_iter().filter(|heard| heard.ends_with("action")).collect();
     assert_eq!(actions, ["left action", "right action"].repeat(3));
@@ -118,4 +116,72 @@ async fn a_saga_that_gets_nowhere_lets_those_that_wait_have_their_turn() {
     leave(&bench, context.clone(), 2).await;
     let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.completed, report.needs_attention), (3, 2, 1));
+}
+
+/// One turn at a time, and who hangs is waited for as long as [`LONG`].
+fn patient(bench: &Bench) -> Context {
+    let mut context = bench.context();
+    (context.options.attempt_timeout, context.options.under_way_max) = (8 * LONG, 1);
+    context
+}
+
+#[tokio::test]
+async fn what_is_new_takes_no_turn_from_what_was_left() {
+    let bench = Bench::new();
+    leave(&bench, bench.context(), 1).await;
+    let runner = Runner::start(patient(&bench)).unwrap();
+    let (left, _) = runner.active().remove(0);
+    // The new one waits for its beginning to be durable, and then for its first step.
+    say(&bench.left.actions, vec![done(), Script::Hush]);
+    let mut run = Box::pin(runner.run("pair", Payload::default(), LONG));
+    assert!(futures::poll!(&mut run).is_pending());
+    until(|| bench.states()[&left].ended().is_some(), &mut run).await;
+}
+
+#[tokio::test]
+async fn what_is_tried_again_takes_no_turn_from_what_waits_for_its_first() {
+    let bench = Bench::new();
+    leave(&bench, bench.context(), 3).await;
+    let late = Script::SayLate(ReplyBody::Step(StepReply::Done(Payload::default())));
+    let busy = Script::Say(ReplyBody::Retry(RetryReason::Busy));
+    // The first is tried again, and hangs, while the second has its turn.
+    say(&bench.left.actions, vec![busy, late, Script::Hush, done()]);
+    let runner = Runner::start(patient(&bench)).unwrap();
+    let two_have_ended = async {
+        while runner.active().len() > 1 {
+            tokio::time::sleep(SHORT / 100).await;
+        }
+    };
+    tokio::time::timeout(LONG / 2, two_have_ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_hangs_holds_up_what_waits_for_its_turn_no_longer_than_a_while() {
+    let bench = Bench::new();
+    leave(&bench, bench.context(), 3).await;
+    say(&bench.left.actions, vec![Script::Hush, Script::Hush, done()]);
+    let runner = Runner::start(patient(&bench)).unwrap();
+    let mut idle = Box::pin(runner.idle());
+    for hang in 1..=2 {
+        until(|| bench.heard().len() == hang, &mut idle).await;
+        pass(LONG).await;
+    }
+    until(|| runner.active().len() == 2, &mut idle).await;
+}
+
+#[tokio::test]
+async fn what_needed_an_operator_is_not_given_up_before_it_has_been_answered_once_more() {
+    let bench = Bench::new();
+    let mut context = bench.context();
+    context.options.attention_after = 1;
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Refused(Refusal::Expired)))]);
+    say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+    let dead = Runner::start(context.clone()).unwrap();
+    let _ = tokio::time::timeout(SHORT, dead.run("pair", Payload::default(), LONG)).await;
+    assert!(dead.stuck());
+    dead.let_go();
+    // Later than it is first looked whether waiting is in vain.
+    say(&bench.left.compensations, vec![Script::SayLate(ReplyBody::Step(StepReply::Undone))]);
+    let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.compensated), (1, 1), "{report:?}");
 }

@@ -18,12 +18,6 @@ async fn left_behind(bench: &Bench) {
     say(&bench.right.actions, vec![done()]);
 }
 
-async fn pass(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
-}
-
 #[tokio::test]
 async fn a_slot_that_cannot_be_used_is_tried_again_later_and_no_sooner() {
     let bench = Bench::new();
