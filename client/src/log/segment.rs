@@ -242,7 +242,9 @@ pub fn create<'a>(
 ) -> Result<Fresh, JournalError> {
     let place = Place { slot: lock.slot().number(), segment };
     let path = path(lock.slot().path(), segment);
-    let written = write(lock, (place, lowest_live), &path, kept, stories);
+    // One that stands there already is somebody else's, and stays.
+    let file = lock.slot().disk().create(&path).map_err(|e| JournalError::io("create", &path, e))?;
+    let written = write(lock, (place, lowest_live), &path, file, kept, stories);
     if written.is_err()
         && let Err(e) = lock.slot().disk().remove(&path)
     {
@@ -255,6 +257,7 @@ fn write<'a>(
     lock: &SlotLock,
     (place, lowest_live): (Place, u64),
     path: &Path,
+    file: Arc<dyn LogFile>,
     kept: Vec<KeptSegment>,
     stories: impl Iterator<Item = &'a Story>,
 ) -> Result<Fresh, JournalError> {
@@ -268,7 +271,6 @@ fn write<'a>(
             .map_err(|e| JournalError::io("write", path, io::Error::other(e)))?;
     }
     let io_error = |what| move |e| JournalError::io(what, path, e);
-    let file = lock.slot().disk().create(path).map_err(io_error("create"))?;
     // A header goes with what follows it: a power loss that took it alone would look like damage.
     let carried = if bytes.len() > HEADER_BYTES { bytes.len() } else { 0 };
     write_all(&*file, &bytes[..carried], 0).map_err(io_error("write"))?;

@@ -252,3 +252,13 @@ fn what_was_written_while_it_was_read_is_not_damaged_and_what_is_missing_twice_i
     assert_eq!(read(&[&half]), (false, 0));
     assert_eq!(read(&[&half, &half]), (true, 1));
 }
+
+#[test]
+fn a_segment_that_stands_there_already_is_none_to_remove() {
+    let journal = CutDisk::default().journal();
+    let lock = journal.claim_free().unwrap();
+    let create = || segment::create(&lock, 1, 1, Vec::new(), std::iter::empty());
+    create().unwrap();
+    assert!(create().is_err());
+    assert_eq!(lock.slot().newest_segment().unwrap(), 1);
+}
