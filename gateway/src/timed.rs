@@ -103,6 +103,10 @@ impl Disk for TimedDisk {
         self.disk.open_directory(directory)
     }
 
+    fn open_to_group(&self, directory: &Path) {
+        self.disk.open_to_group(directory);
+    }
+
     fn admit(&self, journal: &Path) -> Result<(), JournalError> {
         self.disk.admit(journal)
     }

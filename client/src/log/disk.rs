@@ -47,11 +47,14 @@ pub trait Disk: Debug + Send + Sync {
     /// The sync failed.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
 
-    /// Opens a slot's directory, so that it can be locked. One that could be locked but not written is refused.
+    /// Opens a directory, so that it can be locked. One that could be locked but not written is refused.
     ///
     /// # Errors
     /// It can't be opened or written.
     fn open_directory(&self, directory: &Path) -> Result<Box<dyn Directory>, JournalError>;
+
+    /// Opens a directory to its group if whoever made it was killed before that, and it is ours to do.
+    fn open_to_group(&self, _directory: &Path) {}
 
     /// Refuses a journal where locks don't go with their owner.
     ///
@@ -204,10 +207,13 @@ impl Disk for RealDisk {
     fn open_directory(&self, directory: &Path) -> Result<Box<dyn Directory>, JournalError> {
         rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|e| JournalError::io("write in", directory, e.into()))?;
-        // Whoever made it may have been killed before this was done. It can be done by nobody else but root.
-        let _unless_it_is_anothers = open_to_group(directory);
         let opened = File::open(directory).map_err(|e| JournalError::io("open", directory, e))?;
         Ok(Box::new(opened))
+    }
+
+    fn open_to_group(&self, directory: &Path) {
+        // It can be done by nobody else but root.
+        let _unless_it_is_anothers = open_to_group(directory);
     }
 
     fn admit(&self, journal: &Path) -> Result<(), JournalError> {

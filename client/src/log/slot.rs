@@ -141,6 +141,11 @@ impl Slot {
         Ok(super::segment::numbers(self)?.last().copied().unwrap_or(0))
     }
 
+    /// Whether there is a directory of its name: a person may have moved it away.
+    pub fn is_there(&self) -> bool {
+        self.disk.is_directory(&self.path)
+    }
+
     /// The disk it is on.
     pub(super) fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
@@ -301,7 +306,7 @@ impl Journal {
     /// # Errors
     /// The slot can't be opened, written or locked, or was written by a newer program.
     pub fn claim(&self, slot: &Slot) -> Result<Option<SlotLock>, JournalError> {
-        let directory = self.disk.open_directory(&slot.path)?;
+        let directory = self.open_slot(slot)?;
         match directory.try_lock() {
             Ok(true) => self.locked(slot, directory),
             Ok(false) => Ok(None),
@@ -315,9 +320,27 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::claim`].
     pub fn claim_when_free(&self, slot: &Slot) -> Result<Option<SlotLock>, JournalError> {
-        let directory = self.disk.open_directory(&slot.path)?;
+        let directory = self.open_slot(slot)?;
         directory.lock().map_err(|e| JournalError::io("lock", &slot.path, e))?;
         self.locked(slot, directory)
+    }
+
+    /// Opens a slot; to its group too, if its maker did not come to that.
+    fn open_slot(&self, slot: &Slot) -> Result<Box<dyn Directory>, JournalError> {
+        let directory = self.disk.open_directory(&slot.path)?;
+        self.disk.open_to_group(&slot.path);
+        Ok(directory)
+    }
+
+    /// Locks the journal itself, unless somebody else has: for who writes a saga that stands in no slot, from its last look for
+    /// that saga until it is written. It goes with what is returned, or its process.
+    ///
+    /// # Errors
+    /// The journal can't be opened, written or locked.
+    pub fn lock(&self) -> Result<Option<Box<dyn Directory>>, JournalError> {
+        let directory = self.disk.open_directory(&self.path)?;
+        let locked = directory.try_lock().map_err(|e| JournalError::io("lock", &self.path, e))?;
+        Ok(locked.then_some(directory))
     }
 
     /// What was locked may no longer be what stands under that name.

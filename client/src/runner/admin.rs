@@ -13,6 +13,7 @@ use super::context::Context;
 use super::run::{Order, Runner};
 use super::settle;
 use super::watch::HOLD_MAX;
+use crate::log::disk::Directory;
 use crate::log::{JournalError, LogEnded, Owner, Slot, SlotLock, Story, history, owner};
 use crate::saga::settlement::settlements;
 use crate::saga::{Action, Begun, End, Event, ParticipantAt, PlannedStep, SagaState};
@@ -111,8 +112,8 @@ pub async fn compensate(context: &Context, saga: SagaId, wait: Duration) -> Resu
 /// Forces a saga's end. The end is durable on return, and participants are told for at most `wait`.
 ///
 /// Works on a saga that stands in no log or is quarantined too: every step it could have had is sealed at every
-/// participant. Not while a slot can't be read, where it may stand. One that had ended so before has its participants told again; while its owner lives and has not settled
-/// it, that is the owner's to do.
+/// participant; not while a slot can't be read, where it may stand. Of those who do so at once, one writes its story. A saga that
+/// had ended so before has its participants told again; while its owner lives and has not settled it, that is the owner's to do.
 ///
 /// # Errors
 /// See [`AdminError`].
@@ -126,7 +127,14 @@ pub async fn force(
     if reason.trim().is_empty() || reason.chars().count() > REASON_CHARS_MAX {
         return Err(AdminError::BadReason);
     }
-    let lock = match find(context, saga)? {
+    let mut found = find(context, saga)?;
+    let mut alone = None;
+    if found.is_none() {
+        // Whoever else ends it now has written so when this one looks again, or comes after it.
+        alone = Some(lock_journal(context, saga).await?);
+        found = find(context, saga)?;
+    }
+    let lock = match found {
         Some((slot, story)) if let Some(ended) = story.state.as_ref().and_then(SagaState::ended) => {
             if ended != end {
                 refuse_ended(&story)?;
@@ -158,6 +166,7 @@ pub async fn force(
     let by_uid = context.origin.uid;
     let forced = Event::Forced { end, reason, by_uid, leaves_broken: leaves_broken.clone() };
     runner.force(&mut story, forced).await?;
+    drop(alone);
     let settled = tokio::time::timeout(wait, runner.settled()).await.is_ok();
     runner.let_go();
     Ok(Forced { known, state: story.state, leaves_broken, settled })
@@ -225,12 +234,26 @@ fn ended_meanwhile(context: &Context, saga: SagaId) -> AdminError {
 
 /// Waits a moment for the slot's lock, then names who holds it.
 async fn claim(context: &Context, slot: &Slot, saga: SagaId) -> Result<SlotLock, AdminError> {
+    wait_for(saga, || context.journal.claim(slot), || owner::owner_of(slot)).await
+}
+
+/// The same for the lock of who writes a saga that stands nowhere.
+async fn lock_journal(context: &Context, saga: SagaId) -> Result<Box<dyn Directory>, AdminError> {
+    let journal = &context.journal;
+    wait_for(saga, || journal.lock(), || journal.disk().owner(journal.path())).await
+}
+
+async fn wait_for<T>(
+    saga: SagaId,
+    take: impl Fn() -> Result<Option<T>, JournalError>,
+    owner: impl Fn() -> Option<Owner>,
+) -> Result<T, AdminError> {
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
-        if let Some(lock) = context.journal.claim(slot)? {
+        if let Some(lock) = take()? {
             return Ok(lock);
         }
-        let owner = owner::owner_of(slot);
+        let owner = owner();
         // One that is stopped won't let go by itself.
         let in_vain = owner.as_ref().is_some_and(|owner| owner.stopped);
         if in_vain || Instant::now() >= until {

@@ -228,6 +228,22 @@ async fn an_orphan_can_be_given_an_end_at_every_participant() {
 }
 
 #[tokio::test]
+async fn two_who_end_an_orphan_at_once_write_one_story() {
+    let bench = Bench::new();
+    let (orphan, context, other) = (SagaId::generate(), bench.context(), bench.context());
+    let force = |context, end| admin::force(context, orphan, end, "it is lost".to_owned(), LONG);
+    let (first, second) = futures::join!(force(&context, End::Completed), force(&other, End::Compensated));
+    assert!(first.unwrap().settled);
+    assert!(
+        matches!(second, Err(admin::AdminError::Ended { end: End::Completed, by_force: true, .. })),
+        "{second:?}"
+    );
+    assert_eq!(history::read(&context.journal).unwrap().sagas.len(), 1);
+    let again = force(&other, End::Completed).await.unwrap();
+    assert!(again.known && again.settled);
+}
+
+#[tokio::test]
 async fn a_forced_end_that_a_participant_did_not_confirm_is_told_it_by_recovery() {
     let bench = Bench::new();
     bench.right.settles.send_replace(false);
