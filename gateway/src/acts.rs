@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use like_client::runner::StartError;
+use like_client::log::JournalError;
 use like_client::runner::admin::{self, AdminError};
 use like_client::saga::End;
 use like_protocol::ids::SagaId;
@@ -59,7 +59,7 @@ pub enum ActOnError {
     Busy,
     /// The runner could not be replaced.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(#[from] JournalError),
 }
 
 impl Host {

@@ -11,7 +11,7 @@ use like_client::likes::{self, ActError, ArticleService, LikeAnswer, Likes, Unli
 use like_client::log::{Journal, JournalError, Slot};
 use like_client::rpc::Remote;
 use like_client::runner::watch::{self, Notice};
-use like_client::runner::{Context, Options, Order, Origin, Participants, Runner, StartError};
+use like_client::runner::{Context, Options, Order, Origin, Participants, Runner};
 use like_protocol::likes::user::CallerKey;
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use like_protocol::time::Clock;
@@ -73,7 +73,7 @@ impl Host {
     ///
     /// # Errors
     /// The journal can't be used.
-    pub fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
         let remote =
             |role, path: &std::path::Path| Arc::new(Remote::unix(role, path.to_owned(), Arc::clone(&clock)));
         let article = remote(ARTICLE_ROLE, &config.article_socket);
@@ -183,7 +183,7 @@ impl Host {
 
     /// Lets new acts go through a fresh runner in another slot, gives what is under way in the old one `grace` to end,
     /// and lets go of its slot. What is left in it is for whoever takes its lock: an administrator's act, or recovery.
-    pub(crate) async fn replace_runner(&self, grace: Duration) -> Result<(), StartError> {
+    pub(crate) async fn replace_runner(&self, grace: Duration) -> Result<(), JournalError> {
         let (context, articles, users) = (self.context.clone(), self.articles.clone(), self.users.clone());
         // Locking and syncing files: not for the thread that serves connections.
         let starting = tokio::task::spawn_blocking(move || Hosted::start(&context, &articles, &users));
@@ -228,7 +228,11 @@ impl Host {
 }
 
 impl Hosted {
-    fn start(context: &Context, articles: &ArticleService, users: &UserService) -> Result<Self, StartError> {
+    fn start(
+        context: &Context,
+        articles: &ArticleService,
+        users: &UserService,
+    ) -> Result<Self, JournalError> {
         let runner = Runner::start(context.clone())?;
         let likes = Likes::new(runner.clone(), articles.clone(), users.clone());
         Ok(Self { runner, likes, acts: TaskTracker::new() })

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use like_client::log::JournalError;
-use like_client::runner::StartError;
 use like_process::descriptors::{self, TooFewDescriptors};
 use like_process::{stops, supervisor};
 use like_protocol::time::{BootClock, Clock};
@@ -39,10 +38,10 @@ pub enum RunError {
     #[error(
         "{0}; the gateway needs to write the journal: see that its disk has space and that the gateway's user is a member of the group `like`, or give --journal"
     )]
-    Start(#[from] StartError),
+    Start(#[from] JournalError),
     /// The journal can't be watched.
     #[error("{0}: what other runners leave is not taken over any more, so the gateway ends; start it again")]
-    Watch(#[from] JournalError),
+    Watch(#[source] JournalError),
     /// There is no clock to set deadlines by.
     #[error("{0}: deadlines need it; a sandbox must not hide it (systemd's ProcSubset=pid does)")]
     Clock(io::Error),

@@ -12,7 +12,6 @@ use crate::likes::audit::BooksError;
 use crate::likes::users::UserError;
 use crate::log::JournalError;
 use crate::rpc::Unreachable;
-use crate::runner::StartError;
 use crate::runner::admin::AdminError;
 use like_protocol::ids::SagaId;
 use told::Document;
@@ -150,14 +149,6 @@ impl From<BooksError> for CliError {
         match error {
             BooksError::Articles(error) => Self::Article(error),
             BooksError::Users(error) => Self::User(error),
-        }
-    }
-}
-
-impl From<StartError> for CliError {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Journal(error) => Self::Journal(error),
         }
     }
 }

@@ -44,5 +44,5 @@ pub use record::SagaRecord;
 pub use scan::Damage;
 pub use slot::{Journal, JournalError, Slot, SlotLock};
 pub use story::Story;
-pub use takeover::{Cut, Keeping, TakenOver, take_over};
+pub use takeover::{Cut, Found, Keeping, TakenOver, find, take_over};
 pub use writer::{LogEnded, Position, SagaLog};

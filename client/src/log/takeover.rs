@@ -95,21 +95,28 @@ impl Cut {
     }
 }
 
-/// Takes a slot over. On return the new segment is durable and nothing has been sent.
-///
-/// Every unfinished saga gets a `TakenOver` event: its runner is gone, or left it behind.
+/// What stands in a slot that is locked and was read, and not taken over yet: nothing has been written.
+#[derive(Debug)]
+pub struct Found {
+    lock: SlotLock,
+    keeping: Keeping,
+    numbers: Vec<u64>,
+    head: Option<Segment>,
+    unfinished: Vec<Segment>,
+    damage: Vec<Damage>,
+    /// Whether the head is told again as a whole.
+    merges: bool,
+    /// What is told again.
+    stories: Stories,
+}
+
+/// Reads a slot that is to be taken over, if something is open in it.
 ///
 /// # Errors
-/// Something can't be read, written or synced; the old head stays in force and the lock is let go.
-pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalError> {
-    reach(Failpoint::SlotLocked);
-    let slot = lock.slot().clone();
-    let disk = slot.disk();
-    let numbers = segment::numbers(&slot)?;
-    let (mut head, unfinished) = segment::head(&slot, &numbers)?;
-    let torn = head.as_ref().filter(|head| head.scan.torn).map(|head| Cut::of(head, head.scan.end));
-    let cut: Vec<_> = unfinished.iter().map(|segment| Cut::of(segment, 0)).chain(torn.clone()).collect();
-    let unclosed = head.as_ref().filter(|head| !head.scan.let_go).map(|head| (head.place, head.scan.end));
+/// It can't be read; the lock is let go.
+pub fn find(lock: SlotLock, keeping: Keeping) -> Result<Found, JournalError> {
+    let numbers = segment::numbers(lock.slot())?;
+    let (mut head, unfinished) = segment::head(lock.slot(), &numbers)?;
     let is_small = head.as_ref().is_some_and(|head| head.scan.written <= keeping.merge_bytes_max);
     let mut stories = Stories::new();
     let keep = |story: Story| {
@@ -118,34 +125,68 @@ pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalE
         }
     };
     let damage = head.as_mut().map(|head| visit(head, keep)).unwrap_or_default();
-    for story in stories.values_mut() {
-        story.taken_over(disk.wall_ms(), disk.pid());
-    }
-    let merges = is_small && damage.is_empty() && torn.is_none();
+    let merges = is_small && damage.is_empty() && head.as_ref().is_none_or(|head| !head.scan.torn);
     let retention_ms = u64::try_from(keeping.retention.as_millis()).unwrap_or(u64::MAX);
-    let oldest_ms = disk.wall_ms().saturating_sub(retention_ms);
+    let oldest_ms = lock.slot().disk().wall_ms().saturating_sub(retention_ms);
     stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));
-    let carried: Vec<_> = stories.into_values().map(Story::condensed).collect();
+    Ok(Found { lock, keeping, numbers, head, unfinished, damage, merges, stories })
+}
 
-    if unclosed.is_some() || !unfinished.is_empty() {
-        // Whoever died may not have come to it. Were one of these names lost in a power cut and the next one kept, it would
-        // look as if what it stood for had been deleted.
-        lock.sync_directories()?;
-    }
-    let kept = Kept::of(&lock, &numbers, head.as_ref(), merges, keeping.retention);
-    if let Some((place, _)) = unclosed
-        && kept.stays.contains(&place.segment)
-    {
-        // It may be the segment of a takeover that died before its sync, and stands alone for what is told in older ones.
-        segment::sync(&lock, place.segment)?;
-    }
-    let fresh = segment::create(&lock, kept.new, kept.lowest_live(), kept.ends.clone(), carried.iter())?;
-    kept.delete_rest(&lock, &numbers);
-    reach(Failpoint::CarryDone);
+/// Takes a slot over, as [`Found::take_over`] does.
+///
+/// # Errors
+/// As there, and as for [`find`].
+pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalError> {
+    find(lock, keeping)?.take_over()
+}
 
-    let open: Vec<_> = carried.into_iter().filter(Story::is_open).collect();
-    let log = SagaLog::start(lock, fresh, &open, keeping)?;
-    Ok(TakenOver { log, open, damage, cut, unclosed })
+impl Found {
+    /// The sagas that are left to be driven, settled or looked at by an operator.
+    pub fn open(&self) -> impl Iterator<Item = &Story> {
+        self.stories.values().filter(|story| story.is_open())
+    }
+
+    /// The number of the newest segment; 0 if there is none.
+    pub fn newest_segment(&self) -> u64 {
+        self.numbers.last().copied().unwrap_or(0)
+    }
+
+    /// Takes the slot over. On return the new segment is durable and nothing has been sent.
+    ///
+    /// Every unfinished saga gets a `TakenOver` event: its runner is gone, or left it behind.
+    ///
+    /// # Errors
+    /// Something can't be read, written or synced; the old head stays in force and the lock is let go.
+    pub fn take_over(self) -> Result<TakenOver, JournalError> {
+        reach(Failpoint::SlotLocked);
+        let Self { lock, keeping, numbers, head, unfinished, damage, merges, mut stories } = self;
+        let torn = head.as_ref().filter(|head| head.scan.torn).map(|head| Cut::of(head, head.scan.end));
+        let cut: Vec<_> = unfinished.iter().map(|segment| Cut::of(segment, 0)).chain(torn).collect();
+        let unclosed = head.as_ref().filter(|head| !head.scan.let_go).map(|head| (head.place, head.scan.end));
+        let disk = lock.slot().disk();
+        stories.values_mut().for_each(|story| story.taken_over(disk.wall_ms(), disk.pid()));
+        let carried: Vec<_> = stories.into_values().map(Story::condensed).collect();
+
+        if unclosed.is_some() || !unfinished.is_empty() {
+            // Whoever died may not have come to it. Were one of these names lost in a power cut and the next one kept, it
+            // would look as if what it stood for had been deleted.
+            lock.sync_directories()?;
+        }
+        let kept = Kept::of(&lock, &numbers, head.as_ref(), merges, keeping.retention);
+        if let Some((place, _)) = unclosed
+            && kept.stays.contains(&place.segment)
+        {
+            // It may be the segment of a takeover that died before its sync, and stands alone for what is told in older ones.
+            segment::sync(&lock, place.segment)?;
+        }
+        let fresh = segment::create(&lock, kept.new, kept.lowest_live(), kept.ends.clone(), carried.iter())?;
+        kept.delete_rest(&lock, &numbers);
+        reach(Failpoint::CarryDone);
+
+        let open: Vec<_> = carried.into_iter().filter(Story::is_open).collect();
+        let log = SagaLog::start(lock, fresh, &open, keeping)?;
+        Ok(TakenOver { log, open, damage, cut, unclosed })
+    }
 }
 
 /// Rotation: the same procedure for a log whose stories are known already. The old head becomes history.

@@ -10,7 +10,8 @@ use like_protocol::time::DEADLINE_AHEAD_MAX;
 use tokio::time::Instant;
 
 use super::context::Context;
-use super::run::{Order, Runner};
+use super::drive::Order;
+use super::run::Runner;
 use super::settle;
 use super::watch::HOLD_MAX;
 use crate::log::disk::Directory;

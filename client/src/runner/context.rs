@@ -1,13 +1,15 @@
 //! What a runner works with.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
 use like_protocol::time::Clock;
+use tokio::sync::oneshot;
 
-use crate::log::{Journal, Keeping};
+use crate::log::{Journal, JournalError, Keeping};
 use crate::rpc::Remote;
 use crate::saga::Definitions;
 
@@ -38,6 +40,23 @@ pub struct Context {
     pub origin: Origin,
     /// How it behaves.
     pub options: Options,
+}
+
+impl Context {
+    /// Does work that reads, locks and syncs files where it holds up nobody: not on a thread that serves connections.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub(super) async fn in_background<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (hand_over, done) = oneshot::channel();
+        let work = Box::new(move || drop(hand_over.send(work())));
+        let ran = self.journal.disk().in_background(work).await;
+        let panicked = |_| io::Error::other(ran.err().unwrap_or_default());
+        done.await.map_err(panicked).map_err(|e| JournalError::io("work with", self.journal.path(), e))
+    }
 }
 
 /// On whose behalf sagas are begun and operators act, and how what is begun is named.

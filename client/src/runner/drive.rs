@@ -13,7 +13,7 @@ use like_protocol::time::DEADLINE_AHEAD_MAX;
 use super::attempt::{Attempt, connection_to};
 use super::hunt;
 use super::pace::{ActionPaces, Pace, SLOW};
-use super::run::{Inner, Order, Outcome, lock};
+use super::run::{Inner, Outcome, lock};
 use super::tell::{Caller, Telling};
 use crate::log::{LogEnded, Position};
 use crate::saga::attempt::{Answer, Unaskable};
@@ -25,6 +25,20 @@ use crate::saga::{Begun, Definition, End, Event, Next, Phase, SagaState, TurnBac
 
 /// Even an attempt that leaves just before the deadline is given this long for its answer.
 const LAST_ATTEMPT: Duration = Duration::from_millis(50);
+
+/// What is to be done to a saga before it is driven on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Nothing: it is driven on from where it stands.
+    GoOn,
+    /// It gets a new deadline first, if it goes forward.
+    Resume {
+        /// How far ahead: no further than [`DEADLINE_AHEAD_MAX`], whatever is given.
+        timeout: Duration,
+    },
+    /// It is turned back, if it goes forward: every step is compensated. This can take back something acknowledged.
+    Compensate,
+}
 
 /// Drives one saga.
 pub(super) struct Driver {

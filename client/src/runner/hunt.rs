@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::drive::Order;
 use super::pace::SLOW;
-use super::run::{Inner, Order, Runner, lock};
+use super::run::{Inner, Runner, lock};
 use crate::log::{JournalError, Owner, Slot, Story, history, owner};
 
 /// Looking through all slots costs some reading: one runner does it at most this often.
@@ -55,13 +55,11 @@ pub(super) async fn finish_dead(runner: &Arc<Inner>, by: SagaId) -> Option<Owner
         return None;
     }
     let hunter = Arc::clone(runner);
-    // Reading, locking and syncing files: not for a thread that serves connections.
-    let (hand_over, found) = oneshot::channel();
-    let work = Box::new(move || drop(hand_over.send(search(&hunter, by))));
-    if let Err(panicked) = runner.context.journal.disk().in_background(work).await {
-        tracing::error!("looking for dead runners' sagas failed: {panicked}");
-    }
-    let (taken, owner) = found.await.unwrap_or_default();
+    let found = runner.context.in_background(move || search(&hunter, by)).await;
+    let (taken, owner) = found.unwrap_or_else(|e| {
+        tracing::error!("looking for dead runners' sagas failed: {e}");
+        Default::default()
+    });
     for (taken, open) in taken {
         tracing::info!(
             slot = taken.log().slot().number(),

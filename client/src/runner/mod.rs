@@ -28,7 +28,8 @@ mod tell;
 pub mod watch;
 
 pub use context::{Context, Options, Origin, Participants};
-pub use run::{Order, Outcome, RunError, Runner, StartError};
+pub use drive::Order;
+pub use run::{Outcome, RunError, Runner};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! One rule: a saga that was going forward goes forward, past its deadline too, until every participant has answered
 //! definitely; one that was turning back goes on turning back. An operator's [`Order`] can change that for all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use like_protocol::ids::SagaId;
 use tokio::time::Instant;
 
 use super::context::Context;
-use super::run::{Order, Runner};
-use crate::log::{JournalError, SagaLog, Slot, SlotLock, Story, history};
+use super::drive::Order;
+use super::run::Runner;
+use crate::log::{self, Found, JournalError, SagaLog, Slot, Story, history};
 use crate::saga::End;
 
 /// What recovery found and did.
@@ -54,7 +55,10 @@ pub async fn once(context: &Context, order: Order, wait: Duration) -> Result<Rep
     let until = Instant::now() + wait;
     futures::future::join_all(recoveries.iter().map(|recovery| recovery.wait(until))).await;
     for recovery in recoveries {
-        recovery.close(until, &mut report).await;
+        recovery.let_go(until).await;
+        if let (_, Err(e)) = recovery.tell(&mut report) {
+            tracing::warn!(slot = recovery.log().slot().number(), "can't be read after recovery: {e}");
+        }
     }
     Ok(report)
 }
@@ -70,19 +74,17 @@ impl Recovery {
     /// Takes a slot over if its runner is gone and something is open in it.
     pub fn start(context: &Context, slot: &Slot, order: Order) -> Result<Option<Self>, JournalError> {
         let Some(lock) = context.journal.claim(slot)? else { return Ok(None) };
-        Self::of(context, lock, order)
+        let found = log::find(lock, context.options.keeping)?;
+        if found.open().next().is_none() { Ok(None) } else { Self::of(context, found, order).map(Some) }
     }
 
-    /// Takes a locked slot over if something is open in it.
-    pub fn of(context: &Context, lock: SlotLock, order: Order) -> Result<Option<Self>, JournalError> {
-        if history::open_in(lock.slot())?.is_empty() {
-            return Ok(None);
-        }
-        let (runner, open) = Runner::over(context.clone(), lock)?;
+    /// Takes over a slot in which something is open.
+    pub fn of(context: &Context, found: Found, order: Order) -> Result<Self, JournalError> {
+        let (runner, open) = Runner::over_found(context.clone(), found)?;
         let unended = |story: &&Story| story.state.as_ref().is_none_or(|state| state.ended().is_none());
         let found = open.iter().filter(unended).map(|story| story.saga).collect();
         runner.drive_all(open, order);
-        Ok(Some(Self { runner, found }))
+        Ok(Self { runner, found })
     }
 
     /// How many unfinished sagas were found.
@@ -90,14 +92,9 @@ impl Recovery {
         self.found.len()
     }
 
-    /// The slot.
-    pub fn slot(&self) -> &Slot {
-        self.runner.log().slot()
-    }
-
-    /// Its log.
-    pub fn log(&self) -> SagaLog {
-        self.runner.log().clone()
+    /// The log of its slot.
+    pub fn log(&self) -> &SagaLog {
+        self.runner.log()
     }
 
     /// Waits until everything has ended and is settled, or all that is left needs an operator, or `until`.
@@ -110,17 +107,23 @@ impl Recovery {
         let _ = tokio::time::timeout_at(until, done).await;
     }
 
-    /// Lets go of the slot, and tells where what was found stands now.
-    pub async fn close(self, until: Instant, report: &mut Report) -> BTreeMap<SagaId, Option<End>> {
+    /// Lets go of the slot. What has ended gets a moment to be settled before.
+    pub async fn let_go(&self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
         let _ = tokio::time::timeout(left.min(Duration::from_secs(1)), self.runner.settled()).await;
-        let slot = self.slot().clone();
         self.runner.let_go();
+    }
+
+    /// Tells where what was found stands now that the slot is let go, and what is open in it.
+    pub fn tell(
+        &self,
+        report: &mut Report,
+    ) -> (BTreeMap<SagaId, Option<End>>, Result<HashSet<SagaId>, JournalError>) {
         report.recovered += self.found.len();
-        let stand = self.where_found_stand(&slot).unwrap_or_else(|e| {
-            tracing::warn!(slot = slot.number(), "can't be read after recovery: {e}");
-            HashMap::new()
-        });
+        let (stand, open) = match self.where_all_stand() {
+            Ok((stand, open)) => (stand, Ok(open)),
+            Err(e) => (HashMap::new(), Err(e)),
+        };
         let ends = self.found.iter().map(|saga| {
             let stands = stand.get(saga).copied().unwrap_or(Stands::Unfinished);
             *match stands {
@@ -133,26 +136,27 @@ impl Recovery {
             let end = if let Stands::Ended(end) = stands { Some(end) } else { None };
             (*saga, end)
         });
-        ends.collect()
+        (ends.collect(), open)
     }
 
-    /// Where the log says that what was found stands. It was carried over, so older segments have nothing to say of it: there
-    /// may be a week of them.
-    fn where_found_stand(&self, slot: &Slot) -> Result<HashMap<SagaId, Stands>, JournalError> {
-        let (since, mut stand) = (*self.runner.log().segments().start(), HashMap::new());
+    /// Where the log says that what was found stands, and what is open by now. What was found was carried over, so older segments
+    /// have nothing to say of it: there may be a week of them.
+    fn where_all_stand(&self) -> Result<(HashMap<SagaId, Stands>, HashSet<SagaId>), JournalError> {
+        let (since, mut stand, mut open) = (*self.log().segments().start(), HashMap::new(), HashSet::new());
         let attention_after = self.runner.context().options.attention_after;
-        history::newest_first(slot, |segment, is_head, read| {
+        history::newest_first(self.log().slot(), |segment, is_head, read| {
             if is_head {
-                stand.clear();
+                (stand, open) = Default::default();
             } else if segment < since {
                 return Ok(ControlFlow::Break(()));
             }
             read(&mut |story| {
                 stand.entry(story.saga).or_insert_with(|| Stands::of(&story, attention_after));
+                open.extend(story.is_open().then_some(story.saga));
             })?;
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(stand)
+        Ok((stand, open))
     }
 }
 

@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 
 use super::active::{Active, Turn, Turns};
 use super::context::{Context, Options};
-use super::drive::Driver;
+use super::drive::{Driver, Order};
 use super::hunt::Hunt;
 use super::settle::Settler;
 use super::tell::Teller;
-use crate::log::{self, JournalError, LogEnded, SagaLog, Slot, SlotLock, Story, TakenOver};
+use crate::log::{self, Found, JournalError, LogEnded, SagaLog, Slot, SlotLock, Story, TakenOver};
 use crate::rpc::Unreachable;
 use crate::saga::{Begun, Definition, Event, ParticipantAt, PlannedStep, SagaState, StepPlan};
 
@@ -79,28 +79,6 @@ pub enum RunError {
     },
 }
 
-/// Why a runner can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The journal or a slot in it can't be used.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
-
-/// What is to be done to a saga before it is driven on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Order {
-    /// Nothing: it is driven on from where it stands.
-    GoOn,
-    /// It gets a new deadline first, if it goes forward.
-    Resume {
-        /// How far ahead: no further than [`DEADLINE_AHEAD_MAX`], whatever is given.
-        timeout: Duration,
-    },
-    /// It is turned back, if it goes forward: every step is compensated. This can take back something acknowledged.
-    Compensate,
-}
-
 /// A saga that was taken over and is to be driven on.
 struct Taken {
     saga: SagaId,
@@ -115,7 +93,7 @@ impl Runner {
     ///
     /// # Errors
     /// No slot can be taken or written.
-    pub fn start(context: Context) -> Result<Self, StartError> {
+    pub fn start(context: Context) -> Result<Self, JournalError> {
         let (runner, open) = Self::over_free(&context)?;
         runner.drive_all(open, Order::GoOn);
         Ok(runner)
@@ -141,7 +119,13 @@ impl Runner {
 
     /// Takes a locked slot over. What is open in it is handed back and not yet driven.
     pub(super) fn over(context: Context, lock: SlotLock) -> Result<(Self, Vec<Story>), JournalError> {
-        let TakenOver { log, open, damage, cut, unclosed } = log::take_over(lock, context.options.keeping)?;
+        let found = log::find(lock, context.options.keeping)?;
+        Self::over_found(context, found)
+    }
+
+    /// The same for a slot that was read.
+    pub(super) fn over_found(context: Context, found: Found) -> Result<(Self, Vec<Story>), JournalError> {
+        let TakenOver { log, open, damage, cut, unclosed } = found.take_over()?;
         for damage in damage {
             tracing::error!(slot = log.slot().number(), sagas = ?damage.sagas, "{damage}");
         }

@@ -5,6 +5,7 @@
 //! a new segment before it does anything else, and that wakes a waiter for it (`eyes`).
 
 mod eyes;
+mod take;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -13,14 +14,14 @@ use std::time::Duration;
 use like_protocol::ids::SagaId;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use self::eyes::Eyes;
+use self::take::{Left, take_and_drive};
 use super::context::Context;
+use super::drive::Order;
 use super::pace::SLOW;
 use super::recover::{Recovery, Report};
-use super::run::Order;
-use crate::log::{Journal, JournalError, Slot, SlotLock, history};
+use crate::log::{Journal, JournalError, Slot, SlotLock};
 use crate::saga::End;
 
 /// How long a slot is driven without result before it is let go for a while, so that an operator can reach it: their
@@ -119,17 +120,6 @@ enum Busy {
     Failed,
 }
 
-/// What a recovery left open in a slot.
-struct Left {
-    sagas: HashSet<SagaId>,
-    /// The slot's newest segment then: whoever uses the slot makes a newer one.
-    newest: u64,
-    /// How long it is left alone.
-    pause: Duration,
-    /// When it was left.
-    at: Instant,
-}
-
 struct Watcher {
     context: Context,
     order: Order,
@@ -174,7 +164,11 @@ impl Watcher {
     fn look_for_slots(&mut self) -> Result<(), JournalError> {
         for slot in self.context.journal.slots()? {
             match self.eyes.watch(&slot) {
-                Ok(true) => self.wait_for(slot),
+                Ok(true) => {
+                    // Whatever it is about with a directory that had this name before, it is not about with this one.
+                    self.busy.remove(&slot.number());
+                    self.wait_for(slot);
+                }
                 Ok(false) => {}
                 // Whoever makes a slot opens it to its group a moment later.
                 Err(Errno::ACCESS) if self.closed.insert(slot.number()) => {
@@ -258,6 +252,10 @@ impl Watcher {
 
     /// Nothing is open in a slot. If it changed meanwhile, that may have been its next owner.
     fn let_go(&mut self, slot: Slot) {
+        if self.is_gone(&slot) {
+            return;
+        }
+        self.skipped.remove(&slot.number());
         if let Some(Busy::UnderWay { changed: true }) = self.busy.remove(&slot.number()) {
             self.wait_for(slot);
         }
@@ -266,8 +264,9 @@ impl Watcher {
     /// Something is open in a slot that was let go. Whoever has taken it since has made a segment of its own, and word of
     /// that may have come before: then it is waited for at once.
     fn left_open(&mut self, slot: Slot, left: Left) {
+        self.skipped.remove(&slot.number());
         let has_owner = slot.newest_segment().is_ok_and(|now| now > left.newest);
-        self.after(left.pause, Event::Due(slot.clone()));
+        self.after(left.pause.saturating_sub(left.at.elapsed()), Event::Due(slot.clone()));
         self.busy.insert(slot.number(), Busy::Pausing);
         self.left.insert(slot.number(), left);
         if has_owner {
@@ -275,52 +274,32 @@ impl Watcher {
         }
     }
 
-    /// Whether a slot that was got is left alone for now: nothing is open in it but what was left open before, and that is not
-    /// due yet, or somebody else has just tried it. Of two who watch, each would otherwise begin when the other lets go, so
-    /// that nobody's turn would ever come between.
-    fn rests(&mut self, slot: &Slot) -> bool {
-        let Some(left) = self.left.get_mut(&slot.number()) else { return false };
-        let (Ok(open), Ok(newest)) = (history::open_in(slot), slot.newest_segment()) else { return false };
-        if open.is_empty() || !open.iter().all(|story| left.sagas.contains(&story.saga)) {
-            return false;
-        }
-        let (pause, since) = (left.pause, left.at.elapsed());
-        if newest == left.newest {
-            return since < pause;
-        }
-        // Whoever has had it for longer was no other watch.
-        let just_tried = since < pause + 2 * HOLD_MAX;
-        if just_tried {
-            (left.newest, left.at) = (newest, Instant::now());
-            self.after(pause, Event::Due(slot.clone()));
-        }
-        just_tried
+    /// Takes a locked slot over in the background, and drives what is open in it.
+    fn recover(&mut self, lock: SlotLock) {
+        let left = self.left.remove(&lock.slot().number());
+        let (context, notices, events) = (self.context.clone(), self.notices.clone(), self.events.clone());
+        let order = self.order;
+        tokio::spawn(async move {
+            // Nobody listens if the watch has ended.
+            let _ = events.send(take_and_drive(&context, lock, order, left, &notices).await);
+        });
     }
 
-    /// Takes a locked slot over, and drives what is open in it in the background.
-    fn recover(&mut self, lock: SlotLock) {
-        let slot = lock.slot().clone();
-        if self.rests(&slot) {
-            self.busy.insert(slot.number(), Busy::Pausing);
-            return;
-        }
-        self.left.remove(&slot.number());
-        let recovery = Recovery::of(&self.context, lock, self.order);
-        if recovery.is_ok() {
+    /// A slot was moved away: word comes when it is back.
+    fn is_gone(&mut self, slot: &Slot) -> bool {
+        let is_gone = !slot.is_there();
+        if is_gone {
+            self.eyes.forget(slot);
+            self.busy.remove(&slot.number());
             self.skipped.remove(&slot.number());
         }
-        match recovery {
-            Ok(None) => self.let_go(slot),
-            Ok(Some(recovery)) => {
-                let unfinished = recovery.found();
-                let _ = self.notices.send(Notice::TakenOver { slot: slot.number(), unfinished });
-                tokio::spawn(drive(recovery, self.notices.clone(), self.events.clone()));
-            }
-            Err(e) => self.failed(slot, &e),
-        }
+        is_gone
     }
 
     fn failed(&mut self, slot: Slot, e: &JournalError) {
+        if self.is_gone(&slot) {
+            return;
+        }
         self.busy.insert(slot.number(), Busy::Failed);
         self.skip(&slot, &e.to_string());
         self.after(if e.is_unreadable() { SLOW } else { PAUSE }, Event::Due(slot));
@@ -333,29 +312,6 @@ impl Watcher {
         tracing::warn!(slot = slot.number(), "slot skipped: {why}");
         let _ = self.notices.send(Notice::Skipped { slot: slot.number(), why: why.to_owned() });
     }
-}
-
-async fn drive(
-    recovery: Recovery,
-    notices: mpsc::UnboundedSender<Notice>,
-    events: mpsc::UnboundedSender<Event>,
-) {
-    let slot = recovery.slot().clone();
-    let until = Instant::now() + HOLD_MAX;
-    recovery.wait(until).await;
-    let mut report = Report::default();
-    let log = recovery.log();
-    let sagas = recovery.close(until, &mut report).await;
-    let newest = *log.segments().end();
-    let open = history::open_in(&slot).unwrap_or_default();
-    let pause = if report.unfinished == 0 { SLOW } else { PAUSE };
-    let left: HashSet<_> = open.iter().map(|story| story.saga).collect();
-    let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas: sagas.into_iter().collect() });
-    let _ = events.send(if left.is_empty() {
-        Event::LetGo(slot)
-    } else {
-        Event::LeftOpen(slot, Left { sagas: left, newest, pause, at: Instant::now() })
-    });
 }
 
 /// Waits for a slot's lock. A slot is heard of in the moment that it is made, and open to its group a moment later: one that may

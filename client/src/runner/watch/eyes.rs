@@ -40,7 +40,20 @@ impl Eyes {
     /// made anew under the name of another gets one of its own.
     pub fn watch(&mut self, slot: &Slot) -> rustix::io::Result<bool> {
         let watch = inotify::add_watch(&self.inotify, slot.path(), WatchFlags::CREATE)?;
-        Ok(self.slots.insert(watch, slot.clone()).is_none())
+        let is_new = !self.slots.contains_key(&watch);
+        if is_new {
+            self.forget(slot);
+            self.slots.insert(watch, slot.clone());
+        }
+        Ok(is_new)
+    }
+
+    /// Watches no longer what had this name: it was moved away. Back, it is watched as a new one.
+    pub fn forget(&mut self, slot: &Slot) {
+        for (watch, _) in self.slots.extract_if(|_, watched| watched == slot) {
+            // Gone already, if its directory is.
+            let _ = inotify::remove_watch(&self.inotify, watch);
+        }
     }
 
     /// The slots that are watched so. An overflow (-1) says nothing about which: all of them.

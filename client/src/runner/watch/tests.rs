@@ -1,8 +1,9 @@
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::sync::Arc;
 
 use like_protocol::time::BootClock;
 
+use super::take::drive;
 use super::*;
 use crate::runner::tests::run_by_nobody;
 use crate::runner::{Options, Origin, Participants, Runner};
@@ -32,12 +33,14 @@ async fn who_took_a_slot_before_word_came_that_it_was_let_go_is_waited_for() {
     let (events, mut inbox) = mpsc::unbounded_channel();
     let mut watcher = Watcher::open(context, Order::GoOn, notices, events).unwrap();
     watcher.busy.insert(slot.number(), Busy::UnderWay { changed: true });
-    let left = Left { sagas: HashSet::new(), newest: newest - 1, pause: LONG, at: Instant::now() };
+    let left =
+        Left { sagas: HashSet::new(), newest: newest - 1, pause: LONG, at: tokio::time::Instant::now() };
     watcher.left_open(slot, left);
     owner.let_go();
     let got = tokio::time::timeout(LONG / 2, inbox.recv()).await;
     assert!(matches!(got, Ok(Some(Event::Locked(_)))), "nobody waited for the slot");
 }
+
 #[tokio::test]
 async fn a_slot_that_is_not_open_yet_is_looked_at_once_more_before_that_is_said() {
     if run_by_nobody(
@@ -58,27 +61,117 @@ async fn a_slot_that_is_not_open_yet_is_looked_at_once_more_before_that_is_said(
     assert!(matches!(told.try_recv(), Ok(Notice::Skipped { slot: 0, .. })));
 }
 
-#[tokio::test]
-async fn a_slot_that_was_moved_away_and_made_anew_is_watched_anew() {
-    let directory = tempfile::tempdir().unwrap();
-    let context = context(&directory);
-    let slot = Runner::start(context.clone()).unwrap().log().slot().clone();
+/// A watcher of a journal with one slot, which `owner` has.
+fn watched(context: &Context) -> (Watcher, mpsc::UnboundedReceiver<Event>, Runner) {
+    let owner = Runner::start(context.clone()).unwrap();
     let (notices, _told) = mpsc::unbounded_channel();
-    let (events, mut inbox) = mpsc::unbounded_channel();
+    let (events, inbox) = mpsc::unbounded_channel();
     let mut watcher = Watcher::open(context.clone(), Order::GoOn, notices, events).unwrap();
     watcher.look_for_slots().unwrap();
-    let mut locked = async |watcher: &mut Watcher| loop {
+    (watcher, inbox, owner)
+}
+
+/// Waits until a slot's lock was got.
+async fn locked(watcher: &mut Watcher, inbox: &mut mpsc::UnboundedReceiver<Event>) {
+    loop {
         let event = tokio::time::timeout(LONG, inbox.recv()).await.expect("nobody waits for the slot");
         let got = matches!(event, Some(Event::Locked(_)));
         watcher.take(event.unwrap()).unwrap();
         if got {
             return;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_was_moved_away_and_made_anew_is_watched_anew() {
+    for its_owner_dies_first in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let context = context(&directory);
+        let (mut watcher, mut inbox, owner) = watched(&context);
+        let slot = owner.log().slot().clone();
+        if its_owner_dies_first {
+            owner.let_go();
+            locked(&mut watcher, &mut inbox).await;
+        } else {
+            let inode = format!(":{} ", std::fs::metadata(slot.path()).unwrap().ino());
+            let waits = |lock: &str| lock.contains("->") && lock.contains(&inode);
+            while !std::fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+                tokio::task::yield_now().await;
+            }
+        }
+        std::fs::rename(slot.path(), directory.path().join("moved")).unwrap();
+        let next = Runner::start(context).unwrap();
+        assert_eq!(*next.log().slot(), slot);
+        next.let_go();
+        locked(&mut watcher, &mut inbox).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_was_moved_away_is_waited_for_no_more_until_it_is_back() {
+    let gone = |slot: Slot| {
+        let error = JournalError::io("read", slot.path(), io::ErrorKind::NotFound.into());
+        Event::Failed(slot, error)
     };
-    locked(&mut watcher).await;
-    std::fs::rename(slot.path(), directory.path().join("moved")).unwrap();
-    let next = Runner::start(context).unwrap();
-    assert_eq!(*next.log().slot(), slot);
-    next.let_go();
-    locked(&mut watcher).await;
+    for noticed in [Event::LetGo, gone] {
+        let directory = tempfile::tempdir().unwrap();
+        let context = context(&directory);
+        let (mut watcher, mut inbox, owner) = watched(&context);
+        let (slot, moved) = (owner.log().slot().clone(), directory.path().join("moved"));
+        std::fs::rename(slot.path(), &moved).unwrap();
+        watcher.take(noticed(slot.clone())).unwrap();
+        assert!(watcher.busy.is_empty() && watcher.skipped.is_empty());
+        std::fs::rename(&moved, slot.path()).unwrap();
+        owner.let_go();
+        locked(&mut watcher, &mut inbox).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_has_its_name_again_is_watched_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context(&directory);
+    let (mut watcher, mut inbox, owner) = watched(&context);
+    let (slot, moved) = (owner.log().slot().clone(), directory.path().join("moved"));
+    owner.let_go();
+    locked(&mut watcher, &mut inbox).await;
+    std::fs::rename(slot.path(), &moved).unwrap();
+    std::fs::create_dir(slot.path()).unwrap();
+    watcher.look_for_slots().unwrap();
+    std::fs::remove_dir(slot.path()).unwrap();
+    std::fs::rename(&moved, slot.path()).unwrap();
+    assert!(watcher.eyes.watch(&slot).unwrap());
+}
+
+#[tokio::test]
+async fn nothing_is_taken_over_on_the_thread_that_watches() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context(&directory);
+    let (mut watcher, mut inbox, owner) = watched(&context);
+    let (slot, saga) = (owner.log().slot().clone(), SagaId::from_bytes([7; 16]));
+    let begun = crate::saga::Event::Begun(Arc::new(crate::saga::tests::begun()));
+    owner.log().append(saga, [begun]).unwrap();
+    owner.let_go();
+    let before = slot.newest_segment().unwrap();
+    locked(&mut watcher, &mut inbox).await;
+    assert_eq!(slot.newest_segment().unwrap(), before);
+    while slot.newest_segment().unwrap() == before {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_can_t_be_read_after_its_recovery_is_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context(&directory);
+    let (_watcher, _inbox, owner) = watched(&context);
+    let (slot, saga) = (owner.log().slot().clone(), SagaId::from_bytes([7; 16]));
+    let begun = crate::saga::Event::Begun(Arc::new(crate::saga::tests::begun()));
+    owner.log().append(saga, [begun]).unwrap();
+    owner.let_go();
+    let recovery = Recovery::start(&context, &slot, Order::GoOn).unwrap().unwrap();
+    std::fs::write(slot.path().join("00000099.log"), "").unwrap();
+    let (notices, _told) = mpsc::unbounded_channel();
+    assert!(matches!(drive(&context, recovery, &notices).await, Event::Failed(..)));
 }
