@@ -2,6 +2,7 @@
 //!
 //! Every act takes the lock of the saga's slot: a saga is never driven from two logs. A live owner is named.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use like_protocol::ids::{SagaId, StepId};
@@ -93,6 +94,23 @@ pub struct Forced {
     pub settled: bool,
 }
 
+/// A runner that is held for one act: it lets go of its slot when the act is over, or given up.
+struct Held(Runner);
+
+impl Deref for Held {
+    type Target = Runner;
+
+    fn deref(&self) -> &Runner {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
+
 /// Tries a saga now, with a new deadline if it goes forward, and waits for its end for at most `wait`.
 ///
 /// # Errors
@@ -150,6 +168,7 @@ pub async fn force(
         Some(lock) => Runner::over(context.clone(), lock)?,
         None => Runner::over_free(context)?,
     };
+    let runner = Held(runner);
     let mut story = open.into_iter().find(|story| story.saga == saga);
     match &story {
         Some(story) => refuse_ended(story)?,
@@ -169,7 +188,6 @@ pub async fn force(
     runner.force(&mut story, forced).await?;
     drop(alone);
     let settled = tokio::time::timeout(wait, runner.settled()).await.is_ok();
-    runner.let_go();
     Ok(Forced { known, state: story.state, leaves_broken, settled })
 }
 
@@ -191,6 +209,7 @@ async fn drive_one(
     refuse_undrivable(&story)?;
     let lock = claim(context, &slot, saga).await?;
     let (runner, open) = Runner::over(context.clone(), lock)?;
+    let runner = Held(runner);
     // Its owner may have ended it before it let go.
     let story = open.into_iter().find(|story| story.saga == saga);
     let Some(story) = story else { return after(context, saga) };
@@ -201,7 +220,7 @@ async fn drive_one(
         runner.settled().await;
     };
     let _ = tokio::time::timeout(wait, settled).await;
-    runner.let_go();
+    drop(runner);
     after(context, saga)
 }
 
@@ -318,7 +337,7 @@ async fn tell_again(
     };
     let taken = if story.is_open() {
         let (runner, open) = Runner::over(context.clone(), claim(context, slot, saga).await?)?;
-        open.iter().any(|open| open.saga == saga).then_some(runner)
+        open.iter().any(|open| open.saga == saga).then_some(Held(runner))
     } else {
         None
     };
@@ -327,12 +346,9 @@ async fn tell_again(
         .map(|(participant, settlement)| settle::tell_once(context, participant, vec![settlement]));
     let told = tokio::time::timeout(wait, futures::future::join_all(told)).await;
     let settled = told.is_ok_and(|told| told.iter().all(|told| told.as_ref().is_ok_and(Vec::is_empty)));
-    if let Some(runner) = taken {
-        if settled {
-            let settled = runner.log().append(saga, [Event::Settled])?;
-            runner.log().written(settled).await?;
-        }
-        runner.let_go();
+    if let Some(runner) = taken.filter(|_| settled) {
+        let settled = runner.log().append(saga, [Event::Settled])?;
+        runner.log().written(settled).await?;
     }
     Ok(Forced { known: true, state: Some(state.clone()), leaves_broken: Vec::new(), settled })
 }

@@ -9,13 +9,11 @@ use tokio::time::Instant;
 use super::drive::Order;
 use super::pace::SLOW;
 use super::run::{Inner, Runner, lock};
+use super::watch::HOLD_MAX;
 use crate::log::{JournalError, Owner, Slot, Story, history, owner};
 
 /// Looking through all slots costs some reading: one runner does it at most this often.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// How long what was taken over is driven before it is left to others again.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// When a runner last looked.
 #[derive(Default)]
@@ -67,7 +65,7 @@ pub(super) async fn finish_dead(runner: &Arc<Inner>, by: SagaId) -> Option<Owner
             "finishing what a dead runner left"
         );
         taken.drive_all(open, Order::GoOn);
-        tokio::spawn(taken.close(PATIENCE));
+        tokio::spawn(taken.close(HOLD_MAX));
     }
     owner
 }

@@ -160,6 +160,13 @@ impl Recovery {
     }
 }
 
+/// Who gives a recovery up lets go of the slot, too.
+impl Drop for Recovery {
+    fn drop(&mut self) {
+        self.runner.let_go();
+    }
+}
+
 /// Where a saga stands.
 #[derive(Clone, Copy)]
 enum Stands {

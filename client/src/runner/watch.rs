@@ -24,8 +24,8 @@ use super::recover::{Recovery, Report};
 use crate::log::{Journal, JournalError, Slot, SlotLock};
 use crate::saga::End;
 
-/// How long a slot is driven without result before it is let go for a while, so that an operator can reach it: their
-/// acts wait a little longer than this for its lock.
+/// How long a slot that was taken over is driven without result, by whomever, before it is let go for a while, so that an operator
+/// can reach it: their acts wait a little longer than this for its lock.
 pub(super) const HOLD_MAX: Duration = Duration::from_secs(5);
 
 /// How long a slot is left alone then, and after it could not be used; [`SLOW`] if that will hardly change by itself, or

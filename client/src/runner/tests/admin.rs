@@ -5,7 +5,7 @@ use like_protocol::time::DEADLINE_AHEAD_MAX;
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::log::{self, Keeping};
-use crate::runner::watch::{Notice, watch};
+use crate::runner::watch::{HOLD_MAX, Notice, watch};
 use crate::runner::{admin, recover};
 use crate::saga::Event;
 
@@ -270,6 +270,46 @@ async fn a_live_owner_is_named_and_its_saga_left_alone() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// Goes on with what drives a saga that hangs, until it does, and then gives it up: nobody has its slot any more.
+async fn lets_go<T>(bench: &Bench, driving: impl Future<Output = T>) {
+    bench.heard.lock().unwrap().clear();
+    let mut driving = Box::pin(driving);
+    until(|| bench.has_heard("right action"), &mut driving).await;
+    drop(driving);
+    let journal = bench.context().journal;
+    let slot = journal.slots().unwrap().remove(0);
+    assert!(journal.claim(&slot).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn who_is_given_up_while_it_drives_what_it_took_over_lets_go_of_it() {
+    let bench = Bench::new();
+    let (saga, _) = left_in_doubt(&bench, LONG).await;
+    let context = bench.context();
+    lets_go(&bench, admin::retry(&context, saga, LONG)).await;
+    lets_go(&bench, recover::once(&context, Order::GoOn, LONG)).await;
+}
+
+#[tokio::test]
+async fn a_saga_that_somebody_drives_who_waits_for_its_lock_can_always_be_reached() {
+    let bench = Bench::new();
+    let (saga, _) = left_in_doubt(&bench, LONG).await;
+    let (left, slot) = (bench.context(), bench.context().journal.slots().unwrap().remove(0));
+    let elsewhere = left.journal.claim(&slot).unwrap();
+    let hunter = Runner::start(bench.context()).unwrap();
+    drop(elsewhere);
+    say(&bench.left.actions, vec![Script::Say(ReplyBody::Step(StepReply::Locked { by: saga }))]);
+    let mut waits = Box::pin(hunter.run("pair", Payload::default(), LONG));
+    bench.heard.lock().unwrap().clear();
+    until(|| bench.has_heard("right action"), &mut waits).await;
+    say(&bench.left.actions, vec![Script::Hush]);
+    let mut retried = Box::pin(admin::retry(&left, saga, SHORT));
+    assert!(futures::poll!(&mut retried).is_pending());
+    pass(HOLD_MAX + SHORT).await;
+    let retried = retried.await;
+    assert!(retried.is_ok(), "{retried:?}");
 }
 
 #[tokio::test]
