@@ -3,7 +3,7 @@
 //! One rule: a saga that was going forward goes forward, past its deadline too, until every participant has answered
 //! definitely; one that was turning back goes on turning back. An operator's [`Order`] can change that for all.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl Recovery {
     pub fn tell(
         &self,
         report: &mut Report,
-    ) -> (BTreeMap<SagaId, Option<End>>, Result<HashSet<SagaId>, JournalError>) {
+    ) -> (Vec<(SagaId, Option<End>)>, Result<HashSet<SagaId>, JournalError>) {
         report.recovered += self.found.len();
         let (stand, open) = match self.where_all_stand() {
             Ok((stand, open)) => (stand, Ok(open)),

@@ -99,7 +99,7 @@ pub async fn drive(context: &Context, recovery: Recovery, notices: &mpsc::Unboun
         Err(e) => return Event::Failed(slot, e),
     };
     let pause = if report.unfinished == 0 { SLOW } else { PAUSE };
-    let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas: sagas.into_iter().collect() });
+    let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas });
     match open {
         Ok(open) if open.is_empty() => Event::LetGo(slot),
         Ok(sagas) => Event::LeftOpen(slot, Left { sagas, newest, pause, at: Instant::now() }),
