@@ -183,6 +183,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nobody_gets_a_turn_any_more_once_all_are_stopped() {
+        let active = Active::default();
+        let (feeding, stopped) = tokio::sync::oneshot::channel::<()>();
+        active.feed(async move {
+            let _feeding = feeding;
+            std::future::pending().await
+        });
+        active.stop();
+        assert!(tokio::time::timeout(PATIENCE, stopped).await.unwrap().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_hangs_holds_up_nobody_for_longer_than_a_while() {
         let (mut turns, began) = (Turns::new(2, PATIENCE), tokio::time::Instant::now());
         let hung = (turns.next().await, turns.next().await);

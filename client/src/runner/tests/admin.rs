@@ -188,6 +188,9 @@ async fn an_end_that_is_told_again_is_told_with_its_notes() {
     bench.right.settles.send_replace(false);
     let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
     runner.close(Duration::ZERO).await;
+    let unheard =
+        admin::force(&bench.context(), saga, End::Completed, "it hung".to_owned(), SHORT / 10).await.unwrap();
+    assert!(!unheard.settled && !bench.states()[&saga].settled);
     bench.right.settles.send_replace(true);
     let again =
         admin::force(&bench.context(), saga, End::Completed, "it hung".to_owned(), LONG).await.unwrap();
@@ -241,6 +244,17 @@ async fn two_who_end_an_orphan_at_once_write_one_story() {
     assert_eq!(history::read(&context.journal).unwrap().sagas.len(), 1);
     let again = force(&other, End::Completed).await.unwrap();
     assert!(again.known && again.settled);
+}
+
+#[tokio::test]
+async fn who_waits_for_an_orphan_to_be_settled_holds_up_nobody_who_ends_another() {
+    let (bench, reason) = (Bench::new(), "it is lost".to_owned());
+    bench.right.settles.send_replace(false);
+    let context = bench.context();
+    let mut first =
+        Box::pin(admin::force(&context, SagaId::generate(), End::Completed, reason.clone(), LONG));
+    until(|| bench.has_heard("right settle"), &mut first).await;
+    admin::force(&context, SagaId::generate(), End::Completed, reason, Duration::ZERO).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! What a runner left, and who finishes it.
 
 use super::*;
-use crate::runner::{admin, recover};
+use crate::runner::admin;
+use crate::runner::recover::{self, Recovery, Report};
 
 #[tokio::test]
 async fn a_saga_taken_over_while_going_forward_never_gives_up_on_an_unknown_outcome() {
@@ -184,4 +185,19 @@ async fn what_needed_an_operator_is_not_given_up_before_it_has_been_answered_onc
     say(&bench.left.compensations, vec![Script::SayLate(ReplyBody::Step(StepReply::Undone))]);
     let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.compensated), (1, 1), "{report:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_open_any_more_of_what_has_ended_and_is_settled() {
+    let bench = Bench::new();
+    leave(&bench, bench.context(), 1).await;
+    let context = bench.context();
+    let slot = context.journal.slots().unwrap().remove(0);
+    let recovery = Recovery::start(&context, &slot, Order::GoOn).unwrap().unwrap();
+    let until = tokio::time::Instant::now() + LONG;
+    recovery.wait(until).await;
+    recovery.let_go(until).await;
+    let (ends, open) = recovery.tell(&mut Report::default());
+    assert!(matches!(ends[..], [(_, Some(End::Completed))]), "{ends:?}");
+    assert!(open.unwrap().is_empty());
 }

@@ -120,6 +120,7 @@ async fn a_slot_that_was_moved_away_is_waited_for_no_more_until_it_is_back() {
         let (mut watcher, mut inbox, owner) = watched(&context);
         let (slot, moved) = (owner.log().slot().clone(), directory.path().join("moved"));
         std::fs::rename(slot.path(), &moved).unwrap();
+        watcher.skipped.insert(slot.number(), "it was damaged".to_owned());
         watcher.take(noticed(slot.clone())).unwrap();
         assert!(watcher.busy.is_empty() && watcher.skipped.is_empty());
         std::fs::rename(&moved, slot.path()).unwrap();
@@ -165,7 +166,7 @@ async fn nothing_is_taken_over_on_the_thread_that_watches() {
 async fn a_slot_that_can_t_be_read_after_its_recovery_is_tried_again() {
     let directory = tempfile::tempdir().unwrap();
     let context = context(&directory);
-    let (_watcher, _inbox, owner) = watched(&context);
+    let owner = Runner::start(context.clone()).unwrap();
     let (slot, saga) = (owner.log().slot().clone(), SagaId::from_bytes([7; 16]));
     let begun = crate::saga::Event::Begun(Arc::new(crate::saga::tests::begun()));
     owner.log().append(saga, [begun]).unwrap();
@@ -174,4 +175,30 @@ async fn a_slot_that_can_t_be_read_after_its_recovery_is_tried_again() {
     std::fs::write(slot.path().join("00000099.log"), "").unwrap();
     let (notices, _told) = mpsc::unbounded_channel();
     assert!(matches!(drive(&context, recovery, &notices).await, Event::Failed(..)));
+}
+
+#[tokio::test]
+async fn a_slot_is_due_when_its_pause_is_over_however_often_it_was_got_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut watcher, mut inbox, owner) = watched(&context(&directory));
+    let at = tokio::time::Instant::now() - LONG;
+    let newest = owner.log().slot().newest_segment().unwrap();
+    let left = Left { sagas: HashSet::new(), newest, pause: LONG, at };
+    watcher.take(Event::LeftOpen(owner.log().slot().clone(), left)).unwrap();
+    let due =
+        tokio::time::timeout(LONG / 2, async { while !matches!(inbox.recv().await, Some(Event::Due(_))) {} });
+    due.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_of_a_slot_is_said_again_once_it_was_used_in_between() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut watcher, _inbox, owner) = watched(&context(&directory));
+    let slot = owner.log().slot().clone();
+    let left = Left { sagas: HashSet::new(), newest: u64::MAX, pause: LONG, at: tokio::time::Instant::now() };
+    for used in [Event::LetGo(slot.clone()), Event::LeftOpen(slot.clone(), left)] {
+        watcher.skipped.insert(slot.number(), "it was damaged".to_owned());
+        watcher.take(used).unwrap();
+        assert!(watcher.skipped.is_empty());
+    }
 }
