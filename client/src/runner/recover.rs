@@ -63,6 +63,9 @@ pub async fn once(context: &Context, order: Order, wait: Duration) -> Result<Rep
     Ok(report)
 }
 
+/// Sagas that were found, and how they have ended, if they have.
+type Ends = Vec<(SagaId, Option<End>)>;
+
 /// The recovery of one slot.
 pub(super) struct Recovery {
     runner: Runner,
@@ -115,10 +118,7 @@ impl Recovery {
     }
 
     /// Tells where what was found stands now that the slot is let go, and what is open in it.
-    pub fn tell(
-        &self,
-        report: &mut Report,
-    ) -> (Vec<(SagaId, Option<End>)>, Result<HashSet<SagaId>, JournalError>) {
+    pub fn tell(&self, report: &mut Report) -> (Ends, Result<HashSet<SagaId>, JournalError>) {
         report.recovered += self.found.len();
         let (stand, open) = match self.where_all_stand() {
             Ok((stand, open)) => (stand, Ok(open)),
