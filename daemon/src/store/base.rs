@@ -16,10 +16,13 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
+
 use super::data_dir::DataDir;
+use super::fields::Malformed;
 use super::open_error::OpenError;
 use super::opening::{LOG, Opening};
 use super::{Key, KeyRange, StoreError};
@@ -29,21 +32,21 @@ pub trait Base: Send + Sync {
     /// The value under `key`.
     ///
     /// # Errors
-    /// It can't be read.
+    /// It can't be read; [`StoreError::Damaged`] if it is not what was written, and others may be.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// The first `limit` keys of a range, which is not empty.
     ///
     /// # Errors
-    /// It can't be read.
+    /// As for [`Base::get`].
     fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError>;
 
     /// Makes changes, from the first one on, as many as may be made without a sync between them: durably, but not
     /// atomically. Tells the key of the first one that is left.
     ///
     /// # Errors
-    /// It can't be written or synced. [`StoreError::Full`] if only space was missing: then any of these changes may be in the
-    /// base, and all before them are.
+    /// It can't be written or synced. [`StoreError::Full`] if only space was missing, and [`StoreError::Damaged`] if what stands
+    /// in their place or beside it is not what was written: then any of these changes may be in the base, and all before them are.
     fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError>;
 
     /// What was concluded last; nothing if the base has lost that.
@@ -84,6 +87,11 @@ const fn sled_bytes_of(value_bytes: usize) -> usize {
     640 + 4 * value_bytes
 }
 
+/// So many values are on a page of sled's at most.
+const PAGE_VALUES_MAX: usize = 32;
+
+const DAMAGED: Malformed = Malformed("the page it is on can't be read, or is not what was written");
+
 /// A sled database and its log.
 pub struct SledBase {
     db: sled::Db,
@@ -119,10 +127,43 @@ impl SledBase {
         self.feeding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes sure that what stands before a key can be read. Where few values of a page are left, sled puts them to those of the
+    /// page before; it makes a note of that first, and if that page is damaged, nothing below the note can be read any more.
+    fn look_before(&self, key: &[u8]) -> Result<(), StoreError> {
+        let mut before = self.db.range::<&[u8], _>(..key).rev().take(2 * PAGE_VALUES_MAX);
+        before.try_for_each(|row| row.map(drop).map_err(|e| unread(key, e)))
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(|e| failed("flush the store", e))?;
         // For want of space too that is final: what sled takes for written may not be there.
         self.log.sync_data().map_err(|e| StoreError::failed("sync the store", e))
+    }
+}
+
+/// What comes of a read of sled's that failed. A page that is not what was written, or a sector that can't be read, costs what is
+/// on it.
+fn unread(key: &[u8], e: sled::Error) -> StoreError {
+    let is_sector = |e: &io::Error| e.raw_os_error() == Some(Errno::IO.raw_os_error());
+    match e {
+        sled::Error::Corruption { .. } => StoreError::damaged(key, DAMAGED),
+        sled::Error::Io(e) if is_sector(&e) => StoreError::damaged(key, DAMAGED),
+        e => StoreError::failed("read the store", e),
+    }
+}
+
+/// Writes from a key on; and again, unless it comes upon the same damage then: sled moves pages meanwhile that it wants elsewhere,
+/// tries that once with each of them, and fails where one is damaged.
+fn written<T>(key: &[u8], write: impl Fn() -> sled::Result<T>) -> Result<T, StoreError> {
+    let mut met = None;
+    loop {
+        match write() {
+            Err(damage @ sled::Error::Corruption { .. }) if met.as_ref() != Some(&damage) => {
+                met = Some(damage);
+            }
+            Err(sled::Error::Corruption { .. }) => return Err(StoreError::damaged(key, DAMAGED)),
+            done => return done.map_err(|e| failed("write to the store", e)),
+        }
     }
 }
 
@@ -139,32 +180,39 @@ fn failed(what: &'static str, e: sled::Error) -> StoreError {
 
 impl Base for SledBase {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = self.db.get(key).map_err(|e| StoreError::failed("read the store", e))?;
+        let value = self.db.get(key).map_err(|e| unread(key, e))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
     fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError> {
         let rows = self.db.range::<&[u8], _>(range.from.as_slice()..range.to.as_slice()).take(limit);
         let keys = rows.map(|row| row.map(|(key, _)| Key::from_slice(&key)));
-        keys.collect::<Result<_, _>>().map_err(|e| StoreError::failed("read the store", e))
+        keys.collect::<Result<_, _>>().map_err(|e| unread(&range.from, e))
     }
 
     fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
         let _alone = self.alone();
         let (mut batch, mut unsynced, mut left) = (sled::Batch::default(), 0, None);
+        let (mut first, mut removes) = (None, false);
         for (key, value) in changes {
             unsynced += sled_bytes_of(value.as_ref().map_or(VALUE_BYTES_MAX, Vec::len));
             if unsynced > UNSYNCED_BYTES_MAX {
                 left = Some(key.clone());
                 break;
             }
+            first.get_or_insert(key);
             match value {
                 Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-                None => batch.remove(key.as_slice()),
+                None => {
+                    if !std::mem::replace(&mut removes, true) {
+                        self.look_before(key)?;
+                    }
+                    batch.remove(key.as_slice());
+                }
             }
         }
-        if unsynced > 0 {
-            self.db.apply_batch(batch).map_err(|e| failed("write to the store", e))?;
+        if let Some(first) = first {
+            written(first, || self.db.apply_batch(batch.clone()))?;
             self.sync()?;
         }
         Ok(left)
@@ -176,10 +224,9 @@ impl Base for SledBase {
 
     fn conclude(&self, row: &[u8]) -> Result<(), StoreError> {
         let _alone = self.alone();
-        let written = self.db.insert(CORNERSTONE, row);
-        written.map_err(|e| StoreError::failed("write to the store", e))?;
         // Which list will be found is unknown if this fails, for whatever reason.
-        self.sync().map_err(StoreError::into_final)
+        let written = written(CORNERSTONE, || self.db.insert(CORNERSTONE, row));
+        written.and_then(|_| self.sync()).map_err(StoreError::into_final)
     }
 }
 
@@ -284,5 +331,12 @@ mod tests {
         assert!(matches!(of(ErrorKind::Other), StoreError::Failed { .. }));
         let bug = sled::Error::ReportableBug(String::new());
         assert!(matches!(failed("write", bug), StoreError::Failed { .. }));
+    }
+
+    #[test]
+    fn a_sector_that_can_not_be_read_is_damage_and_other_failures_are_none() {
+        let of = |errno: Errno| unread(&[1], sled::Error::Io(errno.into()));
+        assert!(matches!(of(Errno::IO), StoreError::Damaged(damage) if damage.key[..] == [1]));
+        assert!(matches!(of(Errno::NOMEM), StoreError::Failed { .. }));
     }
 }

@@ -12,6 +12,8 @@ use super::super::run::{FirstKeys, Run};
 use super::super::run_list::Entry;
 use super::*;
 
+#[path = "damage_tests.rs"]
+mod damage;
 #[path = "start_tests.rs"]
 mod starts;
 
@@ -27,6 +29,15 @@ fn open(path: &Path) -> LoggedStore {
 
 fn again(path: &Path, log_bytes_max: u64, restored: bool) -> Result<LoggedStore, OpenError> {
     let shape = if log_bytes_max == LOG_BYTES_MAX { Shape::USUAL } else { SMALL };
+    again_with(path, log_bytes_max, shape, restored)
+}
+
+fn again_with(
+    path: &Path,
+    log_bytes_max: u64,
+    shape: Shape,
+    restored: bool,
+) -> Result<LoggedStore, OpenError> {
     loop {
         let data = DataDir::open(path, "article", restored).unwrap();
         match LoggedStore::open_with(data, log_bytes_max, shape) {

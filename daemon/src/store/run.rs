@@ -183,8 +183,10 @@ impl Run {
 
     /// A block that stands before its first row, which is known to have the key that it must.
     fn block(&self, base: &dyn Base, number: u32) -> Result<Result<BlockRows, Malformed>, StoreError> {
-        let bytes = base.get(&place(self.entry.run, number))?;
-        let bytes = bytes.ok_or(Malformed("a block of rows is missing"));
+        let bytes = match base.get(&place(self.entry.run, number)) {
+            Err(StoreError::Damaged(damage)) => Err(damage.why),
+            read => read?.ok_or(Malformed("a block of rows is missing")),
+        };
         let block = bytes.and_then(|bytes| BlockRows::of(self.entry.run, number, bytes));
         Ok(block.and_then(|block| block.beginning_with(self.keys.get(number as usize))))
     }

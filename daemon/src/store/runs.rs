@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tracing::warn;
+
 use super::base::{Base, VALUE_BYTES_MAX};
 use super::merged::LayerRows;
 use super::open_error::OpenError;
@@ -248,12 +250,24 @@ impl Runs {
         let Some(run) = free.filter(|_| self.allowance.may_remove(self.listed().through)) else {
             return Ok(false);
         };
-        let removed = self.base.keys(&places(run..run + 1), REMOVED_AT_ONCE)?;
-        if removed.is_empty() {
+        let is_done = match self.remove_some_of(run) {
+            Err(StoreError::Damaged(damage)) => {
+                warn!("{damage}: blocks beside it that nobody needs are left until the next start");
+                true
+            }
+            removed => removed?,
+        };
+        if is_done {
             self.gone().retain(|gone| gone.run != run);
         }
-        self.base.feed(&mut removed.iter().map(|key| (key, &None)))?;
         Ok(true)
+    }
+
+    /// Removes some blocks of a run. Whether there were none any more.
+    fn remove_some_of(&self, run: u64) -> Result<bool, StoreError> {
+        let removed = self.base.keys(&places(run..run + 1), REMOVED_AT_ONCE)?;
+        self.base.feed(&mut removed.iter().map(|key| (key, &None)))?;
+        Ok(removed.is_empty())
     }
 
     fn gone(&self) -> MutexGuard<'_, Vec<Gone>> {
