@@ -168,12 +168,13 @@ impl DataDir {
             Some(marker) => marker,
             None => Marker { role: role.to_owned(), store: drawn, ready: false },
         };
-        if restored {
-            // A copy may have less than was durable once. What an opening has kept is of the copy, and it may need that.
-            remove_if_there(&path.join(MARK))?;
-        }
         if restored || !marker.ready {
             marker.write(path)?;
+        }
+        if restored {
+            // A copy may have less than was durable once: that is forgotten only where nobody takes it for the original any
+            // more. What an opening has kept is of the copy, and it may need that.
+            remove_if_there(&path.join(MARK))?;
         }
         remove_leftovers(path, marker.ready)?;
         Ok(Self { path: path.to_owned(), marker, _lock: lock })

@@ -184,3 +184,16 @@ fn how_much_was_durable_once_is_forgotten_when_a_store_is_restored_and_what_its_
         assert_eq!((mark.exists(), opening.exists()), (is_left, true));
     }
 }
+
+#[test]
+fn a_store_that_did_not_get_its_new_id_is_not_restored_and_still_knows_how_much_was_durable_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let original = complete(temp.path(), "article");
+    fs::write(temp.path().join(MARK), "x").unwrap();
+    let in_the_way = temp.path().join(MARKER_NEW);
+    fs::create_dir(&in_the_way).unwrap();
+    DataDir::open(temp.path(), "article", true).unwrap_err();
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(complete(temp.path(), "article"), original);
+    assert!(temp.path().join(MARK).exists());
+}
