@@ -290,8 +290,8 @@ fn is_vacant(dir: &Path) -> Result<bool, DataDirError> {
     Ok(true)
 }
 
-/// Removes what a crash left: unfinished snapshots of sled, which would make it call the store corrupt; and, if the
-/// store was never completed, every file of it.
+/// Removes what a crash left: unfinished snapshots of sled, which would make it call the store corrupt; files of ours that were being
+/// written, which may have filled the disk; and, if the store was never completed, every file of it.
 fn remove_leftovers(dir: &Path, complete: bool) -> Result<(), DataDirError> {
     for entry in fs::read_dir(dir).at("list", dir)? {
         let entry = entry.at("list", dir)?;
@@ -299,8 +299,9 @@ fn remove_leftovers(dir: &Path, complete: bool) -> Result<(), DataDirError> {
         let name = name.to_string_lossy();
         let of_sled = name == "conf" || name == "db" || name == "blobs" || name.starts_with(SNAPSHOT);
         let numbered = name.starts_with(SEGMENT) || name.starts_with(CARRIED);
-        let of_us = name == MARK || name == OPENING || numbered;
-        if name.ends_with(".generating") || ((of_sled || of_us) && !complete) {
+        let of_us = name == MARK || name.strip_suffix(".new").unwrap_or(&name) == OPENING || numbered;
+        let is_unfinished = name.ends_with(".generating") || (of_us && name.ends_with(".new"));
+        if is_unfinished || ((of_sled || of_us) && !complete) {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.at("remove", &path)?;
         }

@@ -123,9 +123,9 @@ impl<Lock> LoggedStore<Lock> {
         let (runs, checkpoint) = Runs::open(path, base, shape)?;
         let (mark, durable) = Mark::open(&*disk).map_err(refused)?;
         let carried = carried::read(&*disk, checkpoint).map_err(|e| OpenError::of_carried(path, e))?;
-        carried::remove_others(&*disk, checkpoint).map_err(refused)?;
         let mut found =
             commit_log::read(&*disk, checkpoint, durable).map_err(|e| OpenError::of_log(path, e))?;
+        carried::remove_others(&*disk, checkpoint).map_err(refused)?;
         let log = CommitLog::go_on(Arc::clone(&disk), &found, log_bytes_max).map_err(refused)?;
         mark.note(found.last);
         let active = std::mem::take(&mut found.rows);

@@ -73,6 +73,19 @@ fn a_start_removes_the_carried_rows_of_checkpoints_that_were_cut_short() {
 }
 
 #[test]
+fn a_start_that_is_refused_removes_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    written(temp.path(), TINY, 1, 3);
+    // The base may have lost the checkpoint that these are of.
+    let later = temp.path().join("carried.99");
+    fs::write(&later, "later").unwrap();
+    named(temp.path(), "log.").iter().for_each(|segment| fs::write(segment, "damaged").unwrap());
+    let refused = again(temp.path(), TINY, false).err().unwrap();
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    assert!(later.exists());
+}
+
+#[test]
 fn what_a_start_has_found_is_missed_from_then_on_though_the_mark_had_lagged() {
     let temp = tempfile::tempdir().unwrap();
     written(temp.path(), LOG_BYTES_MAX, 1, 2);
