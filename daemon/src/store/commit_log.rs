@@ -11,9 +11,10 @@
 //! Records are numbered without a gap over all segments. A segment is durable before it has its name. Space is allotted ahead, as zeros: most syncs then change
 //! nothing but bytes that have their place on the disk already.
 //!
-//! What ends a log is decided by three things: a record that is not whole, the next segment, and how far the log is
-//! known to have been durable ([`super::mark`]). A record that is not whole, and that nobody was told of, is a torn end
-//! and goes; one that was durable is damage, and is never passed over.
+//! What ends a log is decided by four things: a record that is not whole, whether another one stands behind it, the next segment, and
+//! how far the log is known to have been durable ([`super::mark`]). Each record is written when all before it are durable. So a
+//! record that is not whole, that is the last one, and that nobody was told of, is a torn end and goes; any other is damage, and is
+//! never passed over.
 
 use std::io;
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ pub struct CommitLog {
     allots: u64,
     /// The number of the last record.
     last: u64,
+    /// Whether that one is durable, as all before it are.
+    is_durable: bool,
     /// How many bytes of records all the segments hold.
     bytes: u64,
     buffer: Vec<u8>,
@@ -75,14 +78,14 @@ pub struct Found {
     pub needless: Vec<u64>,
     /// How many bytes of records they hold.
     pub bytes: u64,
-    /// The last of the records, of which nobody knows whether they are durable.
-    unsure: Vec<Batch>,
+    /// The last record, if nobody knows whether it is durable.
+    unsure: Option<Batch>,
 }
 
 impl Found {
-    /// The number of the first record of the segment in which the log goes on: of those that are given anew, or else of the next one.
+    /// The number of the first record of the segment in which the log goes on: of the one that is given anew, or else of the next one.
     fn next_first(&self) -> u64 {
-        self.last + 1 - self.unsure.len() as u64
+        self.last + u64::from(self.unsure.is_none())
     }
 }
 
@@ -114,8 +117,8 @@ impl CommitLog {
     /// Goes on behind what was found, in a new segment, which is durable on return, as is everything before it. Not much
     /// more than `bytes_max` are expected in it.
     ///
-    /// Records that may not be durable are written anew, under the same numbers, and are read there from then on. It would
-    /// not do to sync the segment that they were found in: if its last sync has failed, the kernel still shows what will
+    /// A last record that may not be durable is written anew, under the same number, and is read there from then on. It would
+    /// not do to sync the segment that it was found in: if its last sync has failed, the kernel still shows what will
     /// never be on the disk, and another sync would say nothing of it.
     ///
     /// Segments that nobody needs any more are removed then: a daemon that is started over and over, and dies each time, would fill
@@ -127,19 +130,21 @@ impl CommitLog {
         let segment = found.segments.iter().chain(&found.needless).max().map_or(1, |newest| newest + 1);
         let allots = bytes_max.clamp(ALLOTTED_BYTES_MIN, ALLOTTED_BYTES_MAX);
         let Begun { file, end, allotted } =
-            begin(&*disk, segment, found.next_first(), &found.unsure, allots)?;
+            begin(&*disk, segment, found.next_first(), found.unsure.as_ref(), allots)?;
         remove(&*disk, &found.needless)?;
         let segments = found.segments.iter().copied().chain([segment]).collect();
-        let (last, bytes, buffer) = (found.last, found.bytes, Vec::new());
-        Ok(Self { disk, segments, file, end, allotted, allots, last, bytes, buffer })
+        let (last, is_durable, bytes, buffer) = (found.last, true, found.bytes, Vec::new());
+        Ok(Self { disk, segments, file, end, allotted, allots, last, is_durable, bytes, buffer })
     }
 
-    /// Writes a record, and with it the zeros of more space if it needs some. It will be found after a crash of the
-    /// process, and after a power loss once [`CommitLog::sync`] has returned.
+    /// Writes a record when the one before it is durable, and with it the zeros of more space if it needs some. It will be found
+    /// after a crash of the process, and after a power loss once [`CommitLog::sync`] has returned.
     ///
     /// # Errors
     /// The file system refused.
     pub fn append(&mut self, changes: &Batch) -> io::Result<()> {
+        self.sync()?;
+        self.is_durable = false;
         self.buffer.clear();
         let (segment, number) = (self.segment(), self.last + 1);
         put_record(&mut self.buffer, segment, number, changes)?;
@@ -161,8 +166,12 @@ impl CommitLog {
     ///
     /// # Errors
     /// The file system refused: the kernel may have dropped what it could not write.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+    pub fn sync(&mut self) -> io::Result<()> {
+        if !self.is_durable {
+            self.file.sync()?;
+            self.is_durable = true;
+        }
+        Ok(())
     }
 
     /// Goes on in a new segment. All that was written before must be durable. The segments up to the new one are
@@ -172,7 +181,7 @@ impl CommitLog {
     /// The file system refused.
     pub fn roll(&mut self) -> io::Result<Vec<u64>> {
         let next = self.segment() + 1;
-        let Begun { file, end, allotted } = begin(&*self.disk, next, self.last + 1, &[], self.allots)?;
+        let Begun { file, end, allotted } = begin(&*self.disk, next, self.last + 1, None, self.allots)?;
         (self.file, self.end, self.allotted, self.bytes) = (file, end, allotted, 0);
         Ok(std::mem::replace(&mut self.segments, vec![next]))
     }
@@ -275,11 +284,13 @@ impl Segment {
     fn read(&self, bytes: &[u8], found: &mut Found) -> Result<(), (usize, Malformed)> {
         let (segment, mut at) = (self.number, HEAD_BYTES);
         for number in self.first..=self.through.unwrap_or(u64::MAX) {
-            let was_durable = number <= self.durable;
+            let is_followed = || is_followed(&bytes[at..], segment, number);
+            let was_durable = || number <= self.durable || is_followed();
             let record = match record_at(&bytes[at..], segment, number) {
+                Ok(None) if is_followed() => return Err((at, Malformed("a record is missing"))),
                 Ok(None) => break,
-                Ok(Some(record)) if record.is_whole || was_durable => record,
-                Err(why) if was_durable => return Err((at, why)),
+                Ok(Some(record)) if record.is_whole || was_durable() => record,
+                Err(why) if was_durable() => return Err((at, why)),
                 Ok(Some(_)) | Err(_) => {
                     info!(segment, at, "the log has a torn end, which nobody was told of");
                     break;
@@ -293,9 +304,7 @@ impl Segment {
             if number <= found.last {
                 continue;
             }
-            if !was_durable {
-                found.unsure.push(record.rows.clone());
-            }
+            found.unsure = (number > self.durable).then(|| record.rows.clone());
             found.rows.extend(record.rows);
             found.last = number;
         }
@@ -332,6 +341,15 @@ fn record_at(bytes: &[u8], segment: u64, number: u64) -> Result<Option<Record>, 
     Ok(Some(Record { bytes: RECORD_HEADER_BYTES + length, rows, is_whole }))
 }
 
+/// Whether a record with a higher number stands anywhere behind this place of a segment: then all before that one was durable.
+fn is_followed(bytes: &[u8], segment: u64, number: u64) -> bool {
+    let most = number.saturating_add((bytes.len() / RECORD_HEADER_BYTES) as u64);
+    bytes.windows(RECORD_HEADER_BYTES).any(|header| {
+        (number < le_u64(&header[8..]) && le_u64(&header[8..]) <= most)
+            && le_u32(&header[20..]) == header_checksum(segment, &header[..20])
+    })
+}
+
 /// The number of a segment's first record, if its head is what was written.
 fn first_record(disk: &dyn Disk, segment: u64) -> io::Result<Option<u64>> {
     let head = disk.read(&name_of(segment), Some(HEAD_BYTES))?;
@@ -349,12 +367,18 @@ struct Begun {
     allotted: u64,
 }
 
-/// Begins a segment with these records, the first of which has number `first`. It is there as a whole or not at all, and durable
-/// on return.
-fn begin(disk: &dyn Disk, segment: u64, first: u64, records: &[Batch], allots: u64) -> io::Result<Begun> {
+/// Begins a segment whose first record has number `first`, with this one if there is one. It is there as a whole or not at all, and
+/// durable on return.
+fn begin(
+    disk: &dyn Disk,
+    segment: u64,
+    first: u64,
+    record: Option<&Batch>,
+    allots: u64,
+) -> io::Result<Begun> {
     let mut bytes = rows::head(MAGIC, segment, first).to_vec();
-    for (number, changes) in (first..).zip(records) {
-        put_record(&mut bytes, segment, number, changes)?;
+    if let Some(changes) = record {
+        put_record(&mut bytes, segment, first, changes)?;
     }
     let end = bytes.len() as u64;
     let allotted = end.next_multiple_of(allots);

@@ -49,6 +49,17 @@ fn a_log() -> TempDir {
     temp
 }
 
+/// The same, and a third segment with one record, which may not be durable.
+fn a_log_with_one_more() -> TempDir {
+    let temp = a_log();
+    go_on(temp.path(), &read(&*on(temp.path()), 0, Some(7)).unwrap()).append(&batch(8, 8)).unwrap();
+    temp
+}
+
+fn rows_with_one_more() -> Batch {
+    rows_through(7).into_iter().chain(batch(8, 8)).collect()
+}
+
 /// Where a segment's records begin and end.
 fn records(dir: &Path, segment: u64, first: u64) -> Vec<usize> {
     let bytes = fs::read(path_of(dir, segment)).unwrap();
@@ -157,17 +168,73 @@ fn what_may_not_be_durable_is_written_anew_by_a_start() {
     let temp = a_log();
     let path = path_of(temp.path(), 2);
     let whole = fs::read(&path).unwrap();
-    let end = records(temp.path(), 2, 5)[1];
-    // The sync of the last two records has failed: they are read, and may never be on the disk.
-    let mut log = go_on(temp.path(), &read(&*on(temp.path()), 0, Some(5)).unwrap());
-    log.append(&batch(8, 8)).unwrap();
-    for other in [0, 0xff] {
-        let mut lost = whole.clone();
-        lost[end..].fill(other);
-        fs::write(&path, &lost).unwrap();
-        let found = read(&*on(temp.path()), 0, Some(7)).unwrap();
-        let expected = rows_through(7).into_iter().chain(batch(8, 8)).collect::<Batch>();
-        assert_eq!((found.last, found.rows, found.unsure), (8, expected, vec![batch(8, 8)]));
+    let end = records(temp.path(), 2, 5)[2];
+    // The sync of the last record has failed: it is read, and may never be on the disk.
+    for mark in [None, Some(6)] {
+        let mut log = go_on(temp.path(), &read(&*on(temp.path()), 0, mark).unwrap());
+        log.append(&batch(8, 8)).unwrap();
+        for other in [0, 0xff] {
+            let mut lost = whole.clone();
+            lost[end..].fill(other);
+            fs::write(&path, &lost).unwrap();
+            let found = read(&*on(temp.path()), 0, Some(7)).unwrap();
+            assert_eq!((found.last, found.rows, found.unsure), (8, rows_with_one_more(), Some(batch(8, 8))));
+        }
+        fs::remove_file(path_of(temp.path(), 3)).unwrap();
+        fs::write(&path, &whole).unwrap();
+    }
+}
+
+#[test]
+fn a_record_is_written_when_all_before_it_are_durable() {
+    #[derive(Debug, Default)]
+    struct Asked(std::sync::Mutex<Vec<&'static str>>);
+    impl DiskFile for Asked {
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            self.0.lock().unwrap().push("write");
+            Ok(())
+        }
+        fn sync(&self) -> io::Result<()> {
+            self.0.lock().unwrap().push("sync");
+            Ok(())
+        }
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let (mut log, file) = (go_on(temp.path(), &Found::default()), Arc::new(Asked::default()));
+    log.file = Arc::clone(&file) as _;
+    (0..2).for_each(|number| log.append(&batch(1, number)).unwrap());
+    log.sync().unwrap();
+    log.append(&batch(1, 2)).unwrap();
+    log.sync().unwrap();
+    assert_eq!(*file.0.lock().unwrap(), ["write", "sync", "write", "sync", "write", "sync"]);
+}
+
+#[test]
+fn damage_of_a_record_that_others_stand_behind_is_no_torn_end_though_nothing_says_how_much_was_durable() {
+    let temp = a_log();
+    let path = path_of(temp.path(), 2);
+    let whole = fs::read(&path).unwrap();
+    let ends = records(temp.path(), 2, 5);
+    // What disks damage at once, up to two of the three records.
+    for (from, to) in
+        (ends[0]..ends[2]).map(|at| (at, at + 1)).chain([(ends[0], ends[1]), (ends[0], ends[2])])
+    {
+        for other in [0, 0xff] {
+            let mut changed = whole.clone();
+            changed[from..to].iter_mut().for_each(|byte| *byte = other);
+            fs::write(&path, &changed).unwrap();
+            match read(&*on(temp.path()), 0, None) {
+                Ok(found) => {
+                    assert_eq!(
+                        (found.last, found.unsure),
+                        (7, Some(batch(1, 7))),
+                        "bytes from {from} to {to}"
+                    );
+                    assert!(found.rows.keys().eq(rows_through(7).keys()), "only a value is another one");
+                }
+                Err(refused) => assert!(matches!(refused, LogError::Damaged { .. }), "{refused}"),
+            }
+        }
     }
 }
 
@@ -234,7 +301,7 @@ fn a_segment_that_a_power_loss_brought_back_is_passed_over() {
     let first = fs::read(path_of(temp.path(), 1)).unwrap();
     let mut log = go_on(temp.path(), &read(&*on(temp.path()), 0, None).unwrap());
     let old = log.roll().unwrap();
-    assert_eq!(old, [1, 3]);
+    assert_eq!(old, [1, 2, 3]);
     log.append(&batch(9, 9)).unwrap();
     remove(&*on(temp.path()), &old).unwrap();
     fs::write(path_of(temp.path(), 1), first).unwrap();
@@ -245,42 +312,42 @@ fn a_segment_that_a_power_loss_brought_back_is_passed_over() {
 
 #[test]
 fn a_start_removes_the_segments_that_nobody_needs_once_it_has_gone_on_and_no_other() {
-    let temp = a_log();
+    let temp = a_log_with_one_more();
     let segments = || segments_on(&*on(temp.path())).unwrap();
     let found = |durable| read(&*on(temp.path()), 0, Some(durable)).unwrap();
-    // All records of the second one are given anew, and then nobody writes any.
-    go_on(temp.path(), &found(4));
-    assert_eq!(segments(), [1, 3]);
-    for newest in 4..9 {
-        go_on(temp.path(), &found(7));
-        assert_eq!(segments(), [1, 3, newest]);
+    // The one record of the third one is given anew, and then nobody writes any.
+    go_on(temp.path(), &found(7));
+    assert_eq!(segments(), [1, 2, 4]);
+    for newest in 5..9 {
+        go_on(temp.path(), &found(8));
+        assert_eq!(segments(), [1, 2, 4, newest]);
     }
-    assert_eq!((found(7).rows, found(7).segments), (rows_through(7), vec![1, 3]));
+    assert_eq!((found(8).rows, found(8).segments), (rows_with_one_more(), vec![1, 2, 4]));
 }
 
 #[test]
 fn a_start_that_can_not_go_on_removes_nothing() {
-    let temp = a_log();
-    let found = read(&*on(temp.path()), 0, Some(4)).unwrap();
-    assert_eq!(found.needless, [2], "its records are given anew by whoever goes on");
+    let temp = a_log_with_one_more();
+    let found = read(&*on(temp.path()), 0, Some(7)).unwrap();
+    assert_eq!(found.needless, [3], "its record is given anew by whoever goes on");
     let in_the_way = temp.path().join(NEW);
     fs::create_dir(&in_the_way).unwrap();
     CommitLog::go_on(on(temp.path()), &found, BYTES_MAX).unwrap_err();
     fs::remove_dir(&in_the_way).unwrap();
-    assert_eq!(read(&*on(temp.path()), 0, Some(4)).unwrap().rows, rows_through(7));
+    assert_eq!(read(&*on(temp.path()), 0, Some(7)).unwrap().rows, rows_with_one_more());
 }
 
 #[test]
 fn a_segment_that_nobody_needed_is_passed_over_if_a_power_loss_brings_it_back() {
-    let temp = a_log();
-    let second = fs::read(path_of(temp.path(), 2)).unwrap();
-    go_on(temp.path(), &read(&*on(temp.path()), 0, Some(4)).unwrap());
-    for torn_from in [second.len(), HEAD_BYTES + 30, HEAD_BYTES] {
-        let mut torn = second.clone();
+    let temp = a_log_with_one_more();
+    let third = fs::read(path_of(temp.path(), 3)).unwrap();
+    go_on(temp.path(), &read(&*on(temp.path()), 0, Some(7)).unwrap());
+    for torn_from in [third.len(), HEAD_BYTES + 30, HEAD_BYTES] {
+        let mut torn = third.clone();
         torn[torn_from..].fill(0);
-        fs::write(path_of(temp.path(), 2), torn).unwrap();
-        let found = read(&*on(temp.path()), 0, Some(7)).unwrap();
-        assert_eq!((found.last, found.rows, found.needless), (7, rows_through(7), vec![2]));
+        fs::write(path_of(temp.path(), 3), torn).unwrap();
+        let found = read(&*on(temp.path()), 0, Some(8)).unwrap();
+        assert_eq!((found.last, found.rows, found.needless), (8, rows_with_one_more(), vec![3]));
     }
 }
 
