@@ -18,7 +18,8 @@ const SAGAS_BYTES: u64 = 64 * 1024 * 1024;
 const SAGAS_PART: u64 = 8;
 
 /// So many times the bytes that make a checkpoint are kept back for it: the log that it is made of and the one that goes on
-/// meanwhile; and what it writes, which takes up to two and a half times as much in sled, or once in a file, and the file before.
+/// meanwhile; and what it writes, which takes up to two and a half times as much in sled, or once in a file. (What it carries over from
+/// the checkpoint before, the store adds: [`crate::store::room`].)
 const CHECKPOINT_LOGS: u64 = 5;
 
 /// What a start writes before there is a checkpoint: a copy of the end of sled's log and of its snapshot, another snapshot, a

@@ -112,14 +112,14 @@ async fn live<D: Domain>(domain: D, config: Config, connections_max: u32) -> Res
             return Ok(());
         }
     };
-    let Opened { store, participant, space, socket, is_new } = opened;
+    let Opened { store, participant, socket, is_new } = opened;
     let identity = Identity { role: D::ROLE, store: store.id(), software: VERSION.to_owned() };
     let queue = Arc::new(Queue::new(queue_limit));
     let gauges = Arc::new(Gauges::default());
     let writer = Writer {
         participant,
+        space: store.space(),
         store,
-        space,
         queue: queue.clone(),
         clock: clock.clone(),
         identity: identity.clone(),
@@ -140,7 +140,6 @@ async fn live<D: Domain>(domain: D, config: Config, connections_max: u32) -> Res
 struct Opened<D: Domain> {
     store: LoggedStore,
     participant: Participant<D>,
-    space: Space,
     socket: Socket,
     is_new: bool,
 }
@@ -158,8 +157,8 @@ fn open<D: Domain>(
     let is_new = data.is_new();
     let socket = socket.apart_from(data.path())?;
     let space = space::of(data.path().to_owned(), log_bytes_max);
-    let (store, participant) = start::take_up(domain, data, log_bytes_max, space.clone(), now)?;
-    Ok(Opened { store, participant, space, socket, is_new })
+    let (store, participant) = start::take_up(domain, data, log_bytes_max, space, now)?;
+    Ok(Opened { store, participant, socket, is_new })
 }
 
 /// From here on a file that may not grow any more (`RLIMIT_FSIZE`) is a write that fails, and not a signal that ends the process

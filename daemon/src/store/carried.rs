@@ -38,29 +38,32 @@ pub enum CarriedError {
     },
 }
 
-/// Writes the rows of the checkpoint behind record `number`. Durable on return, as a whole or not at all.
+/// Writes the rows of the checkpoint behind record `number`, in so many bytes. Durable on return, as a whole or not at all.
 ///
 /// # Errors
 /// The file system refused.
-pub fn write(disk: &dyn Disk, number: u64, carried: &Batch) -> io::Result<()> {
+pub fn write(disk: &dyn Disk, number: u64, carried: &Batch) -> io::Result<u64> {
     let mut bytes = rows::head(MAGIC, number, carried.len() as u64).to_vec();
     for (key, value) in carried {
         rows::put(&mut bytes, key, value.as_deref());
     }
-    disk::replace(disk, NEW, &name_of(number), &bytes)
+    disk::replace(disk, NEW, &name_of(number), &bytes)?;
+    Ok(bytes.len() as u64)
 }
 
-/// Reads the rows of the checkpoint behind record `number`; there are none before the first record.
+/// Reads the rows of the checkpoint behind record `number`, and in how many bytes they are; there are none before the first record.
 ///
 /// # Errors
 /// The file is missing or damaged, or can't be read.
-pub fn read(disk: &dyn Disk, number: u64) -> Result<Batch, CarriedError> {
+pub fn read(disk: &dyn Disk, number: u64) -> Result<(Batch, u64), CarriedError> {
     if number == 0 {
-        return Ok(Batch::new());
+        return Ok((Batch::new(), 0));
     }
     let name = name_of(number);
     let bytes = disk.read(&name, None)?;
-    decode(&bytes, number).map_err(|why| CarriedError::Damaged { path: disk.path().join(name), why })
+    let rows = decode(&bytes, number);
+    let rows = rows.map_err(|why| CarriedError::Damaged { path: disk.path().join(name), why })?;
+    Ok((rows, bytes.len() as u64))
 }
 
 /// Removes all such files but that of the checkpoint behind record `number`.
@@ -99,13 +102,17 @@ mod tests {
     fn what_was_written_is_read_and_others_go() {
         let temp = tempfile::tempdir().unwrap();
         let disk = RealDisk(temp.path().to_owned());
-        write(&disk, 7, &rows(&[1, 2])).unwrap();
-        write(&disk, 9, &rows(&[2, 3])).unwrap();
-        assert_eq!(read(&disk, 7).unwrap(), rows(&[1, 2]));
+        let bytes =
+            [(7, &[1, 2]), (9, &[2, 3])].map(|(number, names)| write(&disk, number, &rows(names)).unwrap());
+        assert_eq!(
+            bytes,
+            [7, 9].map(|number| fs::metadata(temp.path().join(name_of(number))).unwrap().len())
+        );
+        assert_eq!(read(&disk, 7).unwrap(), (rows(&[1, 2]), bytes[0]));
         remove_others(&disk, 9).unwrap();
         assert!(matches!(read(&disk, 7), Err(CarriedError::Io(_))));
-        assert_eq!(read(&disk, 9).unwrap(), rows(&[2, 3]));
-        assert_eq!(read(&disk, 0).unwrap(), Batch::new());
+        assert_eq!(read(&disk, 9).unwrap(), (rows(&[2, 3]), bytes[1]));
+        assert_eq!(read(&disk, 0).unwrap(), (Batch::new(), 0));
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl Checkpointing {
         Ok(Some(match step {
             Step::Carry => {
                 let kept = self.work.carried_on();
-                carried::write(&**disk, *through, &kept).map_err(failed)?;
+                let bytes = carried::write(&**disk, *through, &kept).map_err(failed)?;
+                runs.allowance().carries(bytes);
                 self.kept = Arc::new(kept);
                 let from = Key::from_slice(&[DOMAIN_TAG_FIRST]);
                 let rows_max = changes.range(from.clone()..).count();

@@ -122,7 +122,9 @@ impl<Lock> LoggedStore<Lock> {
         let refused = |e: io::Error| OpenError::refused(path, e);
         let (runs, checkpoint) = Runs::open(path, base, shape)?;
         let (mark, durable) = Mark::open(&*disk).map_err(refused)?;
-        let carried = carried::read(&*disk, checkpoint).map_err(|e| OpenError::of_carried(path, e))?;
+        let carried = carried::read(&*disk, checkpoint);
+        let (carried, bytes) = carried.map_err(|e| OpenError::of_carried(path, e))?;
+        runs.allowance().carries(bytes);
         let mut found =
             commit_log::read(&*disk, checkpoint, durable).map_err(|e| OpenError::of_log(path, e))?;
         carried::remove_others(&*disk, checkpoint).map_err(refused)?;
@@ -151,6 +153,12 @@ impl<Lock> LoggedStore<Lock> {
     pub fn within(self, look: Look) -> Self {
         self.runs.within(look);
         self
+    }
+
+    /// How it looks at its disk.
+    pub fn space(&self) -> Look {
+        let allowance = Arc::clone(self.runs.allowance());
+        Arc::new(move || allowance.look())
     }
 
     /// Where it is.

@@ -145,6 +145,30 @@ fn a_checkpoint_leaves_the_engines_rows_to_a_file_of_their_own_and_the_log_empty
 }
 
 #[test]
+fn as_much_is_kept_back_as_the_next_checkpoint_carries_over_beside_what_the_last_one_did() {
+    let temp = tempfile::tempdir().unwrap();
+    let opened = || {
+        let look = || Ok(Room { free_bytes: 1 << 40, reserve_bytes: 1000 });
+        again(temp.path(), TINY, false).unwrap().within(Arc::new(look))
+    };
+    let kept_back = |store: &LoggedStore| store.space()().unwrap().reserve_bytes;
+    let mut store = opened();
+    assert_eq!(kept_back(&store), 1000);
+    for value in [vec![1; 500], vec![1; 50]] {
+        store.apply(batch(&[(&[0x01], Some(&value))])).unwrap();
+        store.sync().unwrap();
+        store.checkpoint.as_ref().unwrap().finish().unwrap();
+        let [carried] = &named(temp.path(), "carried.")[..] else { panic!("one file") };
+        let bytes = fs::metadata(carried).unwrap().len();
+        assert!(bytes > value.len() as u64);
+        assert_eq!(kept_back(&store), 1000 + bytes);
+        drop(store);
+        store = opened();
+        assert_eq!(kept_back(&store), 1000 + bytes);
+    }
+}
+
+#[test]
 fn a_checkpoint_of_more_blocks_than_are_fed_at_once_loses_none() {
     let temp = tempfile::tempdir().unwrap();
     let mut store = again(temp.path(), TINY, false).unwrap();

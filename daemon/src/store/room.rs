@@ -5,7 +5,7 @@
 //! given up when what is left of it does so no longer. Without merges there are more runs to look through, and nothing else is lost.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing::{info, warn};
@@ -44,11 +44,13 @@ pub fn taken_by(values: u64, block_bytes: usize) -> u64 {
     values.saturating_mul(block_bytes as u64).saturating_mul(5) / 2
 }
 
-/// Says what merges may write.
+/// Says what is kept back, and what merges may write.
 #[derive(Default)]
 pub struct Allowance {
     /// Where nobody looks there is always room.
     look: OnceLock<Look>,
+    /// How long the file is of what the last checkpoint carried over.
+    carried_bytes: AtomicU64,
     stop: Mutex<Option<Stop>>,
     /// Whether it was last said that there is too little.
     is_short: AtomicBool,
@@ -70,6 +72,21 @@ impl Allowance {
         let _heard = self.look.set(look);
     }
 
+    /// A checkpoint has carried over so much, and the next one will write it anew beside that.
+    pub fn carries(&self, bytes: u64) {
+        self.carried_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Looks at the disk. What the next checkpoint carries over is kept back as well.
+    ///
+    /// # Errors
+    /// The disk can't be seen.
+    pub fn look(&self) -> io::Result<Room> {
+        let Some(look) = self.look.get() else { return Ok(Room { free_bytes: u64::MAX, reserve_bytes: 0 }) };
+        let (room, carried) = (look()?, self.carried_bytes.load(Ordering::Relaxed));
+        Ok(Room { reserve_bytes: room.reserve_bytes.saturating_add(carried), ..room })
+    }
+
     /// How many bytes a merge may take that is begun while everything up to record `through` is in the runs. It can then go
     /// on even if somebody takes another margin of the disk.
     pub fn bytes_to_begin(&self, through: u64) -> Option<u64> {
@@ -82,15 +99,13 @@ impl Allowance {
 
     /// How many bytes more one may take that goes on: none if it must not.
     pub fn bytes_to_go_on(&self) -> Option<u64> {
-        let spare_bytes = self.room().map_or(u64::MAX, |room| room.spare_bytes());
-        spare_bytes.checked_sub(MARGIN_BYTES)
+        self.room().spare_bytes().checked_sub(MARGIN_BYTES)
     }
 
     /// Whether blocks that are in no run any more may be removed. That gives room to whatever is written next, but must be
     /// written down itself: it may take of the reserve, and not the last of it.
     pub fn may_remove(&self, through: u64) -> bool {
-        !self.is_stopped(through, |stop| stop.is_full)
-            && self.room().is_none_or(|room| room.free_bytes >= MARGIN_BYTES)
+        !self.is_stopped(through, |stop| stop.is_full) && self.room().free_bytes >= MARGIN_BYTES
     }
 
     /// A merge was given up for want of room, while everything up to record `through` was in the runs.
@@ -123,10 +138,9 @@ impl Allowance {
         self.is_short.load(Ordering::Relaxed)
     }
 
-    /// What is free; nothing where nobody looks. A disk that can't be looked at is taken for full.
-    fn room(&self) -> Option<Room> {
-        let look = self.look.get()?;
-        Some(look().unwrap_or(Room { free_bytes: 0, reserve_bytes: 0 }))
+    /// What is free. A disk that can't be looked at is taken for full.
+    fn room(&self) -> Room {
+        self.look().unwrap_or(Room { free_bytes: 0, reserve_bytes: 0 })
     }
 
     fn is_stopped(&self, through: u64, which: impl FnOnce(&Stop) -> bool) -> bool {

@@ -81,7 +81,7 @@ pub struct Runs {
     gone: Mutex<Vec<Gone>>,
     /// The number of the next run: above all under which there is anything.
     next: AtomicU64,
-    allowance: Allowance,
+    allowance: Arc<Allowance>,
 }
 
 impl Runs {
@@ -113,7 +113,7 @@ impl Runs {
             listed: RwLock::new(Arc::new(listed)),
             gone: Mutex::new(gone),
             next: AtomicU64::new(next),
-            allowance: Allowance::default(),
+            allowance: Arc::default(),
         };
         Ok((runs, list.through))
     }
@@ -149,7 +149,7 @@ impl Runs {
     }
 
     /// What merges may take of the disk.
-    pub fn allowance(&self) -> &Allowance {
+    pub fn allowance(&self) -> &Arc<Allowance> {
         &self.allowance
     }
 
