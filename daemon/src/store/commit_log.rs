@@ -156,6 +156,7 @@ impl CommitLog {
             self.allotted = allotted;
         }
         self.file.write_at(&self.buffer, self.end)?;
+        self.buffer.shrink_to(ALLOTTED_BYTES_MAX as usize);
         self.end = end;
         self.last = number;
         self.bytes += record_bytes;

@@ -210,6 +210,16 @@ fn a_record_is_written_when_all_before_it_are_durable() {
 }
 
 #[test]
+fn a_large_record_leaves_no_memory_behind() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut log = go_on(temp.path(), &Found::default());
+    let large = (0..300_u16).map(|row| (row.to_be_bytes().as_slice().into(), Some(vec![7; 4000]))).collect();
+    log.append(&large).unwrap();
+    log.append(&batch(1, 1)).unwrap();
+    assert!(log.buffer.capacity() <= ALLOTTED_BYTES_MAX as usize, "{}", log.buffer.capacity());
+}
+
+#[test]
 fn damage_of_a_record_that_others_stand_behind_is_no_torn_end_though_nothing_says_how_much_was_durable() {
     let temp = a_log();
     let path = path_of(temp.path(), 2);
