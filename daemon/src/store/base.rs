@@ -90,6 +90,9 @@ const fn sled_bytes_of(value_bytes: usize) -> usize {
 /// So many values are on a page of sled's at most.
 const PAGE_VALUES_MAX: usize = 32;
 
+/// So often is the same written that meets damage.
+const WRITES_MAX: usize = 8;
+
 const DAMAGED: Malformed = Malformed("the page it is on can't be read, or is not what was written");
 
 /// A sled database and its log.
@@ -141,26 +144,28 @@ impl SledBase {
     }
 }
 
-/// What comes of a read of sled's that failed. A page that is not what was written, or a sector that can't be read, costs what is
-/// on it.
-fn unread(key: &[u8], e: sled::Error) -> StoreError {
-    let is_sector = |e: &io::Error| e.raw_os_error() == Some(Errno::IO.raw_os_error());
+/// Whether a page is not what was written, or is on a sector that can't be read: that costs what is on it.
+fn is_damage(e: &sled::Error) -> bool {
     match e {
-        sled::Error::Corruption { .. } => StoreError::damaged(key, DAMAGED),
-        sled::Error::Io(e) if is_sector(&e) => StoreError::damaged(key, DAMAGED),
-        e => StoreError::failed("read the store", e),
+        sled::Error::Corruption { .. } => true,
+        sled::Error::Io(e) => e.raw_os_error() == Some(Errno::IO.raw_os_error()),
+        _ => false,
     }
 }
 
-/// Writes from a key on; and again, unless it comes upon the same damage then: sled moves pages meanwhile that it wants elsewhere,
-/// tries that once with each of them, and fails where one is damaged.
+/// What comes of a read of sled's that failed.
+fn unread(key: &[u8], e: sled::Error) -> StoreError {
+    if is_damage(&e) { StoreError::damaged(key, DAMAGED) } else { StoreError::failed("read the store", e) }
+}
+
+/// Writes from a key on; and again, if that meets damage: sled moves pages meanwhile that it wants elsewhere, tries that once with
+/// each of them, and fails where one is damaged. (Once a write itself has failed, all others do.)
 fn written<T>(key: &[u8], write: impl Fn() -> sled::Result<T>) -> Result<T, StoreError> {
-    let mut met = None;
+    let mut left = WRITES_MAX;
     loop {
+        left -= 1;
         match write() {
-            Err(damage @ sled::Error::Corruption { .. }) if met.as_ref() != Some(&damage) => {
-                met = Some(damage);
-            }
+            Err(e) if left > 0 && is_damage(&e) => {}
             Err(sled::Error::Corruption { .. }) => return Err(StoreError::damaged(key, DAMAGED)),
             done => return done.map_err(|e| failed("write to the store", e)),
         }
@@ -338,5 +343,26 @@ mod tests {
         let of = |errno: Errno| unread(&[1], sled::Error::Io(errno.into()));
         assert!(matches!(of(Errno::IO), StoreError::Damaged(damage) if damage.key[..] == [1]));
         assert!(matches!(of(Errno::NOMEM), StoreError::Failed { .. }));
+    }
+
+    #[test]
+    fn what_meets_damage_is_written_again_and_other_failures_are_final() {
+        let of = |fails: usize, with: &dyn Fn() -> sled::Error| {
+            let writes = std::cell::Cell::new(0);
+            let write = || {
+                writes.set(writes.get() + 1);
+                if writes.get() > fails { Ok(()) } else { Err(with()) }
+            };
+            (written(&[1], write), writes.get())
+        };
+        let io = |errno: Errno| move || sled::Error::Io(errno.into());
+        let damage = || sled::Error::Corruption { at: None, bt: () };
+        assert!(matches!(of(WRITES_MAX - 1, &damage), (Ok(()), WRITES_MAX)));
+        assert!(matches!(of(WRITES_MAX - 1, &io(Errno::IO)), (Ok(()), WRITES_MAX)));
+        assert!(matches!(of(WRITES_MAX, &damage), (Err(StoreError::Damaged(_)), WRITES_MAX)));
+        // Whatever it was that failed for good: what is on disk is not known.
+        assert!(matches!(of(WRITES_MAX, &io(Errno::IO)), (Err(StoreError::Failed { .. }), WRITES_MAX)));
+        assert!(matches!(of(1, &io(Errno::NOSPC)), (Err(StoreError::Full { .. }), 1)));
+        assert!(matches!(of(1, &io(Errno::NOMEM)), (Err(StoreError::Failed { .. }), 1)));
     }
 }

@@ -175,12 +175,13 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Goes on in a new segment. All that was written before must be durable. The segments up to the new one are
+    /// Goes on in a new segment when every record is durable. The segments up to the new one are
     /// handed out: who has put what they hold elsewhere removes them.
     ///
     /// # Errors
     /// The file system refused.
     pub fn roll(&mut self) -> io::Result<Vec<u64>> {
+        self.sync()?;
         let next = self.segment() + 1;
         let Begun { file, end, allotted } = begin(&*self.disk, next, self.last + 1, None, self.allots)?;
         (self.file, self.end, self.allotted, self.bytes) = (file, end, allotted, 0);

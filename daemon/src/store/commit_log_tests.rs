@@ -186,7 +186,7 @@ fn what_may_not_be_durable_is_written_anew_by_a_start() {
 }
 
 #[test]
-fn a_record_is_written_when_all_before_it_are_durable() {
+fn a_record_is_written_and_a_segment_begun_when_all_before_it_is_durable() {
     #[derive(Debug, Default)]
     struct Asked(std::sync::Mutex<Vec<&'static str>>);
     impl DiskFile for Asked {
@@ -205,7 +205,7 @@ fn a_record_is_written_when_all_before_it_are_durable() {
     (0..2).for_each(|number| log.append(&batch(1, number)).unwrap());
     log.sync().unwrap();
     log.append(&batch(1, 2)).unwrap();
-    log.sync().unwrap();
+    log.roll().unwrap();
     assert_eq!(*file.0.lock().unwrap(), ["write", "sync", "write", "sync", "write", "sync"]);
 }
 
