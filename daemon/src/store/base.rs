@@ -206,17 +206,16 @@ impl Base for SledBase {
                 break;
             }
             first.get_or_insert(key);
+            removes |= value.is_none();
             match value {
                 Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-                None => {
-                    if !std::mem::replace(&mut removes, true) {
-                        self.look_before(key)?;
-                    }
-                    batch.remove(key.as_slice());
-                }
+                None => batch.remove(key.as_slice()),
             }
         }
         if let Some(first) = first {
+            if removes {
+                self.look_before(first)?;
+            }
             written(first, || self.db.apply_batch(batch.clone()))?;
             self.sync()?;
         }
