@@ -240,7 +240,7 @@ mod tests {
 
     use super::super::Batch;
     use super::super::opening::OPENING;
-    use super::super::tests::copied;
+    use super::super::tests::{copied, damage};
     use super::*;
 
     fn open(path: &Path) -> SledBase {
@@ -342,6 +342,35 @@ mod tests {
         let of = |errno: Errno| unread(&[1], sled::Error::Io(errno.into()));
         assert!(matches!(of(Errno::IO), StoreError::Damaged(damage) if damage.key[..] == [1]));
         assert!(matches!(of(Errno::NOMEM), StoreError::Failed { .. }));
+    }
+
+    #[test]
+    fn nothing_is_removed_behind_a_damaged_page_and_so_all_others_can_be_read() {
+        let temp = tempfile::tempdir().unwrap();
+        let value = |number: u16| Some(number.to_be_bytes().repeat(VALUE_BYTES_MAX / 2));
+        feed(&open(temp.path()), (1..=200).map(|number| (key(number), value(number))).collect());
+        let (copy, base) = killed(temp.path());
+        drop(base);
+        damage(copy.path(), &value(60).unwrap());
+        let (_copy, base) = killed(copy.path());
+        let damaged = || {
+            let is_damaged = |number: &u16| match base.get(&key(*number)) {
+                Err(StoreError::Damaged(_)) => true,
+                read => {
+                    assert_eq!(read.unwrap(), value(*number), "{number}");
+                    false
+                }
+            };
+            (1..200).filter(is_damaged).collect::<Vec<_>>()
+        };
+        let page = damaged();
+        assert!(page.contains(&60) && page.len() < PAGE_VALUES_MAX, "{page:?}");
+        for number in page.last().unwrap() + 1..100 {
+            let removed = base.feed(&mut [(&key(number), &None)].into_iter());
+            assert!(matches!(removed, Err(StoreError::Damaged(_))), "{number}");
+        }
+        assert_eq!(damaged(), page);
+        assert!(base.feed(&mut [(&key(200), &None)].into_iter()).is_ok(), "far behind it");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What damage in sled's file costs.
 
-use super::super::super::opening::LOG;
-use super::super::super::tests::copied;
+use super::super::super::tests::{copied, damage};
 use super::*;
 
 /// Each row is a block, and some ten blocks are a page of sled's.
@@ -44,21 +43,6 @@ fn damaged_rows(store: &LoggedStore, runs: u8) -> Vec<(u8, u8)> {
     all.filter(is_damaged).collect()
 }
 
-/// Changes a row wherever it stands in sled's file.
-fn damage(path: &Path, run: u8, row: u8) {
-    let mut bytes = fs::read(path.join(LOG)).unwrap();
-    let stands = value(run, row);
-    let places: Vec<_> = bytes
-        .windows(stands.len())
-        .enumerate()
-        .filter(|(_, found)| *found == stands)
-        .map(|(at, _)| at)
-        .collect();
-    assert!(!places.is_empty());
-    places.iter().for_each(|at| bytes[at + 100] ^= 1);
-    fs::write(path.join(LOG), bytes).unwrap();
-}
-
 #[test]
 fn a_damaged_page_of_sled_s_costs_the_rows_in_it_and_nothing_else_whatever_is_merged_beside_it() {
     let temp = tempfile::tempdir().unwrap();
@@ -73,7 +57,7 @@ fn a_damaged_page_of_sled_s_costs_the_rows_in_it_and_nothing_else_whatever_is_me
         let row = (10 + run * 7) % ROWS;
         let copy = temp.path().join(format!("damaged-{run}"));
         copied(&whole, &copy);
-        damage(&copy, run, row);
+        damage(&copy, &value(run, row));
         let mut store = match opened(&copy) {
             Ok(store) => store,
             // The index of a run stands in the same page, or it is one of the last that were written.

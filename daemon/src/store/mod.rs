@@ -281,6 +281,17 @@ mod tests {
         }
     }
 
+    /// Changes a value wherever it stands in sled's file.
+    pub(super) fn damage(path: &Path, value: &[u8]) {
+        let file = path.join(opening::LOG);
+        let mut bytes = fs::read(&file).unwrap();
+        let found = bytes.windows(value.len()).enumerate().filter(|(_, found)| *found == value);
+        let places: Vec<_> = found.map(|(at, _)| at).collect();
+        assert!(!places.is_empty());
+        places.iter().for_each(|at| bytes[at + value.len() / 2] ^= 1);
+        fs::write(file, bytes).unwrap();
+    }
+
     #[test]
     fn a_prefix_holds_exactly_the_keys_that_begin_with_it() {
         let range = KeyRange::prefix(&[3, 255]);

@@ -48,6 +48,15 @@ fn what_does_not_fit_beside_the_reserve_is_not_merged_until_there_is_room() {
 }
 
 #[test]
+fn a_disk_that_can_not_be_seen_is_taken_for_full() {
+    let runs = open(&MapBase::empty(), SMALL);
+    (0..2).for_each(|run| write(&runs, &rows(run..run + 1, 1)));
+    assert!(merge::is_due(&runs));
+    runs.within(Arc::new(|| Err(std::io::Error::other("unseen"))));
+    assert!(!merge::is_due(&runs) && runs.allowance().is_short());
+}
+
+#[test]
 fn a_merge_under_way_is_given_up_when_what_is_left_of_it_does_not_fit_and_tried_again_after_the_next_checkpoint()
  {
     let base = MapBase::empty();
