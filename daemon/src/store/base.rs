@@ -16,7 +16,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
