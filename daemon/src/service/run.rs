@@ -18,7 +18,7 @@ use super::flags::Config;
 use super::socket::{Listening, Socket, SocketError};
 use super::start::{self, START_WAIT_MAX};
 use super::{VERSION, logging};
-use crate::commit::space::{self, Space};
+use crate::commit::space;
 use crate::commit::writer::Identity;
 use crate::commit::{Gauges, Heartbeat, Queue, Writer};
 use crate::net::Server;
