@@ -7,13 +7,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use tokio::sync::mpsc;
 
 use super::Event;
 use crate::log::{JournalError, Slot};
 
-/// inotify, on a journal and its slots, and a thread that reports what it sees until nobody listens.
+/// inotify, on a journal and its slots, and a thread that reports what it sees as long as the journal is watched.
 pub struct Eyes {
     inotify: Arc<OwnedFd>,
     /// The watch of the journal itself.
@@ -32,7 +32,7 @@ impl Eyes {
         let watch = inotify::add_watch(&inotify, journal, changes).map_err(|e| unwatched(e.into()))?;
         let seen = Arc::clone(&inotify);
         let thread = std::thread::Builder::new().name("journal-watch".to_owned());
-        thread.spawn(move || report_changes(&seen, &events)).map_err(unwatched)?;
+        thread.spawn(move || report_changes(&seen, watch, &events)).map_err(unwatched)?;
         Ok(Self { inotify, journal: watch, slots: HashMap::new() })
     }
 
@@ -65,21 +65,26 @@ impl Eyes {
 }
 
 impl Drop for Eyes {
-    /// Taking the watch away wakes the thread that reads, which then finds nobody listening.
+    /// Taking the watch away wakes the thread that reads, and is the last that it sees.
     fn drop(&mut self) {
         let _ = inotify::remove_watch(&self.inotify, self.journal);
     }
 }
 
-/// Reports changes until nobody listens.
-fn report_changes(inotify: &OwnedFd, events: &mpsc::UnboundedSender<Event>) {
+/// Reports changes until the journal is watched no longer, or nobody listens.
+fn report_changes(inotify: &OwnedFd, journal: i32, events: &mpsc::UnboundedSender<Event>) {
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut reader = inotify::Reader::new(inotify, &mut buffer);
-    loop {
+    let mut is_watched = true;
+    while is_watched {
         let mut watches = Vec::new();
         let event = loop {
             match reader.next() {
-                Ok(event) => watches.push(event.wd()),
+                Ok(event) => {
+                    let is_over = event.wd() == journal && event.events().contains(ReadFlags::IGNORED);
+                    is_watched &= !is_over;
+                    watches.push(event.wd());
+                }
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(e) => break Event::Blind(e.into()),
             }

@@ -202,3 +202,12 @@ async fn what_stands_in_the_way_of_a_slot_is_said_again_once_it_was_used_in_betw
         assert!(watcher.skipped.is_empty());
     }
 }
+
+#[tokio::test]
+async fn the_thread_that_sees_changes_ends_with_the_watch_however_long_somebody_still_listens() {
+    let directory = tempfile::tempdir().unwrap();
+    let (events, mut inbox) = mpsc::unbounded_channel();
+    drop(Eyes::open(directory.path(), events).unwrap());
+    let ended = async { while inbox.recv().await.is_some() {} };
+    tokio::time::timeout(LONG, ended).await.expect("it goes on");
+}
