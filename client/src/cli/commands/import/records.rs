@@ -1,6 +1,7 @@
 //! What a file says: likes, and lines that are none. Read in a thread of its own, since a pipe may keep it waiting.
 
 use std::io::{self, BufRead};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::ValueEnum;
 use like_protocol::likes::{ArticleId, UserId};
@@ -67,11 +68,17 @@ pub type Records = mpsc::Receiver<Result<Record, ReadError>>;
 pub fn read(mut reader: Reader<impl BufRead + Send + 'static>) -> Records {
     let (found, records) = mpsc::channel(AHEAD);
     std::thread::spawn(move || {
-        while let Some(read) = reader.next().transpose() {
-            let is_last = read.is_err();
-            if found.blocking_send(read).is_err() || is_last {
-                return;
+        let read_all = || {
+            while let Some(read) = reader.next().transpose() {
+                let is_last = read.is_err();
+                if found.blocking_send(read).is_err() || is_last {
+                    return;
+                }
             }
+        };
+        // The input would otherwise seem to end where this thread does.
+        if catch_unwind(AssertUnwindSafe(read_all)).is_err() {
+            let _unless_unwanted = found.blocking_send(Err(io::Error::other("its reader panicked").into()));
         }
     });
     records
@@ -231,6 +238,25 @@ mod tests {
             (record.line, record.like.map(|(user, article)| (user.0, article.0)).map_err(|bad| bad.why))
         };
         std::iter::from_fn(next).map(like).collect()
+    }
+
+    /// An input of one line, and a bug behind it.
+    struct OneLine(bool);
+
+    impl io::Read for OneLine {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            assert!(!std::mem::replace(&mut self.0, true), "a bug");
+            bytes[..4].copy_from_slice(b"7,1\n");
+            Ok(4)
+        }
+    }
+
+    #[tokio::test]
+    async fn an_input_whose_reader_panics_has_not_come_to_its_end() {
+        let mut records = super::read(Reader::new(io::BufReader::new(OneLine(false)), None));
+        assert!(matches!(records.recv().await, Some(Ok(Record { line: 1, .. }))));
+        assert!(matches!(records.recv().await, Some(Err(ReadError::Io(_)))), "it seems to have ended there");
+        assert!(records.recv().await.is_none());
     }
 
     #[test]
