@@ -9,6 +9,7 @@ use like_process::descriptors::{self, TooFewDescriptors};
 use like_process::{stops, supervisor};
 use like_protocol::time::{BootClock, Clock};
 use rustix::process::Signal;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -73,13 +74,16 @@ pub fn run(config: Config) -> Result<(), RunError> {
     logging::start(config.log_format).map_err(RunError::Logging)?;
     let connections_max = descriptors::connections_that_fit(config.connections_max, DESCRIPTORS)?;
     let clock: Arc<dyn Clock> = Arc::new(BootClock::open().map_err(RunError::Clock)?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(system("start the runtime"))?;
-    let ran = runtime.block_on(live(config, connections_max, clock));
-    // A thread that waits in the kernel for a slot's lock would otherwise be waited for.
-    runtime.shutdown_background();
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
+    to_its_end(runtime, live(config, connections_max, clock))
+}
+
+/// Runs what a process is for, and leaves the runtime behind as it is: the process ends with it. A thread that waits in the kernel for
+/// a slot's lock would otherwise be waited for; and one that acts for an administrator, who may be gone, waits for the runtime's
+/// timers, and would panic without them.
+fn to_its_end<T>(runtime: Runtime, main: impl Future<Output = T>) -> T {
+    let ran = runtime.block_on(main);
+    std::mem::forget(runtime);
     ran
 }
 
@@ -125,4 +129,44 @@ async fn live(config: Config, connections_max: u32, clock: Arc<dyn Clock>) -> Re
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::runtime::Handle;
+
+    use super::*;
+
+    /// Who acts for an administrator when the process is told to stop: says when that has ended, however it did.
+    struct Acting(mpsc::Sender<()>);
+
+    impl Drop for Acting {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    #[test]
+    fn an_act_that_is_under_way_at_the_end_does_not_panic() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let (ended, end) = mpsc::channel();
+        to_its_end(runtime, async {
+            let (runtime, acting) = (Handle::current(), Acting(ended));
+            let (begins, begun) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                let _acting = acting;
+                runtime.block_on(async {
+                    let sleeps = tokio::time::sleep(Duration::from_secs(3600));
+                    tokio::pin!(sleeps);
+                    assert!(futures::poll!(&mut sleeps).is_pending());
+                    begins.send(()).unwrap();
+                    sleeps.await;
+                });
+            });
+            begun.await.unwrap();
+        });
+        assert_eq!(end.recv_timeout(Duration::from_millis(300)), Err(mpsc::RecvTimeoutError::Timeout));
+    }
 }
