@@ -17,4 +17,5 @@ pub mod log;
 pub mod rpc;
 pub mod runner;
 pub mod saga;
+mod sync;
 pub mod view;

@@ -18,3 +18,4 @@ pub mod net;
 pub mod participant;
 pub mod service;
 pub mod store;
+mod sync;

@@ -244,7 +244,7 @@ const ABSENCES: &[Absence] = &[
     Absence {
         why: "two calls that no safe library offers (SO_PEERGROUPS, watching a socket for one direction) are unsafe, and the recorder of the tests",
         patterns: &["unsafe"],
-        within: &["protocol", "process", "daemon", "client", "gateway", "tests"],
+        within: &["protocol", "process", "daemon", "client", "gateway", "tests", "threads"],
         except: &[
             "daemon/src/net/peer.rs",
             "protocol/src/socket.rs",
@@ -365,7 +365,7 @@ fn is_at(source: &Source, places: &[&str]) -> bool {
 
 #[test]
 fn what_must_be_absent_is_absent() {
-    let all: Vec<_> = ["protocol", "process", "daemon", "client", "gateway", "tests"]
+    let all: Vec<_> = ["protocol", "process", "daemon", "client", "gateway", "tests", "threads"]
         .iter()
         .flat_map(|member| source::below(&format!("{member}/src"), false))
         .collect();
@@ -393,7 +393,7 @@ fn what_must_be_absent_is_absent() {
 
 #[test]
 fn files_are_short_enough_to_be_read() {
-    let members = ["protocol", "process", "daemon", "client", "gateway", "tests"];
+    let members = ["protocol", "process", "daemon", "client", "gateway", "tests", "threads"];
     let all = members.iter().flat_map(|member| source::below(member, true));
     let long: Vec<_> = all
         .filter(|source| source.lines > LINES_MAX)
@@ -438,9 +438,12 @@ fn packages_depend_on_each_other_one_way() {
                 "tokio",
             ],
         ),
-        ("like-daemon", &["like-client", "like-gateway", "like-tests"]),
-        ("like-client", &["like-process", "like-daemon", "like-gateway", "like-tests", "sled"]),
-        ("like-gateway", &["like-daemon", "like-tests", "sled"]),
+        ("like-daemon", &["like-client", "like-gateway", "like-tests", "like-threads"]),
+        (
+            "like-client",
+            &["like-process", "like-daemon", "like-gateway", "like-tests", "like-threads", "sled"],
+        ),
+        ("like-gateway", &["like-daemon", "like-tests", "like-threads", "sled"]),
     ];
     for (package, absent) in forbidden {
         for (name, _) in dependencies(&metadata, package) {

@@ -288,15 +288,7 @@ impl Disk for RealDisk {
     fn run_syncs(&self, syncs: Syncs) -> io::Result<()> {
         let tell = tells_waiting();
         let thread = std::thread::Builder::new().name("saga-log-sync".to_owned());
-        thread.spawn(move || {
-            while futures::executor::block_on(syncs.wanted()) {
-                if let Some(sync) = syncs.begin() {
-                    let synced = sync.file().sync_data();
-                    syncs.finish(sync, synced, &tell);
-                }
-            }
-        })?;
-        Ok(())
+        thread.spawn(move || futures::executor::block_on(syncs.run(tell))).map(drop)
     }
 }
 

@@ -16,9 +16,9 @@ mod syncs;
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use like_protocol::ids::SagaId;
 
@@ -30,6 +30,7 @@ use super::slot::{JournalError, Slot, SlotLock};
 use super::story::Story;
 use super::takeover::{self, Keeping};
 use crate::saga::Event;
+use crate::sync::{Mutex, MutexGuard, Notify};
 
 /// How far a log has been written, over all its segments. Positions of one log increase.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]

@@ -1,11 +1,12 @@
 //! Work beside whatever the store does, in steps.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, TryLockError};
 
 use super::StoreError;
 use super::disk::Disk;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::JoinHandle;
 
 /// Work that is done step by step. Whatever a step has done is as good as never begun, or durable.
 pub trait Steps: Send + 'static {

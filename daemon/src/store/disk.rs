@@ -9,7 +9,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+
+use crate::sync::thread::{self, JoinHandle};
 
 const MODE: u32 = 0o600;
 

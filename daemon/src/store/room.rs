@@ -5,10 +5,12 @@
 //! given up when what is left of it does so no longer. Without merges there are more runs to look through, and nothing else is lost.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use tracing::{info, warn};
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What must be free beside the reserve and all that a merge has still to write, for it to go on: eight segments of sled's log.
 /// Half of them checkpoints may begin meanwhile; the others are for removing what was merged, or what was merged in vain.

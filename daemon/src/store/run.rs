@@ -11,7 +11,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::base::Base;
 use super::block::{self, BlockRows, follow_key, put_key};
@@ -20,6 +19,7 @@ use super::filter::Filter;
 use super::merged::{LayerRows, Layered, Rows};
 use super::run_list::Entry;
 use super::{Key, KeyRange, StoreError};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// What all keys of blocks begin with.
 const TAG: u8 = 0x01;

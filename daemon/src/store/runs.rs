@@ -7,8 +7,7 @@
 //! numbers.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use tracing::warn;
 
@@ -20,6 +19,8 @@ use super::run::{Run, RunRows, places, run_of};
 use super::run_list::{ENTRY_BYTES_MAX, Entry, RunList};
 use super::run_writer::RunWriter;
 use super::{Key, KeyRange, StoreError};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 
 /// So many blocks are removed at once, if the base takes as many.
 const REMOVED_AT_ONCE: usize = 32;

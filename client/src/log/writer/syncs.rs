@@ -69,6 +69,16 @@ fn tell((_, waiter): Waiting) {
 }
 
 impl Syncs {
+    /// Does them until the log has ended, on a thread that each holds up.
+    pub async fn run(self, tell: impl Fn(Released)) {
+        while self.wanted().await {
+            if let Some(sync) = self.begin() {
+                let synced = sync.file().sync_data();
+                self.finish(sync, synced, &tell);
+            }
+        }
+    }
+
     /// Waits until somebody waits for a sync; false once the log has ended.
     pub async fn wanted(&self) -> bool {
         loop {
