@@ -117,7 +117,7 @@ pub const SWITCHES: &[Switch] = &[
         Mutation::CheckDecidesOnLocked,
         "check-decides-on-locked",
         "same-key",
-        Property::SameKeySameAnswer,
+        Property::AcknowledgedStands,
     ),
     switch(Mutation::AuditByPlainReads, "audit-by-plain-reads", "audited", Property::AuditInventsNothing),
 ];
