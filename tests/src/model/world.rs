@@ -219,10 +219,8 @@ pub const WORLDS: &[World] = &[
     },
     World {
         name: "two-likes-kills",
-        about: "two likes of the same, resumed once, with checks; runners die",
+        about: "two likes of the same; runners die",
         asks: &[like(None), like(None)],
-        resumes: 1,
-        checks: true,
         ..PLAIN
     },
     World {
@@ -237,6 +235,7 @@ pub const WORLDS: &[World] = &[
         name: "same-key-power",
         about: "one key in two likes at once, a power loss, with checks",
         asks: &[like(Some(1)), like(Some(1))],
+        instants: 1,
         power_losses: 1,
         checks: true,
         ..SEVERAL
@@ -256,9 +255,9 @@ pub const WORLDS: &[World] = &[
         ..SEVERAL
     },
     World {
-        name: "like-like-unlike-power",
-        about: "two likes and an unlike of the same, a power loss",
-        asks: &[like(None), like(None), unlike(None)],
+        name: "like-like-power",
+        about: "two likes of the same, a power loss",
+        asks: &[like(None), like(None)],
         instants: 1,
         power_losses: 1,
         ..SEVERAL
