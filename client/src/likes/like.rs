@@ -1,4 +1,4 @@
-//! The like saga: one like more on the article, then the user's like record.
+//! The like saga: one like more on the article and, beside that, the user's like record.
 
 use like_protocol::codec;
 use like_protocol::likes::article::{ArticleOperation, ArticleRejection, ArticleReply};
