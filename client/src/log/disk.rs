@@ -15,12 +15,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use like_protocol::ids::BootId;
 use like_protocol::time::{BootClock, Clock};
-use rustix::fs::{Access, StatVfsMountFlags};
+use rustix::fs::Access;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::owner::{self, Owner};
-use super::room::Left;
+use super::room::{self, Left};
 use super::slot::JournalError;
 use super::writer::{Released, Syncs};
 
@@ -266,8 +266,10 @@ impl Disk for RealDisk {
 
     fn lacks_room(&self, journal: &Path) -> Option<String> {
         let stat = rustix::fs::statvfs(journal).ok()?;
+        let device = fs::metadata(journal).ok()?.dev();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let left = Left {
-            is_read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+            is_read_only: room::is_read_only(&mounts, device),
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
             all_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
             free_files: stat.f_favail,
