@@ -269,7 +269,7 @@ impl Disk for RealDisk {
         let device = fs::metadata(journal).ok()?.dev();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let left = Left {
-            is_read_only: room::is_read_only(&mounts, device),
+            is_read_only: room::is_read_only(&mounts, (rustix::fs::major(device), rustix::fs::minor(device))),
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
             all_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
             free_files: stat.f_favail,
