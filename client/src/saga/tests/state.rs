@@ -6,7 +6,7 @@ use super::*;
 struct Row {
     state: &'static str,
     reached_by: Vec<Event>,
-    fits: &'static [&'static str],
+    fits: Vec<&'static str>,
 }
 
 fn every_event() -> Vec<(&'static str, Event)> {
@@ -57,27 +57,16 @@ fn every_state() -> Vec<Row> {
     let rejected_at_1 = || [step_1_sent(), vec![rejected(1)]].concat();
     let went_back = || [rejected_at_1(), vec![back(TurnBack::Rejected { step: 1 })]].concat();
     let all_undone = || [went_back(), vec![undo_sent(1, 1), undone(1), undo_sent(0, 1), undone(0)]].concat();
+    // What fits every saga that has not ended, and every one that goes forward.
+    let open = |fits: &[&'static str]| [fits, &["forced", "taken over", "quarantined"]].concat();
+    let forward = |fits: &[&'static str]| open(&[fits, &["back: operator", "resumed"]].concat());
     let row = |state, reached_by, fits| Row { state, reached_by, fits };
     vec![
-        row(
-            "begun",
-            vec![],
-            &[
-                "sent 0",
-                "failed 0",
-                "failed 1",
-                "back: deadline 0",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
-        ),
+        row("begun", vec![], forward(&["sent 0", "failed 0", "failed 1", "back: deadline 0"])),
         row(
             "step 0 in doubt",
             vec![sent(0, 1)],
-            &[
+            forward(&[
                 "sent 0",
                 "sent 1",
                 "done 0",
@@ -86,17 +75,12 @@ fn every_state() -> Vec<Row> {
                 "failed 0",
                 "failed 1",
                 "back: deadline 0",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
+            ]),
         ),
         row(
             "both in doubt",
             both_sent(),
-            &[
+            forward(&[
                 "sent 0",
                 "sent 1",
                 "done 0",
@@ -108,207 +92,91 @@ fn every_state() -> Vec<Row> {
                 "failed 0",
                 "failed 1",
                 "back: deadline 0",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
+            ]),
         ),
         row(
             "step 0 in doubt, step 1 done",
             [both_sent(), vec![done(1)]].concat(),
-            &[
-                "sent 0",
-                "done 0",
-                "rejected 0",
-                "refused 0",
-                "failed 0",
-                "back: deadline 0",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
+            forward(&["sent 0", "done 0", "rejected 0", "refused 0", "failed 0", "back: deadline 0"]),
         ),
         row(
             "step 0 in doubt, step 1 rejected",
             [both_sent(), vec![rejected(1)]].concat(),
-            &[
+            forward(&[
                 "done 0",
                 "rejected 0",
                 "refused 0",
                 "failed 0",
                 "back: rejected 1",
                 "back: deadline 1",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
+            ]),
         ),
-        row(
-            "step 0 done",
-            vec![sent(0, 1), done(0)],
-            &[
-                "sent 1",
-                "failed 1",
-                "back: deadline 1",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
-        ),
+        row("step 0 done", vec![sent(0, 1), done(0)], forward(&["sent 1", "failed 1", "back: deadline 1"])),
         row(
             "step 1 in doubt",
             step_1_sent(),
-            &[
-                "sent 1",
-                "done 1",
-                "rejected 1",
-                "refused 1",
-                "failed 1",
-                "back: deadline 1",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
+            forward(&["sent 1", "done 1", "rejected 1", "refused 1", "failed 1", "back: deadline 1"]),
         ),
         row(
             "step 1 in doubt, taken over",
             [step_1_sent(), vec![TAKEN_OVER]].concat(),
-            &[
-                "sent 1",
-                "done 1",
-                "rejected 1",
-                "refused 1",
-                "failed 1",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
+            forward(&["sent 1", "done 1", "rejected 1", "refused 1", "failed 1"]),
         ),
-        row(
-            "step 1 rejected",
-            rejected_at_1(),
-            &[
-                "back: rejected 1",
-                "back: deadline 1",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
-        ),
+        row("step 1 rejected", rejected_at_1(), forward(&["back: rejected 1", "back: deadline 1"])),
         row(
             "step 0 refused",
             vec![sent(0, 1), refused(0)],
-            &[
-                "failed 1",
-                "back: refused 0",
-                "back: deadline 0",
-                "back: operator",
-                "forced",
-                "taken over",
-                "resumed",
-                "quarantined",
-            ],
+            forward(&["failed 1", "back: refused 0", "back: deadline 0"]),
         ),
-        row(
-            "both done",
-            both_done(),
-            &["back: operator", "completed", "forced", "taken over", "resumed", "quarantined"],
-        ),
+        row("both done", both_done(), forward(&["completed"])),
         row(
             "gone back",
             went_back(),
-            &[
-                "undo sent 0",
-                "undo sent 1",
-                "undo failed 0",
-                "undo failed 1",
-                "forced",
-                "taken over",
-                "quarantined",
-            ],
+            open(&["undo sent 0", "undo sent 1", "undo failed 0", "undo failed 1"]),
         ),
         row(
             "gone back with nothing sent",
             vec![back(TurnBack::Deadline { step: 0 })],
-            &["compensated", "forced", "taken over", "quarantined"],
+            open(&["compensated"]),
         ),
         row(
             "gone back after a takeover with one step sent",
             vec![sent(0, 1), TAKEN_OVER, refused(0), back(TurnBack::Refused { step: 0 })],
-            &[
-                "undo sent 0",
-                "undo sent 1",
-                "undo failed 0",
-                "undo failed 1",
-                "forced",
-                "taken over",
-                "quarantined",
-            ],
+            open(&["undo sent 0", "undo sent 1", "undo failed 0", "undo failed 1"]),
         ),
         row(
             "sent back by an operator with nothing sent",
             vec![back(OPERATOR)],
-            &[
-                "undo sent 0",
-                "undo sent 1",
-                "undo failed 0",
-                "undo failed 1",
-                "forced",
-                "taken over",
-                "quarantined",
-            ],
+            open(&["undo sent 0", "undo sent 1", "undo failed 0", "undo failed 1"]),
         ),
         row(
             "undoing step 1",
             [went_back(), vec![undo_sent(1, 1)]].concat(),
-            &[
-                "undo sent 0",
-                "undo sent 1",
-                "undone 1",
-                "undo failed 0",
-                "undo failed 1",
-                "forced",
-                "taken over",
-                "quarantined",
-            ],
+            open(&["undo sent 0", "undo sent 1", "undone 1", "undo failed 0", "undo failed 1"]),
         ),
         row(
             "step 1 undone",
             [went_back(), vec![undo_sent(1, 1), undone(1)]].concat(),
-            &["undo sent 0", "undo failed 0", "forced", "taken over", "quarantined"],
+            open(&["undo sent 0", "undo failed 0"]),
         ),
-        row("all undone", all_undone(), &["compensated", "forced", "taken over", "quarantined"]),
+        row("all undone", all_undone(), open(&["compensated"])),
         row(
             "completed",
             [both_done(), vec![Event::Ended(End::Completed)]].concat(),
-            &["taken over", "settled"],
+            vec!["taken over", "settled"],
         ),
         row(
             "compensated",
             [all_undone(), vec![Event::Ended(End::Compensated)]].concat(),
-            &["taken over", "settled"],
+            vec!["taken over", "settled"],
         ),
-        row("forced", [went_back(), vec![forced(End::Completed)]].concat(), &["taken over", "settled"]),
-        row("settled", [both_done(), vec![Event::Ended(End::Completed), Event::Settled]].concat(), &[]),
-        row("quarantined", [step_1_sent(), vec![quarantined()]].concat(), &["forced"]),
+        row("forced", [went_back(), vec![forced(End::Completed)]].concat(), vec!["taken over", "settled"]),
+        row("settled", [both_done(), vec![Event::Ended(End::Completed), Event::Settled]].concat(), vec![]),
+        row("quarantined", [step_1_sent(), vec![quarantined()]].concat(), vec!["forced"]),
         row(
             "quarantined, then forced",
             vec![quarantined(), forced(End::Compensated)],
-            &["taken over", "settled"],
+            vec!["taken over", "settled"],
         ),
     ]
 }
@@ -333,7 +201,7 @@ fn every_sort_of_event_but_the_first_fits_somewhere() {
     let rows = every_state();
     let sort = |name: &'static str| name.trim_end_matches(char::is_numeric);
     for (name, _) in every_event() {
-        let somewhere = rows.iter().flat_map(|row| row.fits).any(|fits| sort(fits) == sort(name));
+        let somewhere = rows.iter().flat_map(|row| &row.fits).any(|fits| sort(fits) == sort(name));
         assert_eq!(somewhere, name != "begun", "{name:?}");
     }
 }
