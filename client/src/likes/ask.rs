@@ -7,13 +7,12 @@ use std::time::Duration;
 use backon::BackoffBuilder;
 use like_protocol::codec;
 use like_protocol::ids::{SagaId, StoreId};
-use like_protocol::message::{
-    DaemonStatus, DamagedRow, PAGE_ROWS_MAX, Payload, ReplyBody, RequestBody, RetryReason,
-};
+use like_protocol::message::{DaemonStatus, DamagedRow, Payload, ReplyBody, RequestBody, RetryReason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::pages;
 use crate::rpc::{Lost, Remote, Unreachable};
 
 /// How long after a failed try the next one follows; grows from there.
@@ -91,18 +90,14 @@ impl Asker {
 
     /// The sagas that have unsettled steps at the service.
     pub(super) async fn unsettled<R: std::fmt::Debug>(&self) -> Result<BTreeSet<SagaId>, AskError<R>> {
-        let mut sagas = BTreeSet::new();
-        let mut after = None;
-        loop {
-            let page = RequestBody::Unsettled { after, limit: PAGE_ROWS_MAX };
-            let steps = match self.exchange(page, true).await? {
-                ReplyBody::Unsettled(steps) => steps,
-                other => return Err(self.unexpected(&other)),
-            };
-            let Some(last) = steps.last() else { return Ok(sagas) };
-            after = Some(last.id);
-            sagas.extend(steps.iter().map(|step| step.id.saga));
-        }
+        let page = |after, limit| async move {
+            match self.exchange(RequestBody::Unsettled { after, limit }, true).await? {
+                ReplyBody::Unsettled(steps) => Ok(steps),
+                other => Err(self.unexpected(&other)),
+            }
+        };
+        let steps = pages::fetch(None, u64::MAX, page, |step| step.id).await?;
+        Ok(steps.iter().map(|step| step.id.saga).collect())
     }
 
     /// Asks for domain data. A question whose answer was lost is asked again.

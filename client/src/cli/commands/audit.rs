@@ -6,12 +6,12 @@ use clap::Args;
 use indicatif::ProgressBar;
 use like_protocol::ids::SagaId;
 
-use crate::cli::commands::saga::{Open, find_open, numbers, unread_in_words};
+use crate::cli::commands::saga::{find_open, numbers, unread_in_words};
 use crate::cli::error::CliError;
 use crate::cli::json::AuditDocument;
 use crate::cli::output::{BAD, Column, WARN, count, paint, table};
 use crate::cli::tools::Tools;
-use crate::likes::audit::{self, DamagedArticle, Drift, Findings};
+use crate::likes::audit::{self, DamagedArticle, Drift, Findings, LiveBooks};
 
 /// Whether to repair.
 #[derive(Args, Debug)]
@@ -30,8 +30,6 @@ pub struct AuditArgs {
 /// Drift was found and not repaired, or a service does not answer.
 pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
     let books = tools.books();
-    // Before the log is read: what a service holds by then was begun in a log before, so that it is found there.
-    let held = books.unsettled().await?;
     let open = find_open(tools)?;
     let unfinished = open.sagas.iter().filter(|found| found.view.is_unfinished()).count();
     let progress =
@@ -40,10 +38,8 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
     let findings = audit::audit(&books, || progress.inc(1)).await;
     progress.finish_and_clear();
     let findings = findings?;
-    let orphans = match findings.not_compared.is_empty() {
-        true => BTreeSet::new(),
-        false => orphans(&held, &open, &books.unsettled().await?),
-    };
+    let orphans =
+        if findings.not_compared.is_empty() { BTreeSet::new() } else { orphans(tools, &books).await? };
 
     let mut repaired = Vec::new();
     if args.yes {
@@ -78,15 +74,19 @@ pub async fn run(tools: &Tools, args: &AuditArgs) -> Result<(), CliError> {
     }
 }
 
-/// Sagas that a service has held all the time, and that are open in no log: their log was lost, or their end was settled
-/// with a store that has been restored since. Nobody will ever settle them. Nothing is said of any while a slot can't be
-/// read, since they may stand there.
-fn orphans(before: &BTreeSet<SagaId>, open: &Open, after: &BTreeSet<SagaId>) -> BTreeSet<SagaId> {
+/// Sagas that a service holds, before the log is read and after that, and that are open in no log: what is held before was
+/// begun in a log by then, and what is settled there is not held after. So their log was lost, or their end was settled with
+/// a store that has been restored since, and nobody will ever settle them. Nothing is said of any while a slot can't be read,
+/// since they may stand there.
+async fn orphans(tools: &Tools, books: &LiveBooks) -> Result<BTreeSet<SagaId>, CliError> {
+    let before = books.unsettled().await?;
+    let open = find_open(tools)?;
     if !open.unreadable.is_empty() {
-        return BTreeSet::new();
+        return Ok(BTreeSet::new());
     }
     let known: BTreeSet<_> = open.sagas.iter().map(|found| found.saga).collect();
-    before.intersection(after).filter(|saga| !known.contains(saga)).copied().collect()
+    let after = books.unsettled().await?;
+    Ok(before.intersection(&after).filter(|saga| !known.contains(saga)).copied().collect())
 }
 
 fn show_orphans(tools: &Tools, orphans: &BTreeSet<SagaId>) -> Result<(), CliError> {
