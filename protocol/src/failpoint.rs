@@ -15,7 +15,7 @@
 /// Every point between two durable actions of a runner or a daemon, in the order in which a saga's life passes them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Failpoint {
-    /// Runner: the slot is locked, nothing has been read or written.
+    /// Runner: the slot is locked and was read, nothing has been written.
     SlotLocked,
     /// Runner: the new segment holds the carry-over but not its mark, nothing is synced.
     CarryWritten,

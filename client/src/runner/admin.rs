@@ -2,7 +2,6 @@
 //!
 //! Every act takes the lock of the saga's slot: a saga is never driven from two logs. A live owner is named.
 
-use std::ops::Deref;
 use std::time::Duration;
 
 use like_protocol::ids::{SagaId, StepId};
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 
 use super::context::Context;
 use super::drive::Order;
+use super::recover::Held;
 use super::run::Runner;
 use super::settle;
 use super::watch::HOLD_MAX;
@@ -92,23 +92,6 @@ pub struct Forced {
     pub leaves_broken: Vec<String>,
     /// Whether every participant has confirmed the end. If not, recovery goes on telling them.
     pub settled: bool,
-}
-
-/// A runner that is held for one act: it lets go of its slot when the act is over, or given up.
-struct Held(Runner);
-
-impl Deref for Held {
-    type Target = Runner;
-
-    fn deref(&self) -> &Runner {
-        &self.0
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.let_go();
-    }
 }
 
 /// Tries a saga now, with a new deadline if it goes forward, and waits for its end for at most `wait`.

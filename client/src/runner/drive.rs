@@ -1,6 +1,5 @@
 //! One saga, from wherever it stands to its end.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -181,7 +180,9 @@ impl Driver {
     /// One attempt at an action and at those beside it, and the pause if one came to nothing.
     async fn act(&mut self, step: usize) -> Result<(), Stop> {
         let mut pause = None;
-        for (step, answer) in self.answers(side_by_side(self.definition.steps(), step)).await? {
+        let steps = side_by_side(self.definition.steps(), step);
+        let answers = try_join_all(steps.map(|step| self.answer(step))).await?;
+        for (step, answer) in answers.into_iter().flatten() {
             match answer {
                 Answer::Decided(event) => self.action_decided(event)?,
                 Answer::Failed { failure, locked_by } => {
@@ -194,12 +195,6 @@ impl Driver {
             _ => {}
         }
         Ok(())
-    }
-
-    /// The answers to one attempt at each of these steps' actions.
-    async fn answers(&self, steps: Range<usize>) -> Result<Vec<(usize, Answer)>, Stop> {
-        let answers = try_join_all(steps.map(|step| self.answer(step))).await?;
-        Ok(answers.into_iter().flatten().collect())
     }
 
     /// One attempt at an action, unless it is done or may not be sent yet: all are polled in their order, so the one before

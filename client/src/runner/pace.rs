@@ -32,6 +32,11 @@ impl Pace {
         Self::between(Duration::from_millis(100), Duration::from_secs(5))
     }
 
+    /// The pace of an action that failed so.
+    fn after(failure: FailureKind) -> Self {
+        if failure == FailureKind::Locked { Self::of_lock() } else { Self::of_action() }
+    }
+
     fn between(first: Duration, longest: Duration) -> Self {
         let builder = ExponentialBuilder::default()
             .with_min_delay(first)
@@ -57,15 +62,12 @@ pub struct ActionPaces {
 impl ActionPaces {
     /// The next pause, after a step's action has failed so.
     pub fn after(&mut self, step: usize, failure: FailureKind) -> Duration {
-        let pace = match self.failing.get_mut(&step) {
-            Some((kind, pace)) if *kind == failure => pace,
-            _ => {
-                let locked = failure == FailureKind::Locked;
-                let pace = if locked { Pace::of_lock() } else { Pace::of_action() };
-                &mut self.failing.entry(step).insert_entry((failure, pace)).into_mut().1
-            }
-        };
-        pace.next()
+        let anew = || (failure, Pace::after(failure));
+        let failing = self.failing.entry(step).or_insert_with(anew);
+        if failing.0 != failure {
+            *failing = anew();
+        }
+        failing.1.next()
     }
 }
 

@@ -4,7 +4,7 @@
 //! definitely; one that was turning back goes on turning back. An operator's [`Order`] can change that for all.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
@@ -66,9 +66,26 @@ pub async fn once(context: &Context, order: Order, wait: Duration) -> Result<Rep
 /// Sagas that were found, and how they have ended, if they have.
 type Ends = Vec<(SagaId, Option<End>)>;
 
+/// A runner that is held for one act or recovery: it lets go of its slot when that is over, or given up.
+pub(super) struct Held(pub Runner);
+
+impl Deref for Held {
+    type Target = Runner;
+
+    fn deref(&self) -> &Runner {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
+
 /// The recovery of one slot.
 pub(super) struct Recovery {
-    runner: Runner,
+    runner: Held,
     /// What was unfinished when it began.
     found: Vec<SagaId>,
 }
@@ -87,7 +104,7 @@ impl Recovery {
         let unended = |story: &&Story| story.state.as_ref().is_none_or(|state| state.ended().is_none());
         let found = open.iter().filter(unended).map(|story| story.saga).collect();
         runner.drive_all(open, order);
-        Ok(Self { runner, found })
+        Ok(Self { runner: Held(runner), found })
     }
 
     /// How many unfinished sagas were found.
@@ -157,13 +174,6 @@ impl Recovery {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok((stand, open))
-    }
-}
-
-/// Who gives a recovery up lets go of the slot, too.
-impl Drop for Recovery {
-    fn drop(&mut self) {
-        self.runner.let_go();
     }
 }
 
