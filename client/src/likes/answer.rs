@@ -14,7 +14,7 @@ use super::articles::ArticleError;
 use super::ask::AskError;
 use super::users::UserError;
 use super::{like, unlike};
-use crate::log::LogEnded;
+use crate::log::{LacksRoom, LogEnded};
 use crate::rpc::Unreachable;
 use crate::runner::RunError;
 use crate::saga::event::{Failure, FailureKind};
@@ -84,6 +84,9 @@ pub enum ActError {
     /// A service can't be reached: no saga was started.
     #[error(transparent)]
     Unavailable(Unreachable),
+    /// The journal's file system has too little left: no saga was started.
+    #[error(transparent)]
+    LacksRoom(LacksRoom),
     /// The log can't be written any more: whether a saga was begun stands in it, and recovery finishes it.
     #[error("the saga log can't be written: {source}")]
     LogEnded {
@@ -194,6 +197,7 @@ impl From<RunError> for ActError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Unavailable(unreachable) => Self::Unavailable(unreachable),
+            RunError::LacksRoom(lacks_room) => Self::LacksRoom(lacks_room),
             RunError::Unfinished { saga, state } => Self::Unfinished { saga, state },
             RunError::LogEnded { saga, source } => Self::LogEnded { saga, source },
             RunError::Unknown(detail) => Self::Internal(detail),

@@ -103,7 +103,8 @@ pub trait Disk: Debug + Send + Sync {
     /// This process, as [`Disk::owner`] names it to others.
     fn pid(&self) -> u32;
 
-    /// Why runners can't write much more to a journal, in words; nothing if they can, or if that can't be told.
+    /// Why no saga may begin in a journal, in words: little is left where it is, or it can't be written. Nothing if one may, or
+    /// if that can't be told.
     fn lacks_room(&self, _journal: &Path) -> Option<String> {
         None
     }

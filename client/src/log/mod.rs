@@ -45,4 +45,4 @@ pub use scan::Damage;
 pub use slot::{Journal, JournalError, Slot, SlotLock};
 pub use story::Story;
 pub use takeover::{Cut, Found, Keeping, TakenOver, find, take_over};
-pub use writer::{LogEnded, Position, SagaLog};
+pub use writer::{LacksRoom, LogEnded, Position, SagaLog};

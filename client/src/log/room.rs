@@ -1,11 +1,15 @@
 //! Whether a journal's file system has room for what runners write, and lets them write it.
+//!
+//! A part of it is kept back: below it no saga begins, while what has begun is written on, taken over and settled. A
+//! saga that its service refuses for want of space is written like any other, and on one file system with the stores it would
+//! take from what they keep back for compensations.
 
-/// With less free, nothing is sure to be recorded for long: a runner that takes a slot over, or goes on in a new segment,
-/// writes that beside the old one.
-const BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// What is kept back on a large file system: a little more than a service keeps back for its store if nobody sets it higher,
+/// so that sagas are no longer begun where none can be done.
+const RESERVE_BYTES: u64 = 240 * 1024 * 1024;
 
-/// No more than this part of a small file system is wanted.
-const PART: u64 = 8;
+/// No more than this part of a small file system is kept back, as much as a store keeps back there: three eighths.
+const PART: (u64, u64) = (3, 8);
 
 /// What a file system has left.
 pub(super) struct Left {
@@ -22,20 +26,22 @@ pub(super) struct Left {
 }
 
 impl Left {
-    /// Why that is too little, in words.
+    /// Why no saga may begin there, in words.
     pub fn lacking(&self) -> Option<String> {
+        let reserve_bytes = RESERVE_BYTES.min(self.all_bytes / PART.1 * PART.0);
         let what = if self.is_read_only {
-            "is read-only".to_owned()
-        } else if self.free_bytes < BYTES_MIN.min(self.all_bytes / PART) {
-            format!("has only {} KiB free", self.free_bytes / 1024)
+            "is read-only: no saga can begin or be recovered".to_owned()
+        } else if self.free_bytes < reserve_bytes {
+            let [free, reserve] = [self.free_bytes, reserve_bytes].map(|bytes| bytes / 1024);
+            format!(
+                "has only {free} KiB free: the last {reserve} KiB are kept for sagas that have begun, and no other begins"
+            )
         } else if self.free_files == 0 && self.all_files > 0 {
-            "has no room for another file".to_owned()
+            "has no room for another file: no saga can begin or be recovered".to_owned()
         } else {
             return None;
         };
-        Some(format!(
-            "the file system of the journal {what}: where nothing can be written, no saga can begin or be recovered"
-        ))
+        Some(format!("the file system of the journal {what}"))
     }
 }
 
@@ -66,12 +72,12 @@ mod tests {
         Left { is_read_only: false, free_bytes: 1 << 30, all_bytes: 1 << 40, free_files: 9, all_files: 10 };
 
     #[test]
-    fn a_file_system_lacks_room_where_the_next_segment_may_not_fit() {
+    fn a_file_system_lacks_room_below_what_is_kept_back() {
         let lacks = |left: Left| left.lacking().is_some();
         let free = |free_bytes, all_bytes| Left { free_bytes, all_bytes, ..USUAL };
         assert!(!lacks(USUAL));
-        assert!(lacks(free(BYTES_MIN - 1, 1 << 40)) && !lacks(free(BYTES_MIN, 1 << 40)));
-        assert!(lacks(free(99, 800)) && !lacks(free(100, 800)), "of a small one, an eighth");
+        assert!(lacks(free(RESERVE_BYTES - 1, 1 << 40)) && !lacks(free(RESERVE_BYTES, 1 << 40)));
+        assert!(lacks(free(299, 800)) && !lacks(free(300, 800)), "of a small one, a part");
         assert!(lacks(Left { is_read_only: true, ..USUAL }));
         assert!(lacks(Left { free_files: 0, ..USUAL }));
         assert!(!lacks(Left { free_files: 0, all_files: 0, ..USUAL }), "files are not counted there");

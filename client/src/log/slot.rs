@@ -236,8 +236,8 @@ impl Journal {
         &self.path
     }
 
-    /// Why runners can't write much more there, in words; nothing if they can, or if that can't be told. A reader does not
-    /// find out otherwise.
+    /// Why no saga may begin there, in words: little is left where it is, or it can't be written. Nothing if one may, or if that
+    /// can't be told. A reader does not find out otherwise.
     pub fn lacks_room(&self) -> Option<String> {
         self.disk.lacks_room(&self.path)
     }

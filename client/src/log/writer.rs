@@ -44,6 +44,14 @@ pub struct LogEnded {
     pub why: String,
 }
 
+/// No saga may begin: what its file system has left is kept for those that have begun.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct LacksRoom {
+    /// Where, and how little.
+    pub why: String,
+}
+
 /// The open log of a slot. Clones share it; when the last one goes, the slot is let go.
 #[derive(Clone, Debug)]
 pub struct SagaLog {
@@ -128,6 +136,29 @@ impl SagaLog {
         open.refuse_ended()?;
         let encoded = open.encode(&**self.shared.slot.disk(), events);
         encoded.map_err(|e| self.shared.write_failed(&mut open, &e))
+    }
+
+    /// Whether there is room for another saga to begin. It is looked at again only where the log has been allotted more space
+    /// since: within what it was allotted, nothing is taken from the file system.
+    ///
+    /// # Errors
+    /// What is left is kept for sagas that have begun, and why that is little.
+    pub fn room_to_begin(&self) -> Result<(), LacksRoom> {
+        let (space, had_room) = {
+            let open = self.shared.lock();
+            (open.space(), open.roomy)
+        };
+        if had_room == Some(space) {
+            return Ok(());
+        }
+        let slot = &self.shared.slot;
+        match slot.disk().lacks_room(slot.path()) {
+            Some(why) => Err(LacksRoom { why }),
+            None => {
+                self.shared.lock().roomy = Some(space);
+                Ok(())
+            }
+        }
     }
 
     /// How far the log has been appended to.

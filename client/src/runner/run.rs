@@ -15,7 +15,7 @@ use super::drive::{Driver, Order};
 use super::hunt::Hunt;
 use super::settle::Settler;
 use super::tell::Teller;
-use crate::log::{self, Found, JournalError, LogEnded, SagaLog, Slot, SlotLock, Story, TakenOver};
+use crate::log::{self, Found, JournalError, LacksRoom, LogEnded, SagaLog, Slot, SlotLock, Story, TakenOver};
 use crate::rpc::Unreachable;
 use crate::saga::{Begun, Definition, Event, ParticipantAt, PlannedStep, SagaState, StepPlan};
 
@@ -61,6 +61,9 @@ pub enum RunError {
     /// No saga of this kind, to this role or with these parameters can be run here: no saga was started.
     #[error("{0}")]
     Unknown(String),
+    /// The journal's file system has too little left: no saga was started.
+    #[error(transparent)]
+    LacksRoom(#[from] LacksRoom),
     /// The saga stands in the log and goes on; recovery finishes it if this process doesn't.
     #[error("saga {saga} has not ended yet")]
     Unfinished {
@@ -170,6 +173,7 @@ impl Runner {
         if params.0.len() > PAYLOAD_BYTES_MAX {
             return Err(RunError::Unknown(format!("parameters of more than {PAYLOAD_BYTES_MAX} bytes")));
         }
+        self.inner.log.room_to_begin()?;
         let participants = self.inner.participants_of(definition.steps(), timeout).await?;
         let begun = Arc::new(self.begun(&definition, params, participants, timeout));
         let saga = (self.inner.context.origin.new_saga)();

@@ -109,6 +109,7 @@ fn outcome<T>(answer: &Result<T, HostError>) -> &'static str {
             ActError::Compensated { .. } => "compensated",
             ActError::Unfinished { .. } | ActError::LogEnded { .. } => "pending",
             ActError::Unavailable(_) => "unavailable",
+            ActError::LacksRoom(_) => "storage",
             ActError::Damaged { .. } => "damaged",
             ActError::Internal(_) => "internal",
         },
@@ -138,6 +139,9 @@ fn unanswered(error: HostError) -> Result<Response, Problem> {
         }
         ActError::Damaged { .. } => Err(Problem::new(Kind::Damaged, act)),
         ActError::Unavailable(unreachable) => Err((&unreachable).into()),
+        ActError::LacksRoom(_) => {
+            Err(Problem::new(Kind::Storage, act).hint("nothing was begun: it can be tried again"))
+        }
         ActError::Internal(detail) => Err(Problem::new(Kind::Internal, detail)),
     }
 }

@@ -186,8 +186,8 @@ impl Oracle {
             Err(ActError::Compensated { saga, .. }) => drop(self.ends.insert(saga, End::Compensated)),
             Err(ActError::Unfinished { .. } | ActError::Unavailable(_)) => {}
             Err(ActError::LogEnded { .. }) => return false,
-            Err(damaged @ ActError::Damaged { .. }) => {
-                world.broken(format!("no fault damages stores, but {damaged}"));
+            Err(error @ (ActError::Damaged { .. } | ActError::LacksRoom(_))) => {
+                world.broken(format!("no fault damages stores or takes the journals' room, but {error}"));
             }
             Err(ActError::Internal(what)) => world.broken(format!("{act:?} met a bug: {what}")),
         }

@@ -158,6 +158,39 @@ fn a_journal_without_room_is_told_by_who_only_reads_it() {
     house.likectl(&["check"]).expect_code(0);
 }
 
+/// A saga that is refused for want of space is written like any other: it would take from what the stores keep back.
+#[test]
+fn below_the_journals_reserve_no_saga_begins_and_what_has_begun_is_finished() {
+    let house = House::open(PROGRAM);
+    house.article(1);
+    let at = house.path().join("small");
+    fs::create_dir(&at).expect("a directory");
+    let Some(disk) = SmallDisk::mount(&at) else { return say_not_run() };
+    std::os::unix::fs::symlink(disk.seen(), house.journal()).expect("a journal elsewhere");
+    house.json(&["like", "1", "--user", "7"]);
+    let halves = ["8", "9"].map(|user| half_a_like(&house, user));
+    disk.fill(DISK_BYTES * 3 / 8 - 512 * 1024);
+    let free_bytes = disk.free_bytes();
+    for user in 10..40 {
+        let refused = house.likectl(&["--json", "like", "1", "--user", &user.to_string()]).expect_code(5);
+        let error = &refused.error()["error"];
+        assert_eq!((&error["kind"], &error["saga_id"]), (&json!("storage"), &Value::Null), "{refused:?}");
+    }
+    let taken_bytes = free_bytes.saturating_sub(disk.free_bytes());
+    assert!(taken_bytes < 64 * 1024, "thirty of them took {taken_bytes} bytes");
+    let rule = house.likectl(&["--json", "like", "1", "--user", "7"]).expect_code(4);
+    assert_eq!(rule.error()["error"]["kind"], "already_liked", "what a rule forbids is told first");
+    undo_one_and_do_the_other(&house, halves);
+    let gateway = Gateway::open(&house);
+    let refused = gateway.like(1, 10).expect(503).json();
+    assert_eq!((&refused["kind"], &refused["saga_id"]), (&json!("storage"), &Value::Null), "{refused}");
+    // It passes, without a restart.
+    disk.free();
+    gateway.like(1, 10).expect(200);
+    house.json(&["like", "1", "--user", "11"]);
+    promises::kept(&house);
+}
+
 /// A like that stops when its steps are done, and its log doesn't say so yet.
 fn half_a_like(house: &House, user: &str) -> Running {
     let mut command = house.command(&["--json", "like", "1", "--user", user]);

@@ -7,6 +7,7 @@ use like_protocol::message::RetryReason;
 use super::*;
 use crate::likes::AskError;
 use crate::likes::answer::Rule;
+use crate::log::LacksRoom;
 use crate::rpc::{Lost, LostKind, UnreachableKind};
 use crate::saga::End;
 use crate::saga::event::FailureKind;
@@ -58,6 +59,7 @@ fn every_error_has_its_documented_exit_code_and_kind() {
         (compensated(Some(FailureKind::Locked)), 5, "locked"),
         (compensated(Some(FailureKind::Busy)), 5, "busy"),
         (compensated(Some(FailureKind::Storage)), 5, "storage"),
+        (act(ActError::LacksRoom(LacksRoom { why: "little is left".to_owned() })), 5, "storage"),
         (unavailable(Kind::NoSocket), 8, "unavailable"),
         (unavailable(Kind::NoHello), 8, "unavailable"),
         (unavailable(Kind::PermissionDenied), 9, "permission_denied"),

@@ -276,6 +276,8 @@ fn told_act(error: &ActError) -> Told {
             .saga(*saga),
         ActError::Damaged { .. } => told_damaged(error),
         ActError::Unavailable(unreachable) => told_unreachable(unreachable),
+        ActError::LacksRoom(_) => told(Exit::Compensated, "storage", error)
+            .hint("free some space there, or name another directory with --journal; no saga was begun, and nothing was changed"),
         ActError::LogEnded { saga, .. } => told(Exit::Unfinished, "unfinished", error)
             .hint(format!(
                 "check the disk of the journal, then run `likectl recover`; if `likectl saga show {saga}` does not find it then, \

@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) is_remote: bool,
     /// How often more the slot is not to be opened, for want of permission.
     pub(super) denied: u32,
+    /// Whether too little is left on it for sagas to begin.
+    pub(super) is_short: bool,
     /// What the next readings of a file are given instead of its bytes.
     pub(super) misread: VecDeque<Vec<u8>>,
 }
@@ -315,6 +317,10 @@ impl Disk for CutDisk {
 
     fn pid(&self) -> u32 {
         1
+    }
+
+    fn lacks_room(&self, _: &Path) -> Option<String> {
+        self.lock().is_short.then(|| "little is left".to_owned())
     }
 
     fn owner(&self, _: &Path) -> Option<Owner> {

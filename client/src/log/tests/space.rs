@@ -254,6 +254,24 @@ fn what_was_written_while_it_was_read_is_not_damaged_and_what_is_missing_twice_i
 }
 
 #[test]
+fn no_saga_begins_where_little_is_left_unless_the_space_for_it_is_allotted() {
+    let disk = CutDisk::default();
+    let short = |is_short| disk.lock().is_short = is_short;
+    let log = take_over(disk.journal().claim_free().unwrap(), Keeping::default()).unwrap().log;
+    short(true);
+    assert_eq!(log.room_to_begin().unwrap_err().why, "little is left", "a new log looks");
+    write(&log, saga(1), settled_events()).expect("what has begun goes on");
+    short(false);
+    assert_eq!(log.room_to_begin(), Ok(()));
+    short(true);
+    assert_eq!(log.room_to_begin(), Ok(()), "the space that it has is its own");
+    write(&log, saga(2), [large(5000)]).unwrap();
+    assert!(log.room_to_begin().is_err(), "that took more");
+    short(false);
+    assert_eq!(log.room_to_begin(), Ok(()), "it is looked at again while too little was left");
+}
+
+#[test]
 fn a_segment_that_stands_there_already_is_none_to_remove() {
     let journal = CutDisk::default().journal();
     let lock = journal.claim_free().unwrap();

@@ -22,6 +22,9 @@ const RECORDS_USUAL: usize = 6;
 /// Somebody who waits until a position is durable; dropped unanswered if the log ends before.
 pub(super) type Waiting = (Position, oneshot::Sender<()>);
 
+/// A segment, and how much of the file system it takes. What is written into that takes nothing more.
+pub(super) type Space = (u64, u64);
+
 /// How far a log has come, with everything that one lock guards.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -33,6 +36,8 @@ pub(super) struct Open {
     pub segment: Fresh,
     /// How large the segment may grow.
     pub segment_bytes_max: u64,
+    /// The space that it had when sagas were last found to have room to begin.
+    pub roomy: Option<Space>,
     /// The offset that is durable, and the one that the segment states to be.
     pub durable_bytes: u64,
     pub stated_bytes: u64,
@@ -61,6 +66,7 @@ impl Open {
             why_ended: String::new(),
             failed: false,
             segment_bytes_max: segment.bytes + keeping.segment_bytes_max,
+            roomy: None,
             durable_bytes: segment.bytes,
             stated_bytes: 0,
             segment,
@@ -83,6 +89,11 @@ impl Open {
         self.segment_bytes_max = segment.bytes + keeping.segment_bytes_max;
         self.segment = segment;
         self.live = open.into_iter().map(|story| (story.saga, story.records)).collect();
+    }
+
+    /// What it takes of its file system.
+    pub fn space(&self) -> Space {
+        (self.segment.place.segment, self.segment.allotted)
     }
 
     /// Nothing is done with a log that has ended.
