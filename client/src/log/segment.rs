@@ -191,6 +191,8 @@ pub struct Fresh {
     pub kept: Vec<KeptSegment>,
     /// The segment that its runner began with.
     pub since: u64,
+    /// Whether it tells of nothing but open sagas: then the one that follows it tells all of it again.
+    pub all_open: bool,
 }
 
 impl Fresh {
@@ -265,6 +267,8 @@ fn write<'a>(
     let mut bytes = Header { place, lowest_live, boot }.encode().to_vec();
     let mut tag = FIRST_TAG;
     let history = kept.chunks(KEPT_PER_RECORD_MAX).map(|kept| Entry::Kept(kept.to_vec()));
+    let mut all_open = true;
+    let stories = stories.inspect(|story| all_open &= story.is_open());
     let told = stories.flat_map(|story| &story.records).map(|record| Entry::Saga(record.clone()));
     for entry in history.chain(told) {
         tag = record::encode(place, bytes.len() as u64, tag, &entry, &mut bytes)
@@ -284,7 +288,7 @@ fn write<'a>(
     file.sync_all().map_err(io_error("sync"))?;
     lock.sync_directories()?;
     reach(Failpoint::CarrySynced);
-    Ok(Fresh { file, place, bytes: end, allotted, tag, kept, since: place.segment })
+    Ok(Fresh { file, place, bytes: end, allotted, tag, kept, since: place.segment, all_open })
 }
 
 /// As many writes as it takes.

@@ -30,7 +30,7 @@ pub struct Keeping {
     pub segment_bytes_max: u64,
     /// A head of at most this size is told again in the new segment as a whole, history included, and deleted: so a
     /// slot used by many short-lived runners does not fill with tiny segments. Syncing so much costs hardly more than a
-    /// page.
+    /// page. One that tells of open sagas alone is told again whatever its size, and deleted, too.
     pub merge_bytes_max: u64,
     /// How many of its own full segments a runner leaves behind it as history, besides the one it began with: the newest
     /// ones stay, however young the others are. What other runners left in the slot is none of its business.
@@ -118,14 +118,18 @@ pub fn find(lock: SlotLock, keeping: Keeping) -> Result<Found, JournalError> {
     let numbers = segment::numbers(lock.slot())?;
     let (mut head, unfinished) = segment::head(lock.slot(), &numbers)?;
     let is_small = head.as_ref().is_some_and(|head| head.scan.written <= keeping.merge_bytes_max);
-    let mut stories = Stories::new();
+    let (mut stories, mut all_open) = (Stories::new(), true);
     let keep = |story: Story| {
+        all_open &= story.is_open();
         if is_small || story.is_open() {
             stories.insert(story.saga, story);
         }
     };
     let damage = head.as_mut().map(|head| visit(head, keep)).unwrap_or_default();
-    let merges = is_small && damage.is_empty() && head.as_ref().is_none_or(|head| !head.scan.torn);
+    let is_whole = damage.is_empty() && head.as_ref().is_none_or(|head| !head.scan.torn);
+    // What tells of nothing but open sagas is told again anyway, however large it is: were it kept as history, sagas that are
+    // stuck would fill the disk, a copy of them with every takeover.
+    let merges = is_whole && (is_small || all_open);
     let retention_ms = u64::try_from(keeping.retention.as_millis()).unwrap_or(u64::MAX);
     let oldest_ms = lock.slot().disk().wall_ms().saturating_sub(retention_ms);
     stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));
@@ -300,10 +304,12 @@ impl Kept {
         let (segment, end) = (old.place.segment, old.bytes);
         let own = numbers.iter().copied().filter(|number| *number > old.since);
         let too_many: Vec<_> = own.rev().skip(keeping.own_segments_max).collect();
+        let tells_more = |number: u64| match number == segment {
+            true => !old.all_open,
+            false => !segment::is_leftover(lock.slot(), &old.kept, number),
+        };
         let counts = |number: u64| {
-            !expired(lock, number, keeping.retention)
-                && !too_many.contains(&number)
-                && (number == segment || !segment::is_leftover(lock.slot(), &old.kept, number))
+            !expired(lock, number, keeping.retention) && !too_many.contains(&number) && tells_more(number)
         };
         let stays: Vec<_> = numbers.iter().copied().filter(|number| counts(*number)).collect();
         let old_head = KeptSegment { segment, end, durable: end, tag: old.tag };

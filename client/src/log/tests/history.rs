@@ -188,13 +188,14 @@ fn a_segment_of_history_is_missed_whatever_is_left_of_it() {
 }
 
 /// A slot of killed runners: the first has told of one saga, and the second, if there is one, of another. The segment of
-/// the first is history then.
+/// the first is history then, since each has told of one that has ended, besides.
 fn killed(runners: u8, has_no_boot_id: bool) -> (CutDisk, Slot) {
     let disk = CutDisk::default();
     disk.lock().has_no_boot_id = has_no_boot_id;
     let history_stays = Keeping { merge_bytes_max: 0, ..Keeping::default() };
     for number in 1..=runners {
         let log = take_over(disk.journal().claim_free().unwrap(), history_stays).unwrap().log;
+        tell(&log, saga(100 + number), settled_events());
         tell(&log, saga(number), open_events());
         disk.kill(log);
     }

@@ -333,7 +333,8 @@ fn a_runner_that_keeps_few_segments_removes_its_own_alone() {
     fill(usize::MAX, 1);
     assert_eq!(numbers(path), (1..=9).collect::<Vec<_>>());
     fill(2, 11);
-    let (others, began_with, head) = (1..=9, 10, 18);
+    // The ninth told of nothing.
+    let (others, began_with, head) = (1..=8, 10, 18);
     assert_eq!(numbers(path), others.chain([began_with, 16, 17, head]).collect::<Vec<_>>());
     let read = history::read(&Journal::open(path).unwrap()).unwrap();
     let told: Vec<_> = read.sagas.iter().map(|(_, story)| story.saga).collect();
@@ -367,4 +368,54 @@ fn a_stuck_saga_does_not_grow_with_every_takeover() {
     assert!(written(path, 39).len() < 2000);
     let open = open_at(path);
     assert_eq!(open[&saga(1)].as_ref().unwrap().steps[1].action_attempts, 39);
+}
+
+#[test]
+fn sagas_that_are_stuck_together_do_not_fill_the_slot_with_every_takeover() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let log = take(path).log;
+    for number in [1, 2] {
+        let begun = std::iter::once(large(TOO_LARGE_TO_MERGE));
+        tell(&log, saga(number), begun.chain(open_events().into_iter().skip(1)));
+    }
+    // History, for which its segment stays.
+    tell(&log, saga(3), settled_events());
+    log.let_go();
+    for attempt in 2..10 {
+        let log = take(path).log;
+        for number in [1, 2] {
+            tell(&log, saga(number), [sent(1, attempt), failed(1)]);
+        }
+    }
+    assert_eq!(numbers(path), [1, 9]);
+    let read = history::read(&Journal::open(path).unwrap()).unwrap();
+    assert_eq!((read.sagas.len(), read.gaps.are_none()), (3, true));
+    assert_eq!(open_at(path)[&saga(2)].as_ref().unwrap().steps[1].action_attempts, 9);
+}
+
+#[test]
+fn a_full_segment_that_tells_of_nothing_but_open_sagas_is_no_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let journal = Journal::open(path).unwrap();
+    let small = Keeping { segment_bytes_max: 2000, ..Keeping::default() };
+    let log = take_over(journal.claim_free().unwrap(), small).unwrap().log;
+    tell(&log, saga(1), open_events());
+    let mut attempts = 2..;
+    let mut fill = || {
+        let full = numbers(path).last().copied();
+        while numbers(path).last().copied() == full {
+            let attempt = attempts.next().unwrap();
+            wait_for(log.durable(tell(&log, saga(1), [sent(1, attempt), failed(1)]))).unwrap();
+        }
+    };
+    (0..3).for_each(|_| fill());
+    assert_eq!(numbers(path), [4]);
+    tell(&log, saga(2), settled_events());
+    (0..3).for_each(|_| fill());
+    assert_eq!(numbers(path), [4, 7]);
+    log.let_go();
+    let read = history::read(&journal).unwrap();
+    assert_eq!((read.sagas.len(), read.gaps.are_none()), (2, true));
 }

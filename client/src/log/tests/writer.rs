@@ -319,6 +319,8 @@ fn who_owns_a_slot_that_was_moved_away_writes_nothing_into_the_next_one_of_its_n
 fn a_log_with_more_open_than_a_segment_holds_does_not_rotate_at_every_sync() {
     let dir = tempfile::tempdir().unwrap();
     let log = take(dir.path()).log;
+    // History, for which the first segment stays.
+    tell(&log, saga(1), settled_events());
     let mut number = 0;
     let mut begin = || {
         number += 1;

@@ -123,6 +123,7 @@ impl Open {
             let entry = Entry::Saga(SagaRecord { saga, seq, at_ms, event });
             self.segment.encode(&entry, &mut self.unwritten)?;
             if settles {
+                self.segment.all_open = false;
                 self.live.remove(&saga);
             } else if let Entry::Saga(record) = entry {
                 records.push(record);
