@@ -292,12 +292,14 @@ fn orphan(context: &Context) -> Begun {
 
 /// What is left broken if a saga that stands so counts as ended so.
 fn broken_by(state: &SagaState, end: End) -> Vec<String> {
+    // Anything may have happened behind what is known of it, but that what was undone is done again.
+    let more_happened = state.quarantined.is_some() || state.begun.kind == ORPHAN_KIND;
     let steps = state.begun.steps.iter().zip(&state.steps).enumerate();
     let broken = steps.filter_map(|(number, (planned, step))| match (end, &step.action, step.compensated) {
-        (End::Completed, Action::Done(_), false) => None,
+        (End::Completed, Action::Done(_), false) if !more_happened => None,
         (End::Completed, _, _) => Some(format!("'{}' may not have been done", planned.name)),
         (End::Compensated, _, true) => None,
-        (End::Compensated, ..) if state.may_have_been_sent(number) || state.begun.kind == ORPHAN_KIND => {
+        (End::Compensated, ..) if more_happened || state.may_have_been_sent(number) => {
             Some(format!("'{}' may have been done and not undone", planned.name))
         }
         (End::Compensated, ..) => None,

@@ -8,6 +8,7 @@ use crate::log::{self, Keeping};
 use crate::runner::watch::{HOLD_MAX, Notice, watch};
 use crate::runner::{admin, recover};
 use crate::saga::Event;
+use crate::saga::tests::{begun, done as has_done, sent};
 
 #[tokio::test]
 async fn a_saga_that_is_retried_gets_a_new_deadline_and_is_driven_to_its_end() {
@@ -100,6 +101,26 @@ async fn a_saga_whose_story_is_damaged_is_counted_and_left_alone_until_its_end_i
         admin::force(&bench.context(), saga, End::Completed, "looked".to_owned(), LONG).await.unwrap();
     assert!(forced.known && forced.settled && bench.states()[&saga].forced());
     assert!(bench.heard().iter().all(|heard| heard.ends_with("settle")), "{:?}", bench.heard());
+}
+
+#[tokio::test]
+async fn whatever_a_damaged_story_may_have_lost_may_be_left_broken() {
+    for (end, broken) in [
+        (End::Completed, ["'take' may not have been done", "'give' may not have been done"]),
+        (
+            End::Compensated,
+            ["'take' may have been done and not undone", "'give' may have been done and not undone"],
+        ),
+    ] {
+        let bench = Bench::new();
+        let (saga, context) = (SagaId::generate(), bench.context());
+        let log = log::take_over(context.journal.claim_free().unwrap(), Keeping::default()).unwrap().log;
+        let damaged = Event::Quarantined { detail: "damaged".to_owned() };
+        log.append(saga, [Event::Begun(begun().into()), sent(0, 1), has_done(0), damaged]).unwrap();
+        log.let_go();
+        let forced = admin::force(&context, saga, end, "looked".to_owned(), Duration::ZERO).await.unwrap();
+        assert_eq!(forced.leaves_broken, broken);
+    }
 }
 
 #[tokio::test]
