@@ -224,10 +224,10 @@ impl Runner {
         });
     }
 
-    /// What is to be driven of a story; nothing if it has ended, which is settled, or nobody here knows how.
+    /// What is to be driven of a story; nothing if it has ended, which is settled, if it is quarantined, or nobody here knows how.
     fn taken(&self, story: Story) -> Option<Taken> {
         let Story { saga, state, .. } = story;
-        let state = state?;
+        let state = state.filter(|state| !state.quarantined_now())?;
         if state.ended().is_some() {
             self.inner.settle(saga, &state);
             return None;

@@ -90,6 +90,9 @@ async fn a_saga_whose_story_is_damaged_is_counted_and_left_alone_until_its_end_i
     log.append(saga, [Event::Quarantined { detail: "damaged".to_owned() }]).unwrap();
     log.let_go();
     bench.heard.lock().unwrap().clear();
+    let runner = Runner::start(bench.context()).unwrap();
+    assert_eq!(runner.active().len(), 0, "who finds it drives it");
+    runner.let_go();
     let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.quarantined), (1, 1), "{report:?}");
     let retried = admin::retry(&bench.context(), saga, LONG).await;
