@@ -9,6 +9,7 @@ use std::time::Duration;
 use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::{SagaId, StepId};
 use like_protocol::message::{ReplyBody, RequestBody, SETTLEMENTS_MAX, Settlement, Unsettleable};
+use like_protocol::time::{Clock, DEADLINE_AHEAD_MAX};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -39,6 +40,7 @@ pub(super) struct InVain {
 
 /// Settles what it is given, in the background, until it is dropped or stopped.
 pub(super) struct Settler {
+    clock: Arc<dyn Clock>,
     ended: mpsc::UnboundedSender<Ended>,
     unsettled: Arc<watch::Sender<usize>>,
     /// How many wait until everything is settled: while somebody does, nothing is gathered.
@@ -51,8 +53,9 @@ impl Settler {
         let (ended, inbox) = mpsc::unbounded_channel();
         let (unsettled, awaited) = (Arc::new(watch::Sender::new(0)), Arc::new(watch::Sender::new(0)));
         let mut tasks = JoinSet::new();
+        let clock = Arc::clone(&context.clock);
         tasks.spawn(gather(context, log, inbox, Arc::clone(&unsettled), awaited.subscribe()));
-        Self { ended, unsettled, awaited, tasks: Mutex::new(tasks) }
+        Self { clock, ended, unsettled, awaited, tasks: Mutex::new(tasks) }
     }
 
     /// Settles a saga whose end was written at or before `position`.
@@ -63,7 +66,12 @@ impl Settler {
         definition: Option<&dyn Definition>,
         position: Position,
     ) {
-        let parts = settlements(saga, state, definition);
+        let mut parts = settlements(saga, state, definition);
+        if state.quarantined.is_some() {
+            // What is lost of it may have been a new deadline. None lies further ahead than this.
+            let latest = self.clock.now().deadline_in(DEADLINE_AHEAD_MAX);
+            parts.iter_mut().for_each(|(_, settlement)| settlement.deadline = latest);
+        }
         self.unsettled.send_modify(|unsettled| *unsettled += 1);
         // The task that receives lives as long as this, or was stopped: then the log says what is unsettled.
         let _ = self.ended.send(Ended { saga, position, parts });

@@ -90,7 +90,7 @@ async fn a_rejected_step_is_compensated_too_and_compensations_start_in_reverse_o
         ["left action", "right action", "right compensation", "left compensation"]
     );
     runner.close(LONG).await;
-    assert_eq!(*bench.left.noted.lock().unwrap(), [None], "a note belongs to what has completed");
+    assert_eq!(bench.left.noted(), [None], "a note belongs to what has completed");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use like_protocol::codec;
 use like_protocol::ids::{SagaId, StoreId};
 use like_protocol::message::{
     DamagedRow, Direction, FromDaemon, MAGIC, PROTOCOL_VERSION, Payload, Refusal, Reply, ReplyBody,
-    RequestBody, RetryReason, ServerHello, StepReply, ToDaemon, Unsettleable, Welcome,
+    RequestBody, RetryReason, ServerHello, Settlement, StepReply, ToDaemon, Unsettleable, Welcome,
 };
 use like_protocol::time::{BootClock, Clock};
 use tokio::sync::watch;
@@ -141,8 +141,8 @@ struct Service {
     /// Whether damage stands in the way of the saga that it was asked to settle first.
     damaged: watch::Sender<bool>,
     first_settled: Mutex<Option<SagaId>>,
-    /// The notes that came with settlements which it confirmed.
-    noted: Mutex<Vec<Option<Payload>>>,
+    /// What it was asked to settle, and confirmed.
+    settled: Mutex<Vec<Settlement>>,
     actions: Mutex<Vec<Script>>,
     compensations: Mutex<Vec<Script>>,
     heard: Heard,
@@ -162,11 +162,16 @@ impl Service {
             settles: watch::Sender::new(true),
             damaged: watch::Sender::new(false),
             first_settled: Mutex::default(),
-            noted: Mutex::default(),
+            settled: Mutex::default(),
             actions: Mutex::new(vec![done()]),
             compensations: Mutex::new(vec![undone()]),
             heard: Arc::clone(heard),
         })
+    }
+
+    /// The notes that came with what it settled.
+    fn noted(&self) -> Vec<Option<Payload>> {
+        self.settled.lock().unwrap().iter().map(|settled| settled.note.clone()).collect()
     }
 
     fn answer(&self, body: &RequestBody) -> Script {
@@ -177,7 +182,7 @@ impl Service {
             RequestBody::Step(_) => ("compensation", used_up(&self.compensations)),
             RequestBody::Settle(_) if !*self.settles.borrow() => ("settle", Script::Hush),
             RequestBody::Settle(settlements) => {
-                self.noted.lock().unwrap().extend(settlements.iter().map(|s| s.note.clone()));
+                self.settled.lock().unwrap().extend(settlements.iter().cloned());
                 let first = *self.first_settled.lock().unwrap().get_or_insert(settlements[0].id.saga);
                 let left = settlements.iter().filter(|s| s.id.saga == first && *self.damaged.borrow());
                 let left: Vec<_> = left.map(|s| Unsettleable { id: s.id, damaged: damaged_row() }).collect();
