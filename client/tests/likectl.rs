@@ -205,6 +205,20 @@ fn a_journal_that_cannot_be_written_exits_9_and_names_the_group_or_the_path() {
     }
 }
 
+/// A full disk, or a journal that was restarted: nobody is told, and what is done goes on.
+#[test]
+fn a_stderr_that_takes_nothing_changes_nothing() {
+    let house = House::new();
+    std::fs::create_dir_all(house.path("journal/0/00000001.log")).unwrap();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [&["recover"][..], &["check"], &["like", "1", "--user", "2"]] {
+        let told = house.run(arguments);
+        assert!(!told.stderr.is_empty(), "{arguments:?}");
+        let mute = house.command(arguments).stderr(full()).output().unwrap();
+        assert_eq!(code(&mute), code(&told), "{arguments:?}");
+    }
+}
+
 #[test]
 fn before_anything_was_recorded_there_is_nothing_to_report() {
     let house = House::new();

@@ -106,6 +106,8 @@ fn set_up_streams(config: &Config, command: &Command) {
         .with_writer(std::io::stderr)
         .with_ansi(colored)
         .with_target(false)
+        // Told on stderr too, where that is what fails, and a failure there is a panic.
+        .log_internal_errors(false)
         .init();
 }
 
