@@ -220,6 +220,29 @@ fn a_stderr_that_takes_nothing_changes_nothing() {
 }
 
 #[test]
+fn too_few_files_are_told_and_a_limit_that_can_be_raised_is() {
+    let house = House::new();
+    let limited = |soft: u32, hard: u32| {
+        let likectl = house.command(&["--json", "saga", "list"]);
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={soft}:{hard}")).arg("--").arg(likectl.get_program());
+        command.args(likectl.get_args()).env("LIKECTL_JOURNAL", house.path("journal"));
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    for few in [6, 8, 10, 16] {
+        let output = limited(few, few);
+        assert_eq!(code(&output), 1, "{few}: {}", stderr(&output));
+        let error = error(&output);
+        assert_eq!(error["kind"], "internal");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("only {few} files may be open")), "{message}");
+        assert!(error["hint"].as_str().unwrap().contains("ulimit -n"), "{error}");
+    }
+    let output = limited(6, 1024);
+    assert_eq!((code(&output), stdout(&output).trim()), (0, "[]"), "{}", stderr(&output));
+}
+
+#[test]
 fn before_anything_was_recorded_there_is_nothing_to_report() {
     let house = House::new();
     let check = house.run(&["check"]);

@@ -72,6 +72,13 @@ pub enum CliError {
     },
     /// So many of all lines were not imported. The file that says which, if there is one.
     NotAllImported(u64, u64, Option<String>),
+    /// So many files may be open, and so many are needed.
+    TooFewDescriptors {
+        /// How many may be.
+        limit: u64,
+        /// How many are needed.
+        needed: u64,
+    },
     /// stdout is gone.
     Output(io::Error),
     /// The demo can't go on.

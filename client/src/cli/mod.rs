@@ -8,6 +8,7 @@ pub mod args;
 pub mod commands;
 pub mod config;
 pub mod demo;
+pub mod descriptors;
 pub mod error;
 pub mod json;
 pub mod output;
@@ -112,6 +113,7 @@ fn set_up_streams(config: &Config, command: &Command) {
 }
 
 fn run(config: Config, command: &Command) -> Result<(), CliError> {
+    descriptors::enough()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| CliError::Internal(format!("can't start: {e}")))?;
     let done = runtime.block_on(async {

@@ -116,6 +116,10 @@ impl CliError {
             Self::NotAllImported(rejected, lines, rejects) => {
                 files::told_rejected(*rejected, *lines, rejects.as_deref())
             }
+            Self::TooFewDescriptors { limit, needed } => {
+                let what = format!("only {limit} files may be open, and {needed} are needed");
+                told(Exit::Internal, "internal", what).hint("raise the limit (ulimit -n, LimitNOFILE=)")
+            }
             Self::Output(error) => {
                 told(Exit::Internal, "internal", format!("can't write to stdout: {error}"))
             }
