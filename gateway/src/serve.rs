@@ -167,9 +167,15 @@ where
         .max_headers(HEADERS_MAX)
         .serve_connection(io, service);
     tokio::pin!(connection);
+    let told = async {
+        closing.cancelled().await;
+        // What has come by now is seen first: whoever has sent a request must not lose it.
+        tokio::task::yield_now().await;
+    };
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
+        () = told => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -181,7 +187,25 @@ where
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::get;
+    use tokio::net::UnixStream;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_has_asked_when_the_gateway_stops_is_answered() {
+        for _ in 0..20 {
+            let (near, mut far) = UnixStream::pair().unwrap();
+            far.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+            let closing = CancellationToken::new();
+            closing.cancel();
+            let app = Router::new().route("/", get(async || "here"));
+            exchange(near, app, Peer::Unknown, closing).await;
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer:?}");
+        }
+    }
 
     #[test]
     fn who_is_turned_away_gets_a_whole_answer() {
