@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 
 use super::App;
 use super::problem::{Kind, MEDIA_TYPE, Problem};
@@ -17,6 +18,9 @@ use crate::serve::Peer;
 
 /// The longest body, in bytes: a title or a reason and what belongs to it, with room.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// How much of too long a body is thrown away before its client is told.
+const PASSED_OVER_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long a client may take to send a body.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -111,13 +115,16 @@ fn has_origin_here(app: &App, headers: &HeaderMap) -> bool {
 async fn whole(request: Request) -> Result<Request, Problem> {
     let too_large =
         || Problem::new(Kind::TooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes here"));
-    if announced(request.headers()) > BODY_BYTES_MAX as u64 {
+    let length = announced(request.headers());
+    // Whoever asks before it sends need not send.
+    let asks = request.headers().contains_key(header::EXPECT);
+    if length > PASSED_OVER_BYTES_MAX as u64 || (asks && length > BODY_BYTES_MAX as u64) {
         return Err(too_large());
     }
     let (parts, body) = request.into_parts();
-    match tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await {
-        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
-        Ok(Err(e)) if is_too_long(&e) => Err(too_large()),
+    match tokio::time::timeout(BODY_WITHIN, taken_in(body)).await {
+        Ok(Ok(Some(bytes))) => Ok(Request::from_parts(parts, Body::from(bytes))),
+        Ok(Ok(None)) => Err(too_large()),
         Ok(Err(e)) => Err(Problem::new(Kind::Malformed, format!("the body could not be read: {e}"))),
         Err(_) => {
             let within = BODY_WITHIN.as_secs();
@@ -126,14 +133,25 @@ async fn whole(request: Request) -> Result<Request, Problem> {
     }
 }
 
+/// A body to its end; none if it is too long. Of that the rest is taken too, and thrown away: a connection that is closed with
+/// a part of it unread fails whoever still sends, and many look at no answer then.
+async fn taken_in(body: Body) -> Result<Option<Vec<u8>>, axum::Error> {
+    let (mut pieces, mut bytes, mut length) = (body.into_data_stream(), Vec::new(), 0);
+    while length <= PASSED_OVER_BYTES_MAX
+        && let Some(piece) = pieces.next().await
+    {
+        let piece = piece?;
+        length += piece.len();
+        if length <= BODY_BYTES_MAX {
+            bytes.extend(piece);
+        }
+    }
+    Ok((length <= BODY_BYTES_MAX).then_some(bytes))
+}
+
 fn announced(headers: &HeaderMap) -> u64 {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     length.and_then(|length| length.parse().ok()).unwrap_or_default()
-}
-
-fn is_too_long(error: &axum::Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
 /// Counts every answer, gives it the headers that browsers need to be careful, and gives every error that is not told as
@@ -186,7 +204,46 @@ fn untold(response: &Response, method: &Method, path: &str) -> Option<Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    /// A body of so many pieces of a KiB, and how many of them have been taken.
+    fn pieces(most: usize) -> (Body, Arc<AtomicUsize>) {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let piece = move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>([b'x'; 1024].to_vec())
+        };
+        (Body::from_stream(futures::stream::iter(0..most).map(piece)), taken)
+    }
+
+    #[tokio::test]
+    async fn who_sends_too_long_a_body_can_send_it_and_is_told() {
+        let refused = async |request: Request| match whole(request).await {
+            Ok(_) => panic!("it was taken"),
+            Err(problem) => assert_eq!(problem.into_response().status(), StatusCode::PAYLOAD_TOO_LARGE),
+        };
+        for announced in [None, Some(40 * 1024)] {
+            let (body, taken) = pieces(40);
+            let mut request = Request::new(body);
+            announced.map(|length| request.headers_mut().insert(header::CONTENT_LENGTH, length.into()));
+            refused(request).await;
+            assert_eq!(taken.load(Ordering::Relaxed), 40, "{announced:?}");
+        }
+        // Not without end, and not where the client waits to hear whether it may.
+        let (body, taken) = pieces(usize::MAX);
+        refused(Request::new(body)).await;
+        assert!(taken.load(Ordering::Relaxed) < 4096);
+        let (body, taken) = pieces(40);
+        let mut request = Request::new(body);
+        request.headers_mut().insert(header::CONTENT_LENGTH, (40 * 1024).into());
+        request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        refused(request).await;
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+    }
 
     #[test]
     fn a_port_is_no_part_of_a_name() {
