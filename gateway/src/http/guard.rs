@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
@@ -50,11 +50,15 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
     }
 }
 
-/// Of a request for two hosts, what stands in front may have looked at one, and the gateway at the other (RFC 9112, 3.2). One
-/// may stand in the first line, as to a proxy.
+/// Of a request for two hosts, what stands in front may have looked at one, and the gateway at the other; one for none is not
+/// well formed, but for clients older than HTTP/1.1 (RFC 9112, 3.2). One may stand in the first line, as to a proxy.
 fn to_one_host(request: &Request) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
-    let (host, another) = (hosts.next().unwrap_or_default(), hosts.next());
+    let (host, another) = (hosts.next(), hosts.next());
+    if host.is_none() && request.version() > Version::HTTP_10 {
+        return Err(Problem::new(Kind::Malformed, "it names no host"));
+    }
+    let host = host.unwrap_or_default();
     let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     if another.is_none() && target.is_none_or(|target| target.eq_ignore_ascii_case(host)) {
         return Ok(());

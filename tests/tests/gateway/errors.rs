@@ -2,7 +2,7 @@
 
 use like_tests::gateway::{Gateway, Plan, like};
 use like_tests::house::House;
-use like_tests::http::Request;
+use like_tests::http::{Answer, Request};
 
 use crate::PROGRAM;
 
@@ -28,7 +28,7 @@ fn errors_of_the_framework_are_problem_documents() {
     let mut bytes = endless.header("content-type", "application/json").bytes();
     bytes.extend(format!("8000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x8000)).bytes());
     let answer = gateway.place.exchange(&bytes).expect("an answer");
-    like_tests::http::Answer::read(&answer).expect("a whole answer").problem(413, "too_large");
+    Answer::read(&answer).expect("a whole answer").problem(413, "too_large");
     let many =
         (0..70).fold(Request::new("GET", "/articles"), |request, n| request.header(&format!("x-{n}"), n));
     many.send(&gateway.place).expect("an answer").expect(431);
@@ -63,7 +63,7 @@ fn pages_of_other_sites_and_names_of_others_are_refused() {
 }
 
 #[test]
-fn a_request_for_two_hosts_is_for_none() {
+fn a_request_for_two_hosts_or_without_one_is_for_none() {
     let house = House::open(PROGRAM);
     for plan in [Plan::with(&[]), Plan::with(&[]).named("tcp").tcp()] {
         let (gateway, _) = Gateway::start(&house, &plan);
@@ -75,7 +75,13 @@ fn a_request_for_two_hosts_is_for_none() {
         let send = |request: Request| request.send(&gateway.place).expect("an answer");
         send(to("http://attacker.example/articles")).problem(400, "malformed");
         send(to("http://localhost/articles")).expect(200);
+        // Nor is one for no host at all, unless it is so old that it need not name any.
+        let unnamed = gateway.place.exchange(b"GET /articles HTTP/1.1\r\nconnection: close\r\n\r\n");
+        Answer::read(&unnamed.expect("an answer")).expect("a whole answer").problem(400, "malformed");
     }
+    let (gateway, _) = Gateway::start(&house, &Plan::with(&[]));
+    let old = gateway.place.exchange(b"GET /articles HTTP/1.0\r\n\r\n").expect("an answer");
+    Answer::read(&old).expect("a whole answer").expect(200);
 }
 
 #[test]
