@@ -91,14 +91,19 @@ impl Wanted {
         let attention = self.needs_attention.then(|| ("needs_attention", "true".to_owned()));
         let limit = self.limit.map(|limit| ("limit", limit.to_string()));
         let all = texts.chain(numbers).chain(attention).chain(limit).chain([("before", last.to_owned())]);
-        // What has got here is words, numbers and commas: nothing needs to be escaped but an unknown kind.
-        let all = all.map(|(name, value)| {
-            let plain: String =
-                value.chars().filter(|c| c.is_ascii_alphanumeric() || "_,-".contains(*c)).collect();
-            format!("{name}={plain}")
-        });
+        let all = all.map(|(name, value)| format!("{name}={}", escaped(&value)));
         format!("/sagas?{}", all.collect::<Vec<_>>().join("&"))
     }
+}
+
+/// A value as it is written in a query. What has got here is words, numbers and commas, but for a kind that other programs
+/// may have named.
+fn escaped(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_,-".contains(&byte);
+    let bytes = value.bytes();
+    bytes
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// List sagas, newest first
@@ -295,4 +300,27 @@ fn act_problem(error: &ActOnError, saga: SagaId) -> Problem {
         ),
     };
     problem.saga(Some(saga))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::Query;
+
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_asked_for_as_this_one_was() {
+        let asked =
+            "/sagas?state=running,completed&kind=b%C3%BCro.%26+x&article_id=1&needs_attention=true&limit=2";
+        let wanted = |asked: &str| Query::<Wanted>::try_from_uri(&asked.parse().unwrap()).unwrap().0;
+        let (first, last) = (wanted(asked), "0198f000-0000-7000-8000-000000000000");
+        let next = wanted(&first.next(last));
+        assert_eq!(first.kind.as_deref(), Some("büro.& x"));
+        let without_page = |wanted: Wanted| {
+            let Wanted { state, needs_attention, kind, article_id, user_id, limit, before: _ } = wanted;
+            (state, needs_attention, kind, article_id, user_id, limit)
+        };
+        assert_eq!(next.before.unwrap().to_string(), last);
+        assert_eq!(without_page(next), without_page(first));
+    }
 }
