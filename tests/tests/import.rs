@@ -174,6 +174,30 @@ fn interrupted_it_ends_what_it_has_begun_and_the_next_one_reads_on_from_there() 
 }
 
 #[test]
+fn interrupted_before_a_service_has_answered_it_has_begun_nothing_and_says_so() {
+    let house = house();
+    let path = many(&house);
+    house.freeze(Service::User);
+    for signal in [Signal::INT, Signal::TERM] {
+        let running = start(&house, &path);
+        let heard = |signal: Signal| 1 << (signal.as_raw() - 1);
+        let both = heard(Signal::INT) | heard(Signal::TERM);
+        eventually("an import that hears signals", || (caught(running.pid()) & both == both).then_some(()));
+        running.signal(signal);
+        assert_eq!(running.end().expect_code(130).error()["error"]["kind"], "interrupted");
+    }
+    house.thaw(Service::User);
+    assert_eq!(likes(&house), 0);
+}
+
+/// The signals that a process handles, a bit each.
+fn caught(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("its signals");
+    u64::from_str_radix(mask.trim(), 16).expect("a mask")
+}
+
+#[test]
 fn what_was_noted_counts_neither_for_another_text_nor_for_another_store() {
     let mut house = house();
     let path = many(&house);

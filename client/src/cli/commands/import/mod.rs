@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use crate::cli::error::CliError;
 use crate::cli::output::{DIM, GOOD, STRONG, WARN, count, paint, printable};
+use crate::cli::signals::StopSignals;
 use crate::cli::tools::Tools;
 use crate::likes::Likes;
 use crate::log::Keeping;
@@ -87,7 +88,11 @@ struct ImportDocument<'a> {
 /// It stopped before the end of the file, or lines of it were not imported.
 pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
     let input = Input::open(&args.file)?;
-    let stores = tools.stores().await?;
+    let mut signals = StopSignals::new();
+    let stores = tokio::select! {
+        stores = tools.stores() => stores?,
+        () = signals.next() => return Err(CliError::Interrupted(None)),
+    };
     let mut context = tools.context()?;
     let place = Place::of(&tools.config.journal, &args.file);
     let (reader, before) = input.reader(args, place.read(stores), |note| can_go_on(tools, args, note))?;
@@ -102,7 +107,7 @@ pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
         tools.output.note(format!("goes on behind line {}, where an import stopped", resumed_after.lines));
     }
     let (began, lines_before) = (Instant::now(), work.counts.lines());
-    let ended = work.run(records::read(reader)).await;
+    let ended = work.run(records::read(reader), &mut signals).await;
     work.progress.finish_and_clear();
     let grace = if ended.is_ok() { tools.config.timeout } else { Duration::ZERO };
     let unfinished = runner.active().len();

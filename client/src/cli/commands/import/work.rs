@@ -62,8 +62,7 @@ impl Work {
     ///
     /// # Errors
     /// Why it stopped before the end.
-    pub async fn run(&mut self, mut records: Records) -> Result<(), CliError> {
-        let mut signals = StopSignals::new();
+    pub async fn run(&mut self, mut records: Records, signals: &mut StopSignals) -> Result<(), CliError> {
         let mut under_way: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         let mut ended: Option<Result<(), CliError>> = None;
         let mut noted = Instant::now();
