@@ -9,6 +9,7 @@ use std::process::Command;
 
 use like_tests::house::{House, Service, written_in};
 use like_tests::process::{Ended, Running, eventually, program};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
@@ -117,6 +118,23 @@ fn a_benchmark_whose_service_goes_away_ends_what_it_began_and_tells_what_it_meas
         Some(6) => assert_eq!(error["kind"], "unfinished"),
         other => panic!("{other:?}: {error}"),
     }
+}
+
+#[test]
+fn a_benchmark_whose_log_can_not_be_written_any_more_stops_too() {
+    let house = House::open(PROGRAM);
+    let words = ["--json", "bench", "--concurrency", "8", "--likes", "1000000"];
+    let bench = Running::start(&mut house.command(&words));
+    eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
+    let pid = i32::try_from(bench.pid()).ok().and_then(Pid::from_raw).expect("a pid");
+    let limit = Rlimit { current: Some(1 << 20), maximum: getrlimit(Resource::Fsize).maximum };
+    prlimit(Some(pid), Resource::Fsize, limit).expect("its files can be limited");
+    let ended = bench.end().expect_code(6);
+    let (measured, error) = (ended.json(), error(&ended));
+    let number = |name: &str| measured[name].as_u64().expect("a number");
+    assert!(number("done") > 0 && (1..=8).contains(&number("failed")), "{measured}");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.starts_with("the benchmark stopped: the saga log can't be written"), "{message}");
 }
 
 #[test]

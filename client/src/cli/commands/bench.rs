@@ -105,7 +105,7 @@ pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
     }
 }
 
-/// What a service that is gone leaves unfinished stands in the log.
+/// What was under way when a service went, or the log, stands in the log.
 async fn stopped(runner: Runner, gone: CliError) -> CliError {
     let unfinished = runner.active().len();
     runner.close(Duration::ZERO).await;
@@ -159,7 +159,8 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// The likes of these numbers, so many in flight. Once a service can't be reached any more, none is begun.
+    /// The likes of these numbers, so many in flight. Once a service can't be reached or the log not be written any more, none
+    /// is begun.
     async fn likes(&self, numbers: std::ops::Range<u64>, what: &'static str) -> Result<Measured, CliError> {
         let likes = numbers.end - numbers.start;
         let progress = progress_bar(self.tools, likes, what);
@@ -178,10 +179,17 @@ impl Bench<'_> {
                 let user = UserId(self.first_user.wrapping_add(number / self.args.articles));
                 let sent = Instant::now();
                 let came = self.likes.like(user, article, None, self.tools.config.timeout).await;
-                let failed = came.is_err();
-                measured.borrow_mut().note(came.err(), sent.elapsed());
+                let took = sent.elapsed();
                 progress.inc(1);
-                if failed && let Err(gone) = self.tools.stores().await {
+                let gone = match &came {
+                    Ok(_) => None,
+                    Err(ActError::LogEnded { saga, source }) => {
+                        Some(ActError::LogEnded { saga: *saga, source: source.clone() }.into())
+                    }
+                    Err(_) => self.tools.stores().await.err(),
+                };
+                measured.borrow_mut().note(came.err(), took);
+                if let Some(gone) = gone {
                     left.take();
                     measured.borrow_mut().gone.get_or_insert(gone);
                 }
