@@ -323,6 +323,13 @@ fn colour_appears_only_where_it_is_wanted() {
     assert!(!colored(&house.command(&["status"]).env("NO_COLOR", "1").output().unwrap()));
     let never = house.command(&["status", "--color", "never"]).env("CLICOLOR_FORCE", "1").output().unwrap();
     assert!(!colored(&never));
+
+    // Wrong usage is told before anything else is known.
+    let usage = |when: &str| {
+        let output = house.command(&["frobnicate", when]).env("CLICOLOR_FORCE", "1").output().unwrap();
+        output.stderr.contains(&0x1b)
+    };
+    assert!(usage("--color=always") && !usage("--color=never"));
 }
 
 #[test]
@@ -354,7 +361,9 @@ fn completions_are_made_for_the_usual_shells() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = house.run(&["completions", shell]);
         assert_eq!(code(&output), 0, "{shell}");
-        assert!(stdout(&output).contains("needs-attention"), "{shell}");
+        let script = stdout(&output);
+        assert!(script.contains("needs-attention") && script.contains("attention-after"), "{shell}");
+        assert!(!script.contains("demo-liker"), "{shell} offers a hidden command");
     }
 }
 

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use anstream::ColorChoice;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, ValueEnum};
 use like_protocol::ids::SagaId;
 use tracing_subscriber::EnvFilter;
 
@@ -69,11 +69,23 @@ fn own_arguments() -> impl Iterator<Item = OsString> {
 
 /// Tells what is wrong with the command line, or what was asked for instead of a command: help, the version.
 fn tell(usage: clap::Error) -> ExitCode {
-    let json = own_arguments().take_while(|typed| typed != "--").any(|typed| typed == "--json");
+    let options: Vec<_> = own_arguments().take_while(|typed| typed != "--").collect();
+    let json = options.iter().any(|typed| typed == "--json");
+    if let Some(color) = typed_color(&options) {
+        set_color(color);
+    }
     if !(json && usage.use_stderr()) {
         usage.exit()
     }
     CliError::Usage(usage).report(&Output { json, quiet: false })
+}
+
+/// The colours that were asked for by a command line of which not all can be understood.
+fn typed_color(options: &[OsString]) -> Option<Color> {
+    let mut options = options.iter().filter_map(|typed| typed.to_str());
+    let asked = options.find_map(|typed| typed.strip_prefix("--color"))?;
+    let when = if asked.is_empty() { options.next()? } else { asked.strip_prefix('=')? };
+    Color::from_str(when, false).ok()
 }
 
 /// The same error for who has set no environment variables: a usage line would show as required what they give.
@@ -92,11 +104,7 @@ fn without_environment(usage: clap::Error) -> clap::Error {
 }
 
 fn set_up_streams(config: &Config, command: &Command) {
-    match config.color {
-        Color::Auto => {}
-        Color::Always => ColorChoice::Always.write_global(),
-        Color::Never => ColorChoice::Never.write_global(),
-    }
+    set_color(config.color);
     let colored = anstream::AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
     // A script that asked for documents gets one error document on stderr, not events before it. A command that stays has
     // nothing but its events to tell of itself.
@@ -110,6 +118,14 @@ fn set_up_streams(config: &Config, command: &Command) {
         // Told on stderr too, where that is what fails, and a failure there is a panic.
         .log_internal_errors(false)
         .init();
+}
+
+fn set_color(color: Color) {
+    match color {
+        Color::Auto => {}
+        Color::Always => ColorChoice::Always.write_global(),
+        Color::Never => ColorChoice::Never.write_global(),
+    }
 }
 
 fn run(config: Config, command: &Command) -> Result<(), CliError> {

@@ -1,6 +1,6 @@
 //! `likectl completions`.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::args::Cli;
@@ -20,6 +20,16 @@ pub struct CompletionsArgs {
 /// stdout is gone.
 pub fn run(args: &CompletionsArgs) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "likectl", &mut script);
+    clap_complete::generate(args.shell, &mut without_hidden(&Cli::command()), "likectl", &mut script);
     output::raw(&script)
+}
+
+/// The generators offer hidden commands too.
+fn without_hidden(command: &Command) -> Command {
+    let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned();
+    Command::new("likectl")
+        .version(env!("CARGO_PKG_VERSION"))
+        .propagate_version(true)
+        .args(command.get_arguments().cloned())
+        .subcommands(shown)
 }
