@@ -1,7 +1,5 @@
 //! One saga, drawn for a person: what it is, how its steps stand, what happened when, and what may be done next.
 
-use std::time::Duration;
-
 use super::output::{BAD, Column, DIM, GOOD, STRONG, WARN, paint, printable, table};
 use crate::log::Owner;
 use crate::view::advice::advice;
@@ -55,12 +53,11 @@ pub fn state(saga: &SagaView) -> String {
 fn ended(saga: &SagaView) -> String {
     match (saga.ended_ms, &saga.ended_at) {
         (Some(ended_ms), Some(at)) => {
-            let took = Duration::from_millis(ended_ms.saturating_sub(saga.started_ms));
-            format!("{at}, after {}", duration::show(took))
+            format!("{at}, after {}", duration::show_ms(ended_ms.saturating_sub(saga.started_ms)))
         }
         _ => {
-            let open = Duration::from_millis(moment::now_ms().saturating_sub(saga.started_ms));
-            format!("not yet, open for {}", duration::show(open))
+            let open_ms = moment::now_ms().saturating_sub(saga.started_ms);
+            format!("not yet, open for {}", duration::show_ms(open_ms))
         }
     }
 }

@@ -45,6 +45,11 @@ pub fn show(duration: Duration) -> String {
     }
 }
 
+/// The same for one that is known to the millisecond only: `0 ms`, `12 ms`, `3.40 s`.
+pub fn show_ms(ms: u64) -> String {
+    if ms < 1000 { format!("{ms} ms") } else { show(Duration::from_millis(ms)) }
+}
+
 /// Writes a duration for tables, in one unit, cut off: `3s`, `12m`, `14d`.
 pub fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -85,6 +90,11 @@ mod tests {
         assert_eq!(show(Duration::from_secs(125)), "2 min 5 s");
         assert_eq!(show(Duration::from_secs(12000)), "3 h 20 min");
         assert_eq!(show(Duration::from_secs(200000)), "2 d 7 h");
+    }
+
+    #[test]
+    fn what_is_known_to_the_millisecond_is_shown_no_more_exactly() {
+        assert_eq!([0, 1, 999, 3400].map(show_ms), ["0 ms", "1 ms", "999 ms", "3.40 s"]);
     }
 
     #[test]

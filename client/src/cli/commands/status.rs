@@ -286,7 +286,7 @@ fn services_table(services: &[ServiceDocument]) -> String {
     let rows = [
         row("state", |_| "up".to_owned(), "unreachable"),
         row("version", |s| s.version.clone(), "-"),
-        row("up for", |s| duration::show(Duration::from_millis(s.up_ms)), "-"),
+        row("up for", |s| duration::show_ms(s.up_ms), "-"),
         row("queue", |s| format!("{} of {}", s.queued, s.queue_limit), "-"),
         row("connections", |s| s.connections.to_string(), "-"),
         row("unsettled", |s| s.unsettled.to_string(), "-"),

@@ -1,7 +1,5 @@
 //! Puts a picture on a screen.
 
-use std::time::Duration;
-
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -191,7 +189,7 @@ fn cells(service: &str, answer: &ServiceAnswer) -> [String; 9] {
     [
         service.to_owned(),
         "up".to_owned(),
-        duration::show(Duration::from_secs(answer.status.up_ms / 1000)),
+        duration::show_ms(answer.status.up_ms / 1000 * 1000),
         or_dash(answer.requests_per_s, 0),
         or_dash(answer.group_size, 1),
         format!("{}/{}", answer.status.queued, answer.status.queue_limit),
@@ -214,7 +212,7 @@ fn rates(lately: &Lately) -> String {
         text.push_str(&format!(", {:.1}/s undone", lately.undone_per_s));
     }
     if let (Some(p50), Some(p99), Some(max)) = (lately.p50_ms, lately.p99_ms, lately.max_ms) {
-        let [p50, p99, max] = [p50, p99, max].map(short);
+        let [p50, p99, max] = [p50, p99, max].map(duration::show_ms);
         text.push_str(&format!(
             "   p50 {p50}   p99 {p99}   max {max}   ({} ended in a minute)",
             lately.ended
@@ -241,7 +239,7 @@ fn saga_lines(saga: &SagaPicture, chosen: bool, width: u16, theme: Theme) -> Vec
     let mark = if chosen { "> " } else { "  " };
     let style = state_style(saga, theme);
     let style = if chosen { style.add_modifier(Modifier::REVERSED) } else { style };
-    let title = format!("{}, {}, {}", saga.title, state(saga), short(saga.took_ms));
+    let title = format!("{}, {}, {}", saga.title, state(saga), duration::show_ms(saga.took_ms));
     let mut lines: Vec<_> = wrapped(mark, &title, width).map(|line| Line::styled(line, style)).collect();
     if let Some(trouble) = &saga.trouble {
         lines.extend(wrapped("    ✗ ", &printable(trouble), width).map(Line::raw));
@@ -274,11 +272,6 @@ fn state_style(saga: &SagaPicture, theme: Theme) -> Style {
     }
 }
 
-/// Milliseconds for people.
-fn short(ms: u64) -> String {
-    if ms < 1000 { format!("{ms} ms") } else { duration::show(Duration::from_millis(ms)) }
-}
-
 fn timeline(saga: &SagaPicture, width: u16, theme: Theme) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::styled(saga.title.clone(), theme.strong()),
@@ -286,13 +279,13 @@ fn timeline(saga: &SagaPicture, width: u16, theme: Theme) -> Vec<Line<'static>> 
         Line::styled(format!("  state    {}", state(saga)), state_style(saga, theme)),
         Line::raw(format!("  started  {}", saga.summary.started_at)),
         Line::raw(match &saga.summary.ended_at {
-            Some(at) => format!("  ended    {at}, after {}", short(saga.took_ms)),
-            None => format!("  ended    not yet, open for {}", short(saga.took_ms)),
+            Some(at) => format!("  ended    {at}, after {}", duration::show_ms(saga.took_ms)),
+            None => format!("  ended    not yet, open for {}", duration::show_ms(saga.took_ms)),
         }),
         Line::raw(""),
     ];
     for happened in &saga.history {
-        let after = short(happened.after_ms);
+        let after = duration::show_ms(happened.after_ms);
         let mark = match happened.tone {
             Tone::Good => '✓',
             Tone::Bad => '✗',
