@@ -43,8 +43,10 @@ pub enum CliError {
     NotEnded(SagaId),
     /// Sagas need an operator, or hang. What, in words; the first of them.
     NeedsAttention(String, Option<SagaId>),
-    /// Slots of the journal can't be read or used, or it has no room for more. What, in words.
+    /// Slots of the journal can't be read or used; perhaps it has no room for more as well. What, in words.
     JournalTrouble(String),
+    /// The journal has no room for more, or may not be written. What, in words.
+    NoRoom(String),
     /// An audit found so many articles that drift.
     Drift(usize),
     /// An audit met something damaged. What, in words.

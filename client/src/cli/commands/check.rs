@@ -80,7 +80,11 @@ pub async fn run(tools: &Tools, args: &CheckArgs) -> Result<(), CliError> {
         show_all(tools, &alarming, Some(args.hanging_after))
     };
     let Some(first) = alarming.first() else {
-        return if journal.is_empty() { told } else { Err(CliError::JournalTrouble(journal.join("; and "))) };
+        return match open.lacks_room {
+            _ if journal.is_empty() => told,
+            Some(lacks_room) if open.unreadable.is_empty() => Err(CliError::NoRoom(lacks_room)),
+            _ => Err(CliError::JournalTrouble(journal.join("; and "))),
+        };
     };
     let need = alarming.iter().filter(|found| found.view.needs_attention).count();
     let hang = alarming.len() - need;

@@ -44,6 +44,7 @@ fn every_error_has_its_documented_exit_code_and_kind() {
     let cases = [
         (rule(ArticleRejection::NotFound(article)), 3, "not_found"),
         (CliError::JournalTrouble("why".to_owned()), 7, "needs_attention"),
+        (CliError::NoRoom("why".to_owned()), 7, "needs_attention"),
         (rule(ArticleRejection::AlreadyExists(article)), 4, "already_exists"),
         (rule(ArticleRejection::BadTitle), 4, "invalid"),
         (rule(ArticleRejection::NoNextId), 4, "invalid"),

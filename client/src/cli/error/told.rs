@@ -96,7 +96,12 @@ impl CliError {
                 saga_id: saga.map(|saga| saga.to_string()),
                 ..told(Exit::NeedsAttention, "needs_attention", what)
             }
-            .hint("`likectl saga show ID` says what an operator may safely do next"),
+            .hint(format!(
+                "`likectl saga show {}` says what an operator may safely do next",
+                saga.map_or("ID".to_owned(), |saga| saga.to_string())
+            )),
+            Self::NoRoom(what) => told(Exit::NeedsAttention, "needs_attention", what)
+                .hint("free some space there, or mount it for writing; nothing of this has to be restarted"),
             Self::JournalTrouble(what) => told(Exit::NeedsAttention, "needs_attention", what).hint(
                 "give group `like` back what it may not use, look after the disk (free some space, if it is full), use the \
                  release that wrote it, or move what is damaged out of the journal",
