@@ -14,19 +14,25 @@ pub fn advice(saga: &SagaView, owner: Option<&Owner>) -> Vec<String> {
         return vec!["Part of its record is damaged: nobody drives it any more.".to_owned(), force];
     }
     if !saga.is_unfinished() {
-        let line = match (saga.settled, owner) {
-            (true, _) => "Nothing: it has ended, and every service knows.".to_owned(),
-            (false, Some(owner)) => {
-                format!(
-                    "Nothing: it has ended, and {owner} goes on telling the services. Its locks stay until then."
-                )
-            }
-            (false, None) => {
+        if saga.settled {
+            return vec!["Nothing: it has ended, and every service knows.".to_owned()];
+        }
+        let telling = match owner {
+            Some(owner) => format!(
+                "Nothing: it has ended, and {owner} goes on telling the services. Its locks stay until then."
+            ),
+            None => {
                 "Safe: `likectl recover` tells the services that it has ended. Its locks stay until then."
                     .to_owned()
             }
         };
-        return vec![line];
+        // The log does not say what a service has become since.
+        let end = saga.state.trim_start_matches("forced_");
+        let restored = format!(
+            "If a service was restored from a backup since, that is in vain: then `likectl saga force {id} --as {end} \
+             --reason TEXT`."
+        );
+        return vec![telling, restored];
     }
     let mut advice = match owner {
         Some(owner) if owner.stopped => vec![format!(

@@ -50,6 +50,16 @@ fn what_may_be_done_next_depends_on_who_owns_the_saga() {
 }
 
 #[test]
+fn what_can_not_be_settled_any_more_can_be_forced_to_the_end_that_it_has() {
+    let saga = view(completed());
+    let told = advice(&saga, None).join("\n");
+    assert!(told.contains("likectl recover"), "{told}");
+    assert!(told.contains(&format!("likectl saga force {} --as completed", saga.saga_id)), "{told}");
+    let settled = view([completed(), vec![Event::Settled]].concat());
+    assert!(!advice(&settled, None).join("\n").contains("force"));
+}
+
+#[test]
 fn what_a_gateway_drives_is_acted_on_there() {
     let mut events = turning_back();
     events.extend((1..=5).map(|in_a_row| Event::CompensationFailed { step: 0, in_a_row, failure: down() }));
