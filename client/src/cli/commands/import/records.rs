@@ -190,6 +190,7 @@ impl<R: BufRead> Reader<R> {
 
 fn of_json(line: &[u8]) -> LikeOrWhyNot {
     #[derive(Deserialize)]
+    #[serde(expecting = "an object with `user` and `article`")]
     struct Like {
         #[serde(alias = "user_id")]
         user: Id,
@@ -309,6 +310,8 @@ mod tests {
         let json = read("{\"user\":7}\n{\"user\":-7,\"article\":1}\n{\n7,1\n{\"user\":7,\"article\":1}\n");
         assert!(json[..4].iter().all(|(_, like)| like.is_err()), "{json:?}");
         assert_eq!(json[0].1, Err("missing field `article` (column 10)".to_owned()));
+        let none = "invalid type: integer `7`, expected an object with `user` and `article` (column 1)";
+        assert_eq!(json[3].1, Err(none.to_owned()));
         assert_eq!(json[4], (5, Ok((7, 1))));
         let long = format!(
             "{{\"user\":7,\"article\":1{}}}\n{{\"user\":7,\"article\":1}}",
