@@ -195,6 +195,9 @@ async fn stay(tools: &Tools, order: Order) -> Result<(), CliError> {
     end.await.unwrap_or(Ok(()))
 }
 
+/// How many sagas of a slot are named: a line stays below the 48 KiB at which the system's journal would break it.
+const NAMED_MAX: usize = 500;
+
 /// One line of a watch.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -233,28 +236,51 @@ fn tell(output: &Output, notice: &Notice) -> Result<(), CliError> {
                     format!("  {saga} {}", end.map_or("has not ended yet", end_word))
                 };
                 let first = format!("slot {slot} let go: {}", let_go_in_words(report));
-                std::iter::once(first).chain(sagas.iter().map(saga_line)).collect()
+                let more = sagas.len().saturating_sub(NAMED_MAX);
+                let more = (more > 0).then(|| format!("  and {more} more"));
+                std::iter::once(first).chain(named(sagas).map(saga_line)).chain(more).collect()
             }
             Notice::Skipped { slot, why } => vec![format!("slot {slot} skipped: {why}")],
         };
         return lines.iter().try_for_each(|line| output.text(format!("{} {line}", paint(DIM, &at))));
     }
-    let empty = Line { at, event: "", slot: 0, unfinished: None, report: None, sagas: None, detail: None };
-    let line = match notice {
-        Notice::TakenOver { slot, unfinished } => {
-            Line { event: "taken_over", slot: *slot, unfinished: Some(*unfinished), ..empty }
+    output.document(&Line::of(at, notice))
+}
+
+/// Those that are named of a slot's sagas: what has ended first.
+fn named(sagas: &[(SagaId, Option<End>)]) -> impl Iterator<Item = &(SagaId, Option<End>)> {
+    let [ended, open] =
+        [true, false].map(|wanted| sagas.iter().filter(move |(_, end)| end.is_some() == wanted));
+    ended.chain(open).take(NAMED_MAX)
+}
+
+impl<'a> Line<'a> {
+    fn of(at: String, notice: &'a Notice) -> Self {
+        let empty =
+            Line { at, event: "", slot: 0, unfinished: None, report: None, sagas: None, detail: None };
+        match notice {
+            Notice::TakenOver { slot, unfinished } => {
+                Line { event: "taken_over", slot: *slot, unfinished: Some(*unfinished), ..empty }
+            }
+            Notice::LetGo { slot, report, sagas } => {
+                let saga_line = |(saga, end): &(SagaId, Option<End>)| SagaLine {
+                    saga_id: saga.to_string(),
+                    end: end.map(end_word),
+                };
+                let sagas = named(sagas).map(saga_line).collect();
+                Line {
+                    event: "let_go",
+                    slot: *slot,
+                    report: Some(report.into()),
+                    sagas: Some(sagas),
+                    ..empty
+                }
+            }
+            Notice::Skipped { slot, why } => {
+                Line { event: "skipped", slot: *slot, detail: Some(why), ..empty }
+            }
         }
-        Notice::LetGo { slot, report, sagas } => {
-            let saga_line = |(saga, end): &(SagaId, Option<End>)| SagaLine {
-                saga_id: saga.to_string(),
-                end: end.map(end_word),
-            };
-            let sagas = sagas.iter().map(saga_line).collect();
-            Line { event: "let_go", slot: *slot, report: Some(report.into()), sagas: Some(sagas), ..empty }
-        }
-        Notice::Skipped { slot, why } => Line { event: "skipped", slot: *slot, detail: Some(why), ..empty },
-    };
-    output.document(&line)
+    }
 }
 
 fn end_word(end: End) -> &'static str {
@@ -267,6 +293,23 @@ fn end_word(end: End) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_a_watch_stays_short_however_many_sagas_a_slot_has() {
+        let saga =
+            |number: u32, end| (SagaId::from_bytes((u128::MAX - u128::from(number)).to_be_bytes()), end);
+        let open = (0..10_000).map(|number| saga(number, None));
+        let sagas = open.chain([saga(10_000, Some(End::Compensated))]).collect();
+        let report = Report { recovered: 10_001, compensated: 1, unfinished: 10_000, ..Report::default() };
+        let notice = Notice::LetGo { slot: 0, report, sagas };
+        let line = serde_json::to_string(&Line::of(moment::show(moment::of_ms(0)), &notice)).unwrap();
+        assert!(line.len() < 48 * 1024, "{}", line.len());
+        assert!(
+            line.contains("\"compensated\"}") && line.contains("\"unfinished\":10000"),
+            "{}",
+            &line[..400]
+        );
+    }
 
     #[test]
     fn what_was_only_settled_is_not_nothing() {
