@@ -90,6 +90,28 @@ fn a_killed_runners_saga_is_ended_by_who_is_woken_for_it() {
 }
 
 #[test]
+fn a_recovery_tells_of_what_needs_an_operator_whoever_drives_it() {
+    let house = House::open(PROGRAM);
+    house.article(1);
+    let like = stopped_like(&house, 7, 1);
+    house.freeze(Service::User);
+    like.kill();
+    let patient = ["--attention-after", "1", "--timeout", "5m", "recover", "--compensate"];
+    let owner = Running::start(&mut house.command(&patient));
+    eventually("a saga that needs an operator", || {
+        let stuck = house.json(&["--attention-after", "1", "saga", "list", "--needs-attention"]);
+        (stuck != serde_json::json!([])).then_some(())
+    });
+    let another = house.likectl(&["--json", "--attention-after", "1", "recover"]).expect_code(7);
+    assert_eq!(another.json()["recovered"], 0, "its owner lives");
+    assert_eq!(another.error()["error"]["kind"], "needs_attention");
+    house.thaw(Service::User);
+    owner.kill();
+    house.likectl(&["recover"]).expect_code(0);
+    assert_eq!(house.likes(1), 0);
+}
+
+#[test]
 fn whoever_waits_for_a_slot_sleeps() {
     let house = House::open(PROGRAM);
     house.article(1);
