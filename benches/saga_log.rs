@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use like_client::likes::like::{self, LikeParams};
+use like_client::likes::acts::LIKE;
 use like_client::log::{self, Journal, Keeping, SagaLog, history};
 use like_client::saga::{Begun, End, Event, ParticipantAt, PlannedStep};
 use like_protocol::codec;
 use like_protocol::ids::{BootId, SagaId, StoreId};
+use like_protocol::likes::user::LikeTarget;
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use like_protocol::time::Now;
 
@@ -17,7 +18,7 @@ const SAGAS: u64 = 10_000;
 
 /// What a like that goes well leaves in the log.
 fn events(number: u64) -> Vec<Event> {
-    let params = LikeParams { user: UserId(number), article: ArticleId(1 + number % 16), key: None };
+    let target = LikeTarget { user: UserId(number), article: ArticleId(1 + number % 16), key: None };
     let stores = [(ARTICLE_ROLE, 1), (USER_ROLE, 2)];
     let participants = stores
         .map(|(role, id)| ParticipantAt { role: role.into(), store: Some(StoreId::from_bytes([id; 16])) });
@@ -27,9 +28,9 @@ fn events(number: u64) -> Vec<Event> {
         number: step,
     });
     let begun = Begun {
-        kind: like::KIND.into(),
+        kind: LIKE.kind.into(),
         version: 1,
-        params: params.encode().expect("parameters"),
+        params: LIKE.params(&target).expect("parameters"),
         steps: steps.collect(),
         participants: participants.to_vec(),
         deadline: Now { boot: BootId::from_bytes([1; 16]), at_ms: 5 }.deadline_in(Duration::from_secs(10)),

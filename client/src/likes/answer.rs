@@ -10,10 +10,10 @@ use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::{DamagedRow, Payload};
 use serde::de::DeserializeOwned;
 
+use super::acts::{Act, LIKE, UNLIKE};
 use super::articles::ArticleError;
 use super::ask::AskError;
 use super::users::UserError;
-use super::{like, unlike};
 use crate::log::{LacksRoom, LogEnded};
 use crate::rpc::Unreachable;
 use crate::runner::RunError;
@@ -156,8 +156,8 @@ impl LikeAnswer {
         match how_ended(saga, state, target, KeyUse::Like)? {
             Ended::First(first) => Ok(Self::of_first(&first)),
             Ended::Completed(replies) => {
-                let counted: ArticleReply = reply(&replies, like::ADD_LIKE)?;
-                let made: UserReply = reply(&replies, like::CREATE_RECORD)?;
+                let counted: ArticleReply = reply(&replies, LIKE.count_step)?;
+                let made: UserReply = reply(&replies, LIKE.record_step)?;
                 Ok(Self { article, current_likes: Some(counted.likes), record: made.record, saga })
             }
         }
@@ -180,7 +180,7 @@ impl UnlikeAnswer {
         match how_ended(saga, state, target, KeyUse::Unlike)? {
             Ended::First(first) => Ok(Self::of_first(&first)),
             Ended::Completed(replies) => {
-                let counted: ArticleReply = reply(&replies, unlike::TAKE_LIKE)?;
+                let counted: ArticleReply = reply(&replies, UNLIKE.count_step)?;
                 Ok(Self { article, current_likes: Some(counted.likes), saga })
             }
         }
@@ -273,7 +273,7 @@ fn why_compensated(
     let name = failing.and_then(|step| state.begun.steps.get(step)).map_or("a step", |step| &*step.name);
     match failing.and_then(|step| state.steps.get(step)).map(|step| &step.action) {
         Some(Action::Rejected(rejection)) => {
-            let at_user = failing == Some(user_step(usage));
+            let at_user = failing == Some(Act::of(usage).record_step);
             rejected(saga, rejection, at_user, target, usage)
         }
         Some(Action::Refused(refusal)) => {
@@ -298,13 +298,6 @@ fn why_compensated(
 fn deadline_passed(saga: SagaId, name: &str) -> ActError {
     let detail = format!("the deadline passed before `{name}` was done");
     ActError::Compensated { saga, last: None, detail }
-}
-
-fn user_step(usage: KeyUse) -> usize {
-    match usage {
-        KeyUse::Like => like::CREATE_RECORD,
-        KeyUse::Unlike => unlike::REMOVE_RECORD,
-    }
 }
 
 fn rejected(

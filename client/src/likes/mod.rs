@@ -1,23 +1,21 @@
 //! Likes: the first domain on top of the engine.
 //!
-//! * [`like`], [`unlike`]: the two sagas. Pure; they name no socket and no log.
+//! * [`acts`]: the two sagas. Pure; they name no socket and no log.
 //! * [`articles`], [`users`]: what can be asked of the two services outside any saga.
 //! * [`service`]: the acts as a caller means them: checks first, then the saga, then an answer.
 //! * [`answer`]: what the checks decide, and what an ended saga means to its caller. Pure.
 //! * [`audit`]: likes against like records.
 //! * [`pages`]: lists, fetched page by page.
 
+pub mod acts;
 pub mod answer;
 pub mod articles;
 pub mod audit;
-pub mod like;
 pub mod pages;
 pub mod service;
-pub mod unlike;
 pub mod users;
 
 mod ask;
-mod stored;
 
 use crate::saga::Definitions;
 
@@ -29,5 +27,5 @@ pub use users::UserService;
 
 /// Both sagas: what a runner must know to drive and to recover likes.
 pub fn definitions() -> Definitions {
-    Definitions::new().with(like::Like).with(unlike::Unlike)
+    Definitions::new().with(acts::LIKE).with(acts::UNLIKE)
 }

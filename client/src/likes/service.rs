@@ -8,10 +8,9 @@ use std::time::Duration;
 use like_protocol::likes::user::{CallerKey, FirstUse, KeyUse, LikeTarget};
 use like_protocol::likes::{ArticleId, UserId};
 
+use super::acts::Act;
 use super::answer::{ActError, LikeAnswer, UnlikeAnswer, before_saga};
 use super::articles::ArticleService;
-use super::like::{self, LikeParams};
-use super::unlike::{self, UnlikeParams};
 use super::users::UserService;
 use crate::runner::{Outcome, Runner};
 
@@ -49,9 +48,7 @@ impl Likes {
         if let Some(first) = self.check(&target, KeyUse::Like, timeout).await? {
             return Ok(LikeAnswer::of_first(&first));
         }
-        let params =
-            LikeParams { user, article, key }.encode().map_err(|e| ActError::Internal(e.to_string()))?;
-        let Outcome { saga, state } = self.runner.run(like::KIND, params, timeout).await?;
+        let Outcome { saga, state } = self.run(&target, KeyUse::Like, timeout).await?;
         LikeAnswer::of_ended(saga, &state, &target)
     }
 
@@ -70,10 +67,14 @@ impl Likes {
         if let Some(first) = self.check(&target, KeyUse::Unlike, timeout).await? {
             return Ok(UnlikeAnswer::of_first(&first));
         }
-        let params =
-            UnlikeParams { user, article, key }.encode().map_err(|e| ActError::Internal(e.to_string()))?;
-        let Outcome { saga, state } = self.runner.run(unlike::KIND, params, timeout).await?;
+        let Outcome { saga, state } = self.run(&target, KeyUse::Unlike, timeout).await?;
         UnlikeAnswer::of_ended(saga, &state, &target)
+    }
+
+    async fn run(&self, target: &LikeTarget, usage: KeyUse, timeout: Duration) -> Result<Outcome, ActError> {
+        let act = Act::of(usage);
+        let params = act.params(target).map_err(|e| ActError::Internal(e.to_string()))?;
+        Ok(self.runner.run(act.kind, params, timeout).await?)
     }
 
     /// The checks before a saga; the first use of the key, if that answers everything.

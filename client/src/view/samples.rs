@@ -3,27 +3,28 @@
 use like_protocol::codec;
 use like_protocol::ids::{BootId, SagaId, StoreId};
 use like_protocol::likes::article::ArticleReply;
+use like_protocol::likes::user::LikeTarget;
 use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::Payload;
 use like_protocol::time::Deadline;
 
 use super::SagaView;
 use crate::likes;
-use crate::likes::like::{KIND, LikeParams};
+use crate::likes::acts::LIKE;
 use crate::log::{SagaRecord, Story};
 use crate::saga::event::{Failure, FailureKind};
 use crate::saga::{Begun, End, Event, ParticipantAt, PlannedStep, TurnBack};
 
 /// The beginning of this user's like of article 1.
 pub fn begun(user: u64) -> Event {
-    let params = LikeParams { user: UserId(user), article: ArticleId(1), key: None };
+    let target = LikeTarget { user: UserId(user), article: ArticleId(1), key: None };
     let at =
         |role: &'static str| ParticipantAt { role: role.into(), store: Some(StoreId::from_bytes([1; 16])) };
     let step = |name: &'static str, number| PlannedStep { name: name.into(), participant: number, number };
     let begun = Begun {
-        kind: KIND.into(),
+        kind: LIKE.kind.into(),
         version: 1,
-        params: params.encode().unwrap(),
+        params: LIKE.params(&target).unwrap(),
         participants: vec![at("article"), at("user")],
         steps: vec![step("add like", 0), step("create like record", 1)],
         deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },

@@ -5,10 +5,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use like_client::likes;
-use like_client::likes::like::LikeParams;
+use like_client::likes::acts::LIKE;
 use like_client::log;
 use like_client::saga::{Begun, Event, ParticipantAt, PlannedStep};
 use like_protocol::ids::SagaId;
+use like_protocol::likes::user::LikeTarget;
 use like_protocol::likes::{ArticleId, UserId};
 use like_tests::house::written_in;
 use like_tests::process::{PATIENCE, Running, eventually};
@@ -112,7 +113,7 @@ fn begin_and_die(house: &House, sagas: usize) {
         }
         participants
     });
-    let definition = likes::definitions().newest(likes::like::KIND).expect("the like saga").clone();
+    let definition = likes::definitions().newest(LIKE.kind).expect("the like saga").clone();
     let planned = definition.steps().iter().enumerate().map(|(number, step)| PlannedStep {
         name: step.name.into(),
         participant: stores.iter().position(|at| at.role == step.role).expect("its service") as u8,
@@ -124,11 +125,11 @@ fn begin_and_die(house: &House, sagas: usize) {
     let mut position = log.appended();
     for number in 0..sagas as u64 {
         let (article, user) = target(number);
-        let params = LikeParams { user: UserId(user), article: ArticleId(article), key: None };
+        let target = LikeTarget { user: UserId(user), article: ArticleId(article), key: None };
         let begun = Begun {
             kind: definition.kind().into(),
             version: definition.version(),
-            params: params.encode().expect("parameters"),
+            params: LIKE.params(&target).expect("parameters"),
             steps: steps.clone(),
             participants: stores.clone(),
             deadline: context.clock.now().deadline_in(Duration::from_secs(1800)),

@@ -1,12 +1,10 @@
 //! Services and definitions with one rule off: wrappers around the shipped domain, the shipped participant and what it has
 //! stored. With no rule off, what runs is the shipped code and nothing else.
 
-use std::sync::LazyLock;
-
 use like_client::likes;
-use like_client::likes::unlike::Unlike;
+use like_client::likes::acts::{Act, UNLIKE};
+use like_client::saga::StepPlan;
 use like_client::saga::definition::Definitions;
-use like_client::saga::{Definition, DefinitionError, StepPlan};
 use like_daemon::likes::article::Articles;
 use like_daemon::likes::user::Users;
 use like_daemon::participant::barrier::State;
@@ -18,7 +16,7 @@ use like_daemon::participant::{Moment, Participant};
 use like_daemon::store::{MemoryStore, Store, StoreError, Tx};
 use like_protocol::ids::{SagaId, StepId};
 use like_protocol::likes::article::{ArticleAnswer, ArticleOperation, ArticleQuery, ArticleReply};
-use like_protocol::message::{Direction, Payload, ReplyBody, RequestBody};
+use like_protocol::message::{Direction, ReplyBody, RequestBody};
 use like_protocol::time::Now;
 
 use super::daemon::{Open, Participate, evaluate};
@@ -40,49 +38,12 @@ pub fn services(mutation: Option<Mutation>) -> [Open; 2] {
 /// The kinds of saga, with a rule off or none.
 pub fn definitions(mutation: Option<Mutation>) -> Definitions {
     let shipped = likes::definitions();
-    if mutation == Some(Mutation::UnlikeSideBySide) { shipped.with(UnlikeSideBySide) } else { shipped }
+    if mutation == Some(Mutation::UnlikeSideBySide) { shipped.with(UNLIKE_SIDE_BY_SIDE) } else { shipped }
 }
 
 /// An unlike whose steps wait for nothing.
-struct UnlikeSideBySide;
-
-impl Definition for UnlikeSideBySide {
-    fn kind(&self) -> &'static str {
-        Unlike.kind()
-    }
-
-    fn version(&self) -> u16 {
-        Unlike.version()
-    }
-
-    fn steps(&self) -> &'static [StepPlan] {
-        static STEPS: LazyLock<Vec<StepPlan>> = LazyLock::new(|| {
-            Unlike.steps().iter().enumerate().map(|(at, step)| StepPlan { beside: at > 0, ..*step }).collect()
-        });
-        &STEPS
-    }
-
-    fn operation(&self, params: &Payload, step: usize, _: &[Payload]) -> Result<Payload, DefinitionError> {
-        Unlike.operation(params, step, &[])
-    }
-
-    fn note(
-        &self,
-        params: &Payload,
-        step: usize,
-        replies: &[Option<Payload>],
-    ) -> Result<Option<Payload>, DefinitionError> {
-        Unlike.note(params, step, replies)
-    }
-
-    fn subject(&self, params: &Payload) -> Result<Vec<(&'static str, u64)>, DefinitionError> {
-        Unlike.subject(params)
-    }
-
-    fn explain_rejection(&self, step: usize, rejection: &Payload) -> String {
-        Unlike.explain_rejection(step, rejection)
-    }
-}
+const UNLIKE_SIDE_BY_SIDE: Act =
+    Act { steps: &[UNLIKE.steps[0], StepPlan { beside: true, ..UNLIKE.steps[1] }], ..UNLIKE };
 
 /// The shipped participant of a domain.
 fn shipped<D: Domain + Copy>(domain: D) -> Open {

@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 
+use like_client::likes::acts::Act;
 use like_client::likes::audit::Looks;
-use like_client::likes::like::{self, LikeParams};
-use like_client::likes::unlike::{self, UnlikeParams};
 use like_client::saga::{Begun, Definition, Definitions, ParticipantAt, PlannedStep};
 use like_protocol::codec;
 use like_protocol::ids::{BootId, SagaId, StepId, StoreId};
@@ -175,17 +174,13 @@ impl Model {
 
     /// How an ask's saga begins at `now`, as `Runner::begun` in `client/src/runner/run.rs` has it.
     pub fn begun(&self, ask: usize, now: &Now) -> Begun {
-        let LikeTarget { user, article, key } = self.target(ask);
-        let (kind, params) = match self.world.asks[ask].usage {
-            KeyUse::Like => (like::KIND, LikeParams { user, article, key }.encode()),
-            KeyUse::Unlike => (unlike::KIND, UnlikeParams { user, article, key }.encode()),
-        };
-        let definition = self.definitions.newest(kind).expect("a kind of the domain");
+        let act = Act::of(self.world.asks[ask].usage);
+        let definition = self.definitions.newest(act.kind).expect("a kind of the domain");
         let steps = (0..).zip(definition.steps());
         Begun {
-            kind: kind.into(),
+            kind: act.kind.into(),
             version: definition.version(),
-            params: params.expect("parameters can be encoded"),
+            params: act.params(&self.target(ask)).expect("parameters can be encoded"),
             participants: (0..2).map(|role| self.participant(role)).collect(),
             steps: steps
                 .map(|(number, plan)| PlannedStep {

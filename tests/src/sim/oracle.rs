@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use like_client::likes::answer::Rule;
 use like_client::likes::audit::Findings;
-use like_client::likes::{ActError, LikeAnswer, UnlikeAnswer};
+use like_client::likes::{ActError, LikeAnswer, UnlikeAnswer, acts};
 use like_client::log::history::History;
 use like_client::runner::Order;
 use like_client::saga::{End, Event, Phase, TurnBack};
 use like_daemon::store::fields::Fields;
 use like_daemon::store::{Batch, seal};
+use like_protocol::codec;
 use like_protocol::ids::SagaId;
-use like_protocol::likes::user::{KeyUse, LikeRecord};
+use like_protocol::likes::user::{KeyUse, LikeRecord, LikeTarget};
 
 use super::daemon::QUEUE_LIMIT;
 use super::watch;
@@ -422,17 +423,7 @@ fn likes_of(count: &[u8]) -> u64 {
 
 /// Who, what, by which key, and what a completed saga adds to the likes.
 fn params_of(kind: &str, params: &[u8]) -> Option<(u64, u64, Option<u128>, i64)> {
-    use like_client::likes::{like, unlike};
-    use like_protocol::codec::decode;
-    match kind {
-        like::KIND => {
-            let params: like::LikeParams = decode(params).ok()?;
-            Some((params.user.0, params.article.0, params.key.map(|key| key.0.as_u128()), 1))
-        }
-        unlike::KIND => {
-            let params: unlike::UnlikeParams = decode(params).ok()?;
-            Some((params.user.0, params.article.0, params.key.map(|key| key.0.as_u128()), -1))
-        }
-        _ => None,
-    }
+    let (_, adds) = [(acts::LIKE, 1), (acts::UNLIKE, -1)].into_iter().find(|(act, _)| act.kind == kind)?;
+    let LikeTarget { user, article, key } = codec::decode(params).ok()?;
+    Some((user.0, article.0, key.map(|key| key.0.as_u128()), adds))
 }

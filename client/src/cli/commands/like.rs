@@ -12,7 +12,8 @@ use crate::cli::error::CliError;
 use crate::cli::output::{DIM, GOOD, count, paint};
 use crate::cli::signals;
 use crate::cli::tools::Tools;
-use crate::likes::{ActError, like, unlike};
+use crate::likes::ActError;
+use crate::likes::acts::{Act, LIKE, UNLIKE};
 use crate::runner::Runner;
 use crate::view::{Liked, Unliked};
 
@@ -52,7 +53,7 @@ impl LikeArgs {
 pub async fn run_like(tools: &Tools, args: &LikeArgs) -> Result<(), CliError> {
     let (runner, likes) = tools.likes()?;
     let acting = likes.like(args.user, args.article, args.key(), tools.config.timeout);
-    let answer = interruptible(&runner, like::KIND, acting).await;
+    let answer = interruptible(&runner, LIKE, acting).await;
     let told = answer.and_then(|answer| {
         if tools.output.json {
             return tools.output.document(&Liked::from(&answer));
@@ -71,7 +72,7 @@ pub async fn run_like(tools: &Tools, args: &LikeArgs) -> Result<(), CliError> {
 pub async fn run_unlike(tools: &Tools, args: &LikeArgs) -> Result<(), CliError> {
     let (runner, likes) = tools.likes()?;
     let acting = likes.unlike(args.user, args.article, args.key(), tools.config.timeout);
-    let answer = interruptible(&runner, unlike::KIND, acting).await;
+    let answer = interruptible(&runner, UNLIKE, acting).await;
     let told = answer.and_then(|answer| {
         if tools.output.json {
             return tools.output.document(&Unliked::from(&answer));
@@ -94,7 +95,7 @@ fn likes_now(likes: Option<u64>) -> String {
 /// Waits for an act, or for Ctrl-C; then names the saga that had been begun.
 async fn interruptible<T>(
     runner: &Runner,
-    kind: &str,
+    act: Act,
     acting: impl Future<Output = Result<T, ActError>>,
 ) -> Result<T, CliError> {
     let left_over: Vec<SagaId> = runner.active().into_iter().map(|(saga, _)| saga).collect();
@@ -102,7 +103,7 @@ async fn interruptible<T>(
         answer = acting => Ok(answer?),
         () = signals::interrupted() => {
             let mut active = runner.active().into_iter();
-            let begun = active.find(|(saga, state)| state.begun.kind == kind && !left_over.contains(saga));
+            let begun = active.find(|(saga, state)| state.begun.kind == act.kind && !left_over.contains(saga));
             Err(CliError::Interrupted(begun.map(|(saga, _)| saga)))
         }
     }

@@ -1,6 +1,7 @@
 //! One like by a runner that waits for a word: the process that the demo kills in the middle.
 
 use clap::Args;
+use like_protocol::likes::user::LikeTarget;
 use like_protocol::likes::{ArticleId, UserId};
 use tokio::io::{AsyncReadExt, stdin};
 
@@ -8,7 +9,7 @@ use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::cli::tools::Tools;
 use crate::likes::ActError;
-use crate::likes::like::{self, LikeParams};
+use crate::likes::acts::LIKE;
 
 /// The name of the command.
 pub const LIKER: &str = "demo-liker";
@@ -37,9 +38,9 @@ pub async fn run_liker(tools: &Tools, args: &LikerArgs) -> Result<(), CliError> 
     output::raw(format!("{READY}\n").as_bytes())?;
     let mut word = [0];
     stdin().read_exact(&mut word).await.map_err(|e| CliError::File("stdin".to_owned(), e))?;
-    let params = LikeParams { user: args.user, article: args.article, key: None };
-    let params = params.encode().map_err(|e| CliError::Internal(e.to_string()))?;
-    runner.run(like::KIND, params, tools.config.timeout).await.map_err(ActError::from)?;
+    let target = LikeTarget { user: args.user, article: args.article, key: None };
+    let params = LIKE.params(&target).map_err(|e| CliError::Internal(e.to_string()))?;
+    runner.run(LIKE.kind, params, tools.config.timeout).await.map_err(ActError::from)?;
     runner.close(tools.config.timeout).await;
     Ok(())
 }

@@ -25,6 +25,7 @@ use super::error::CliError;
 use super::signals;
 use super::tools::Tools;
 use crate::likes::ActError;
+use crate::likes::acts::LIKE;
 use crate::log::{Journal, history};
 use crate::saga::Action;
 pub use liker::{LIKER, LikerArgs, run_liker};
@@ -223,8 +224,7 @@ async fn wait_until_in_doubt(staged: &Tools) -> Result<SagaId, CliError> {
         loop {
             let stories = history::read(&journal)?.sagas.into_iter().map(|(_, story)| story);
             let sent = stories.rev().find(|story| {
-                let step =
-                    story.state.as_ref().and_then(|state| state.steps.get(crate::likes::like::CREATE_RECORD));
+                let step = story.state.as_ref().and_then(|state| state.steps.get(LIKE.record_step));
                 step.is_some_and(|step| step.action == Action::InDoubt)
             });
             match sent {

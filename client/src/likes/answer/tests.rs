@@ -1,13 +1,10 @@
-use like_protocol::ids::{BootId, StoreId};
 use like_protocol::likes::user::CallerKey;
-use like_protocol::time::Deadline;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::*;
-use crate::likes::like::LikeParams;
-use crate::saga::definition::Definition;
-use crate::saga::{Begun, Event, ParticipantAt, PlannedStep, TurnBack};
+use crate::saga::{Event, TurnBack};
+use crate::view::samples;
 
 const SAGA: SagaId = SagaId::from_bytes([7; 16]);
 
@@ -18,22 +15,8 @@ fn target() -> LikeTarget {
 
 /// A like that was compensated after these events.
 fn compensated(events: &[Event]) -> SagaState {
-    let LikeTarget { user, article, key } = target();
-    let participant =
-        |role: &'static str| ParticipantAt { role: role.into(), store: Some(StoreId::from_bytes([1; 16])) };
-    let planned = (0..).zip(like::Like.steps());
-    let begun = Begun {
-        kind: like::KIND.into(),
-        version: 1,
-        params: LikeParams { user, article, key }.encode().unwrap(),
-        participants: vec![participant("article"), participant("user")],
-        steps: planned
-            .map(|(number, plan)| PlannedStep { name: plan.name.into(), participant: number, number })
-            .collect(),
-        deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },
-        by_uid: 0,
-    };
-    let mut state = SagaState::begin(begun.into());
+    let Event::Begun(begun) = samples::begun(1) else { panic!("it begins") };
+    let mut state = SagaState::begin(begun);
     for event in events {
         state.apply(event).unwrap();
     }

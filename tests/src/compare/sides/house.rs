@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use like_client::likes::like::{self, LikeParams};
+use like_client::likes::acts::LIKE;
 use like_client::likes::{self, ArticleService, Likes, UserService};
 use like_client::log::Journal;
 use like_client::rpc::Remote;
@@ -146,8 +146,8 @@ impl House {
     /// Like sagas, so many in flight, and nothing but sagas.
     pub fn sagas(&mut self, in_flight: usize, length: Duration) -> Turn {
         self.acts(in_flight, length, async |acts: &Acts, article, user| {
-            let params = LikeParams { user, article, key: None }.encode().expect("parameters");
-            let outcome = acts.runner.run(like::KIND, params, TIMEOUT).await.expect("an outcome");
+            let params = LIKE.params(&LikeTarget { user, article, key: None }).expect("parameters");
+            let outcome = acts.runner.run(LIKE.kind, params, TIMEOUT).await.expect("an outcome");
             assert_eq!(outcome.state.ended(), Some(like_client::saga::End::Completed), "{:?}", outcome.state);
         })
     }
