@@ -27,10 +27,13 @@ use super::universe::clock;
 pub fn services(mutation: Option<Mutation>) -> [Open; 2] {
     match mutation {
         None => [shipped(Articles), shipped(Users)],
-        Some(Mutation::OldCountBack) => [shipped(OldCountBack(Articles)), shipped(Users)],
-        Some(rule @ (Mutation::NoLock | Mutation::KeyNotHeld | Mutation::KeyWithoutAnswer)) => {
-            [shipped(Altered { domain: Articles, rule }), shipped(Altered { domain: Users, rule })]
+        Some(rule @ Mutation::OldCountBack) => {
+            [shipped(Altered { domain: Articles, rule, undo: old_count_back }), shipped(Users)]
         }
+        Some(rule @ (Mutation::NoLock | Mutation::KeyNotHeld | Mutation::KeyWithoutAnswer)) => [
+            shipped(Altered { domain: Articles, rule, undo: Articles::undo }),
+            shipped(Altered { domain: Users, rule, undo: Users::undo }),
+        ],
         Some(rule) => [altered(Articles, rule), altered(Users, rule)],
     }
 }
@@ -157,11 +160,21 @@ impl<D: Domain + Copy> AlteredParticipant<D> {
     }
 }
 
-/// A domain that holds less than it should, or keeps no answers.
+/// How a domain undoes an action.
+type Undo<D> = fn(
+    &D,
+    &mut Context<'_, '_>,
+    SagaId,
+    &<D as Domain>::Operation,
+    &<D as Domain>::Reply,
+) -> Result<(), StoreError>;
+
+/// A domain that holds less than it should, keeps no answers, or undoes in another way.
 #[derive(Clone, Copy)]
-struct Altered<D> {
+struct Altered<D: Domain> {
     domain: D,
     rule: Mutation,
+    undo: Undo<D>,
 }
 
 impl<D: Domain + Copy> Domain for Altered<D> {
@@ -206,7 +219,7 @@ impl<D: Domain + Copy> Domain for Altered<D> {
         operation: &D::Operation,
         reply: &D::Reply,
     ) -> Result<(), StoreError> {
-        self.domain.undo(context, saga, operation, reply)
+        (self.undo)(&self.domain, context, saga, operation, reply)
     }
 
     fn settle(
@@ -233,87 +246,29 @@ impl<D: Domain + Copy> Domain for Altered<D> {
     }
 }
 
-/// Articles whose compensation writes the count back that stood before the action.
-#[derive(Clone, Copy)]
-struct OldCountBack(Articles);
-
-impl Domain for OldCountBack {
-    const ROLE: &'static str = Articles::ROLE;
-
-    type Operation = <Articles as Domain>::Operation;
-    type Reply = ArticleReply;
-    type Rejection = <Articles as Domain>::Rejection;
-    type Note = <Articles as Domain>::Note;
-    type Query = ArticleQuery;
-    type Command = <Articles as Domain>::Command;
-    type Answer = ArticleAnswer;
-
-    fn name_of(&self, key: &[u8]) -> Option<String> {
-        self.0.name_of(key)
-    }
-
-    fn holds(&self, operation: &ArticleOperation) -> Vec<Hold> {
-        self.0.holds(operation)
-    }
-
-    fn act(
-        &self,
-        context: &mut Context<'_, '_>,
-        saga: SagaId,
-        operation: &ArticleOperation,
-    ) -> Result<ArticleReply, Stop<Self::Rejection>> {
-        self.0.act(context, saga, operation)
-    }
-
-    fn undo(
-        &self,
-        context: &mut Context<'_, '_>,
-        saga: SagaId,
-        operation: &ArticleOperation,
-        reply: &ArticleReply,
-    ) -> Result<(), StoreError> {
-        let (article, old) = match operation {
-            ArticleOperation::AddLike(article) => (*article, reply.likes - 1),
-            ArticleOperation::RemoveLike(article) => (*article, reply.likes + 1),
+/// The count that stood before the action is written back.
+fn old_count_back(
+    articles: &Articles,
+    context: &mut Context<'_, '_>,
+    saga: SagaId,
+    operation: &ArticleOperation,
+    reply: &ArticleReply,
+) -> Result<(), StoreError> {
+    let (article, old) = match operation {
+        ArticleOperation::AddLike(article) => (*article, reply.likes - 1),
+        ArticleOperation::RemoveLike(article) => (*article, reply.likes + 1),
+    };
+    loop {
+        let Ok(ArticleAnswer::Article(shown)) = articles.query(context, ArticleQuery::Show(article)) else {
+            return Ok(());
         };
-        loop {
-            let Ok(ArticleAnswer::Article(shown)) = self.0.query(context, ArticleQuery::Show(article)) else {
-                return Ok(());
-            };
-            let step = match shown.likes.cmp(&old) {
-                std::cmp::Ordering::Equal => return Ok(()),
-                std::cmp::Ordering::Less => ArticleOperation::AddLike(article),
-                std::cmp::Ordering::Greater => ArticleOperation::RemoveLike(article),
-            };
-            if let Err(Stop::Failed(failed)) = self.0.act(context, saga, &step) {
-                return Err(failed);
-            }
+        let step = match shown.likes.cmp(&old) {
+            std::cmp::Ordering::Equal => return Ok(()),
+            std::cmp::Ordering::Less => ArticleOperation::AddLike(article),
+            std::cmp::Ordering::Greater => ArticleOperation::RemoveLike(article),
+        };
+        if let Err(Stop::Failed(failed)) = articles.act(context, saga, &step) {
+            return Err(failed);
         }
-    }
-
-    fn settle(
-        &self,
-        context: &mut Context<'_, '_>,
-        saga: SagaId,
-        operation: &ArticleOperation,
-        note: Option<()>,
-    ) -> Result<(), StoreError> {
-        self.0.settle(context, saga, operation, note)
-    }
-
-    fn query(
-        &self,
-        context: &Context<'_, '_>,
-        query: ArticleQuery,
-    ) -> Result<ArticleAnswer, Stop<Self::Rejection>> {
-        self.0.query(context, query)
-    }
-
-    fn command(
-        &self,
-        context: &mut Context<'_, '_>,
-        command: Self::Command,
-    ) -> Result<ArticleAnswer, Stop<Self::Rejection>> {
-        self.0.command(context, command)
     }
 }
