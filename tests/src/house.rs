@@ -9,7 +9,7 @@ use std::sync::Arc;
 use like_client::likes;
 use like_client::log::Journal;
 use like_client::rpc::Remote;
-use like_client::runner::{Context, Options, Origin, Participants};
+use like_client::runner::{Context, Options};
 use like_daemon::store::data_dir::DataDir;
 use like_daemon::store::{LoggedStore, Store};
 use like_protocol::likes::{ARTICLE_ROLE, USER_ROLE};
@@ -331,17 +331,10 @@ impl House {
     /// The journal can't be opened.
     pub fn context_with(&self, options: Options) -> Context {
         let clock: Arc<dyn Clock> = Arc::new(BootClock::open().expect("a boot id"));
-        let remote = |service: Service| {
-            Arc::new(Remote::unix(service.role(), self.socket(service), Arc::clone(&clock)))
-        };
-        Context {
-            journal: Journal::open(&self.journal()).expect("a journal"),
-            definitions: likes::definitions(),
-            participants: Participants::new().with(remote(Service::Article)).with(remote(Service::User)),
-            clock: Arc::clone(&clock),
-            origin: Origin::of_this_process(),
-            options,
-        }
+        let remotes = Service::BOTH
+            .map(|service| Arc::new(Remote::unix(service.role(), self.socket(service), Arc::clone(&clock))));
+        let journal = Journal::open(&self.journal()).expect("a journal");
+        likes::context(journal, remotes.each_ref(), clock, options)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::likes::audit::LiveBooks;
 use crate::likes::{self, ActError, ArticleService, Likes, UserService};
 use crate::log::{Journal, JournalError, Slot, Story, history};
 use crate::rpc::Remote;
-use crate::runner::{Context, Options, Origin, Participants, Runner};
+use crate::runner::{Context, Options, Runner};
 
 /// What commands reach for. Nothing is opened before it is asked for.
 pub struct Tools {
@@ -78,18 +78,10 @@ impl Tools {
     /// # Errors
     /// The journal can't be used.
     pub fn context(&self) -> Result<Context, CliError> {
-        Ok(Context {
-            journal: Journal::open(&self.config.journal)?,
-            definitions: likes::definitions(),
-            participants: Participants::new().with(Arc::clone(&self.article)).with(Arc::clone(&self.user)),
-            clock: Arc::clone(&self.clock),
-            origin: Origin::of_this_process(),
-            options: Options {
-                attention_after: self.config.attention_after,
-                sync_here: true,
-                ..Options::default()
-            },
-        })
+        let journal = Journal::open(&self.config.journal)?;
+        let attention_after = self.config.attention_after;
+        let options = Options { attention_after, sync_here: true, ..Options::default() };
+        Ok(likes::context(journal, self.remotes(), Arc::clone(&self.clock), options))
     }
 
     /// A runner in a slot of its own, and what users do with articles through it.

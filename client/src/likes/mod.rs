@@ -17,6 +17,13 @@ pub mod users;
 
 mod ask;
 
+use std::sync::Arc;
+
+use like_protocol::time::Clock;
+
+use crate::log::Journal;
+use crate::rpc::Remote;
+use crate::runner::{Context, Options, Origin, Participants};
 use crate::saga::Definitions;
 
 pub use answer::{ActError, LikeAnswer, UnlikeAnswer};
@@ -24,6 +31,18 @@ pub use articles::ArticleService;
 pub use ask::AskError;
 pub use service::Likes;
 pub use users::UserService;
+
+/// What a runner of likes works with, on behalf of this process.
+pub fn context(
+    journal: Journal,
+    services: [&Arc<Remote>; 2],
+    clock: Arc<dyn Clock>,
+    options: Options,
+) -> Context {
+    let participants = services.into_iter().cloned().fold(Participants::new(), Participants::with);
+    let origin = Origin::of_this_process();
+    Context { journal, definitions: definitions(), participants, clock, origin, options }
+}
 
 /// Both sagas: what a runner must know to drive and to recover likes.
 pub fn definitions() -> Definitions {

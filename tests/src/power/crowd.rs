@@ -8,7 +8,7 @@ use std::time::Duration;
 use like_client::likes::{self, ActError, ArticleService, Likes, UserService};
 use like_client::log::{Journal, Keeping};
 use like_client::rpc::Remote;
-use like_client::runner::{Context, Options, Origin, Participants, Runner};
+use like_client::runner::{Options, Runner};
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use like_protocol::time::{BootClock, Clock};
 use serde::{Deserialize, Serialize};
@@ -90,14 +90,9 @@ impl Crowd {
         let (article, user) = (remote(ARTICLE_ROLE, article), remote(USER_ROLE, user));
         let mut keeping = Keeping::default();
         keeping.segment_bytes_max = self.segment_bytes.unwrap_or(keeping.segment_bytes_max);
-        let context = Context {
-            journal: Journal::open(&journal).expect("a journal"),
-            definitions: likes::definitions(),
-            participants: Participants::new().with(Arc::clone(&article)).with(Arc::clone(&user)),
-            clock: Arc::clone(&clock),
-            origin: Origin::of_this_process(),
-            options: Options { keeping, ..Options::default() },
-        };
+        let journal = Journal::open(&journal).expect("a journal");
+        let options = Options { keeping, ..Options::default() };
+        let context = likes::context(journal, [&article, &user], clock, options);
         let runner = Runner::start(context).expect("a runner");
         let within = Duration::from_secs(5);
         let likes =

@@ -8,7 +8,7 @@ use like_client::likes::audit::{LiveBooks, audit};
 use like_client::likes::{self, ArticleService, Likes, UserService};
 use like_client::log::{Journal, JournalError, history};
 use like_client::rpc::Remote;
-use like_client::runner::{Context, Options, Order, Origin, Participants, Runner, admin, recover};
+use like_client::runner::{Context, Options, Order, Origin, Runner, admin, recover};
 use like_client::saga::End;
 use like_protocol::likes::user::{CallerKey, KeyUse};
 use like_protocol::likes::{ArticleId, UserId};
@@ -74,14 +74,9 @@ impl Client {
             sync_here: plan.sync_here,
             under_way_max: plan.under_way_max,
         };
-        Ok(Context {
-            journal: self.journal()?,
-            definitions: likes::definitions(),
-            participants: Participants::new().with(Arc::clone(&self.article)).with(Arc::clone(&self.user)),
-            clock: Arc::new(self.host.clone()),
-            origin: Origin { uid: 1000, new_saga },
-            options,
-        })
+        let (services, clock) = ([&self.article, &self.user], Arc::new(self.host.clone()));
+        let context = likes::context(self.journal()?, services, clock, options);
+        Ok(Context { origin: Origin { uid: 1000, new_saga }, ..context })
     }
 
     /// Both services, asked directly.

@@ -10,7 +10,7 @@ use like_client::likes::acts::LIKE;
 use like_client::likes::{self, ArticleService, Likes, UserService};
 use like_client::log::Journal;
 use like_client::rpc::Remote;
-use like_client::runner::{Context, Options, Origin, Participants, Runner};
+use like_client::runner::{Context, Options, Runner};
 use like_protocol::likes::user::LikeTarget;
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use like_protocol::time::{BootClock, Clock};
@@ -120,16 +120,12 @@ impl House {
     /// What a runner in this process works with.
     pub fn context(&self, journal: &str) -> Context {
         let clock: Arc<dyn Clock> = Arc::new(BootClock::open().expect("a boot id"));
-        let remote =
-            |role| Arc::new(Remote::unix(role, socket(self.directory.path(), role), Arc::clone(&clock)));
-        Context {
-            journal: Journal::open(&self.journal(journal)).expect("a journal"),
-            definitions: likes::definitions(),
-            participants: Participants::new().with(remote(ARTICLE_ROLE)).with(remote(USER_ROLE)),
-            clock: Arc::clone(&clock),
-            origin: Origin::of_this_process(),
-            options: Options { sync_here: true, ..Options::default() },
-        }
+        let remotes = [ARTICLE_ROLE, USER_ROLE].map(|role| {
+            Arc::new(Remote::unix(role, socket(self.directory.path(), role), Arc::clone(&clock)))
+        });
+        let journal = Journal::open(&self.journal(journal)).expect("a journal");
+        let options = Options { sync_here: true, ..Options::default() };
+        likes::context(journal, remotes.each_ref(), clock, options)
     }
 
     /// Both services, asked over the connections of a context.
