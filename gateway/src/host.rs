@@ -11,7 +11,7 @@ use like_client::likes::{self, ActError, ArticleService, LikeAnswer, Likes, Unli
 use like_client::log::{Journal, JournalError, Slot};
 use like_client::rpc::Remote;
 use like_client::runner::watch::{self, Notice};
-use like_client::runner::{Context, Options, Order, Origin, Participants, Runner};
+use like_client::runner::{Context, Options, Order, Runner};
 use like_protocol::likes::user::CallerKey;
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use like_protocol::time::Clock;
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::acts::AT_ONCE_MAX;
 use crate::flags::Config;
-use crate::timed::{SyncTimes, TimedDisk};
+use crate::timed::{SyncTimes, Timed};
 
 /// How many likes and unlikes may be under way at once, those whose client is gone included: as many as a daemon lets
 /// wait by default.
@@ -33,7 +33,7 @@ const QUESTION_WITHIN: Duration = Duration::from_secs(2);
 /// Hosts a runner, and reaches the services.
 pub struct Host {
     context: Context,
-    disk: TimedDisk,
+    syncs: Timed,
     /// The article service, for questions outside any saga.
     pub articles: ArticleService,
     /// The user service, for questions outside any saga.
@@ -78,21 +78,16 @@ impl Host {
             |role, path: &std::path::Path| Arc::new(Remote::unix(role, path.to_owned(), Arc::clone(&clock)));
         let article = remote(ARTICLE_ROLE, &config.article_socket);
         let user = remote(USER_ROLE, &config.user_socket);
-        let disk = TimedDisk::default();
-        let context = Context {
-            journal: Journal::open_on(Arc::new(disk.clone()), &config.journal)?,
-            definitions: likes::definitions(),
-            participants: Participants::new().with(Arc::clone(&article)).with(Arc::clone(&user)),
-            clock,
-            origin: Origin::of_this_process(),
-            options: Options { attention_after: config.attention_after, ..Options::default() },
-        };
+        let syncs = Timed::default();
+        let journal = Journal::open_on(Arc::new(syncs.disk()), &config.journal)?;
+        let options = Options { attention_after: config.attention_after, ..Options::default() };
+        let context = likes::context(journal, [&article, &user], clock, options);
         let articles = ArticleService::new(article, QUESTION_WITHIN);
         let users = UserService::new(user, QUESTION_WITHIN);
         let hosted = Hosted::start(&context, &articles, &users)?;
         Ok(Self {
             context,
-            disk,
+            syncs,
             articles,
             users,
             timeout: config.timeout,
@@ -111,7 +106,7 @@ impl Host {
 
     /// The syncs of its log so far.
     pub fn syncs(&self) -> SyncTimes {
-        self.disk.times()
+        self.syncs.times()
     }
 
     /// The longest that an act takes to be answered.

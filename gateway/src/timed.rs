@@ -1,16 +1,11 @@
 //! The disk of the saga log, with a watch on its syncs: how long each took, and how many writes it made durable.
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use futures::future::BoxFuture;
-use like_client::log::disk::{Directory, LogFile, RealDisk};
-use like_client::log::writer::Syncs;
-use like_client::log::{Disk, JournalError, Owner};
-use like_protocol::ids::BootId;
+use like_client::log::disk::{Around, LogFile, RealDisk};
 
 use crate::metrics::Histogram;
 
@@ -32,17 +27,23 @@ impl Default for SyncTimes {
     }
 }
 
-/// This host's disk, watched.
+/// The syncs so far. Clones are the same.
 #[derive(Clone, Default, Debug)]
-pub struct TimedDisk {
-    disk: RealDisk,
-    times: Arc<Mutex<SyncTimes>>,
-}
+pub struct Timed(Arc<Mutex<SyncTimes>>);
 
-impl TimedDisk {
-    /// The syncs so far.
+impl Timed {
+    /// This host's disk, watched.
+    pub fn disk(&self) -> RealDisk {
+        let times = Arc::clone(&self.0);
+        let around: Around = Arc::new(move |file| {
+            Arc::new(TimedFile { file, written: AtomicU64::new(0), times: Arc::clone(&times) })
+        });
+        RealDisk { around: Some(around) }
+    }
+
+    /// What they took.
     pub fn times(&self) -> SyncTimes {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -74,84 +75,5 @@ impl LogFile for TimedFile {
         // The beginning of a segment: no caller waits for it, and what was written is no group.
         self.written.store(0, Ordering::Relaxed);
         self.file.sync_all()
-    }
-}
-
-impl Disk for TimedDisk {
-    fn create(&self, file: &Path) -> io::Result<Arc<dyn LogFile>> {
-        let (file, times) = (self.disk.create(file)?, Arc::clone(&self.times));
-        Ok(Arc::new(TimedFile { file, written: AtomicU64::new(0), times }))
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(directory)
-    }
-
-    fn is_directory(&self, path: &Path) -> bool {
-        self.disk.is_directory(path)
-    }
-
-    fn make_directory(&self, path: &Path, with_parents: bool) -> io::Result<()> {
-        self.disk.make_directory(path, with_parents)
-    }
-
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.disk.sync_directory(directory)
-    }
-
-    fn open_directory(&self, directory: &Path) -> Result<Box<dyn Directory>, JournalError> {
-        self.disk.open_directory(directory)
-    }
-
-    fn open_to_group(&self, directory: &Path) {
-        self.disk.open_to_group(directory);
-    }
-
-    fn admit(&self, journal: &Path) -> Result<(), JournalError> {
-        self.disk.admit(journal)
-    }
-
-    fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>> {
-        self.disk.read(file, most)
-    }
-
-    fn sync_file(&self, file: &Path) -> io::Result<()> {
-        self.disk.sync_file(file)
-    }
-
-    fn remove(&self, file: &Path) -> io::Result<()> {
-        self.disk.remove(file)
-    }
-
-    fn age(&self, file: &Path) -> io::Result<Duration> {
-        self.disk.age(file)
-    }
-
-    fn wall_ms(&self) -> u64 {
-        self.disk.wall_ms()
-    }
-
-    fn boot(&self) -> Option<BootId> {
-        self.disk.boot()
-    }
-
-    fn pid(&self) -> u32 {
-        self.disk.pid()
-    }
-
-    fn lacks_room(&self, journal: &Path) -> Option<String> {
-        self.disk.lacks_room(journal)
-    }
-
-    fn owner(&self, directory: &Path) -> Option<Owner> {
-        self.disk.owner(directory)
-    }
-
-    fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>> {
-        self.disk.in_background(work)
-    }
-
-    fn run_syncs(&self, syncs: Syncs) -> io::Result<()> {
-        self.disk.run_syncs(syncs)
     }
 }

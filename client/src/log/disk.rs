@@ -3,7 +3,7 @@
 //! Everything the log does to a disk goes through [`Disk`], so that it can be kept on another one: on one that records
 //! what it is told, or on one that loses power.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -179,9 +179,21 @@ const DIRECTORY_MODE: u32 = 0o770;
 /// Segments are group-writable whatever the umask is: whoever may use the journal may finish what stands in it.
 const SEGMENT_MODE: u32 = 0o660;
 
+/// Puts something around a file that was made, to watch what is done to it.
+pub type Around = Arc<dyn Fn(Arc<dyn LogFile>) -> Arc<dyn LogFile> + Send + Sync>;
+
 /// This host's disk.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct RealDisk;
+#[derive(Clone, Default)]
+pub struct RealDisk {
+    /// What to put around each file, if anything.
+    pub around: Option<Around>,
+}
+
+impl Debug for RealDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RealDisk")
+    }
+}
 
 impl Disk for RealDisk {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -236,7 +248,11 @@ impl Disk for RealDisk {
     fn create(&self, file: &Path) -> io::Result<Arc<dyn LogFile>> {
         let created = OpenOptions::new().write(true).create_new(true).mode(SEGMENT_MODE).open(file)?;
         created.set_permissions(fs::Permissions::from_mode(SEGMENT_MODE))?;
-        Ok(Arc::new(created))
+        let created = Arc::new(created);
+        Ok(match &self.around {
+            Some(around) => around(created),
+            None => created,
+        })
     }
 
     fn sync_file(&self, file: &Path) -> io::Result<()> {

@@ -188,7 +188,7 @@ impl Journal {
     /// # Errors
     /// The directory can't be made or read, is a daemon's data directory, or lies on a network file system.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        Self::open_on(Arc::new(RealDisk), path)
+        Self::open_on(Arc::<RealDisk>::default(), path)
     }
 
     /// Opens a journal on any disk, making its directory if there is none.
@@ -210,7 +210,7 @@ impl Journal {
     /// # Errors
     /// The directory can't be read, is a daemon's data directory, or lies on a network file system.
     pub fn open_existing(path: &Path) -> Result<Self, JournalError> {
-        Self::open_existing_on(Arc::new(RealDisk), path)
+        Self::open_existing_on(Arc::<RealDisk>::default(), path)
     }
 
     fn open_existing_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, JournalError> {

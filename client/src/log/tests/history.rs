@@ -232,7 +232,7 @@ fn a_live_end_is_not_damage() {
     let path = slots.dir.path();
     let log = take(path).log;
     tell(&log, saga(9), open_events());
-    let head = *segment::list(&RealDisk, &path.join("0")).unwrap().last().unwrap();
+    let head = *segment::list(&RealDisk::default(), &path.join("0")).unwrap().last().unwrap();
     let file = segment::path(&path.join("0"), head);
     let bytes = written(path, head);
     for cut in 1..200 {

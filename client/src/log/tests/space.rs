@@ -196,7 +196,11 @@ fn a_runner_that_was_killed_leaves_space_that_nobody_calls_torn_or_damaged() {
     let taken = take(&left);
     assert!(taken.damage.is_empty() && taken.cut.is_empty(), "{:?} {:?}", taken.damage, taken.cut);
     assert_eq!(taken.unclosed, Some((Place { slot: 0, segment: 1 }, end)));
-    assert_eq!(segment::list(&RealDisk, &left.join("0")).unwrap(), [2], "it is small, so it was told again");
+    assert_eq!(
+        segment::list(&RealDisk::default(), &left.join("0")).unwrap(),
+        [2],
+        "it is small, so it was told again"
+    );
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn open_at(path: &Path) -> Open {
 }
 
 pub(super) fn numbers(path: &Path) -> Vec<u64> {
-    segment::list(&RealDisk, &path.join("0")).unwrap()
+    segment::list(&RealDisk::default(), &path.join("0")).unwrap()
 }
 
 pub(super) fn segment_path(path: &Path, number: u64) -> std::path::PathBuf {

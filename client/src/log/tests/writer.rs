@@ -19,7 +19,7 @@ fn numbered(number: u32) -> SagaId {
 }
 
 fn segments(path: &Path) -> Vec<u64> {
-    segment::list(&RealDisk, &path.join("0")).unwrap()
+    segment::list(&RealDisk::default(), &path.join("0")).unwrap()
 }
 
 fn all_sagas(path: &Path) -> BTreeMap<SagaId, Story> {
