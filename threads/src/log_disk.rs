@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use like_protocol::ids::{BootId, SagaId};
 
 use crate::log::disk::{Directory, Disk, LogFile};
 use crate::log::record::Place;
 use crate::log::scan::{Certain, scan};
 use crate::log::writer::{Released, Syncs};
-use crate::log::{Journal, JournalError, Owner};
+use crate::log::{Journal, JournalError};
 use crate::sync::{Mutex, MutexGuard, thread};
 
 const JOURNAL: &str = "/journal";
@@ -173,10 +171,6 @@ impl Disk for LogDisk {
         Ok(Box::new(SlotDirectory { disk: self.clone(), has_lock: false.into() }))
     }
 
-    fn admit(&self, _journal: &Path) -> Result<(), JournalError> {
-        Ok(())
-    }
-
     fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>> {
         let state = self.lock();
         let bytes = &state.files[state.file(file)?].bytes;
@@ -214,15 +208,6 @@ impl Disk for LogDisk {
 
     fn pid(&self) -> u32 {
         1
-    }
-
-    fn owner(&self, _directory: &Path) -> Option<Owner> {
-        None
-    }
-
-    fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>> {
-        work();
-        std::future::ready(Ok(())).boxed()
     }
 
     fn run_syncs(&self, syncs: Syncs) -> io::Result<()> {

@@ -24,7 +24,8 @@ use super::room::{self, Left};
 use super::slot::JournalError;
 use super::writer::{Released, Syncs};
 
-/// A host's disk, as a saga log uses it.
+/// A host's disk, as a saga log uses it. What one doesn't say for itself is as in memory: every journal is admitted, nobody's
+/// lock is seen, and no work waits for anything.
 pub trait Disk: Debug + Send + Sync {
     /// The names in a directory, in any order. Names that are no text are left out.
     ///
@@ -60,7 +61,9 @@ pub trait Disk: Debug + Send + Sync {
     ///
     /// # Errors
     /// They don't, or that can't be found out.
-    fn admit(&self, journal: &Path) -> Result<(), JournalError>;
+    fn admit(&self, _journal: &Path) -> Result<(), JournalError> {
+        Ok(())
+    }
 
     /// A file's bytes, the first `most` of them if there are more.
     ///
@@ -110,11 +113,16 @@ pub trait Disk: Debug + Send + Sync {
     }
 
     /// Who holds the lock of a slot's directory, as far as that can be seen.
-    fn owner(&self, directory: &Path) -> Option<Owner>;
+    fn owner(&self, _directory: &Path) -> Option<Owner> {
+        None
+    }
 
     /// Does work that waits for the disk where it holds up nobody else; the future ends with it, or with an error if it
     /// panicked. Must be called within a tokio runtime.
-    fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>>;
+    fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>> {
+        work();
+        std::future::ready(Ok(())).boxed()
+    }
 
     /// Runs the syncs of a log until it has ended, beside whatever its runner does.
     ///

@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use like_client::log::disk::{Directory, LogFile};
 use like_client::log::writer::{Released, Syncs};
-use like_client::log::{Disk, JournalError, Owner};
+use like_client::log::{Disk, JournalError};
 use like_protocol::ids::BootId;
 
 /// Files by their paths.
@@ -139,10 +138,6 @@ impl Disk for RamDisk {
         Ok(Box::new(RamDirectory))
     }
 
-    fn admit(&self, _journal: &Path) -> Result<(), JournalError> {
-        Ok(())
-    }
-
     fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>> {
         let mut inner = self.lock();
         if inner.unreadable.contains(file) {
@@ -180,15 +175,6 @@ impl Disk for RamDisk {
 
     fn pid(&self) -> u32 {
         1
-    }
-
-    fn owner(&self, _directory: &Path) -> Option<Owner> {
-        None
-    }
-
-    fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>> {
-        work();
-        std::future::ready(Ok(())).boxed()
     }
 
     fn run_syncs(&self, syncs: Syncs) -> io::Result<()> {

@@ -246,10 +246,6 @@ impl Disk for SimDisk {
         Ok(Box::new(SimDirectory { disk: self.clone(), path: directory.to_owned(), ticket }))
     }
 
-    fn admit(&self, _: &Path) -> Result<(), JournalError> {
-        Ok(())
-    }
-
     fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>> {
         self.operate("reads", |disk| {
             let number = disk.file(file)?;

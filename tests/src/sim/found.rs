@@ -5,11 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use like_client::log::JournalError;
 use like_client::log::disk::{Directory, Disk, LogFile};
 use like_client::log::writer::Syncs;
-use like_client::log::{JournalError, Owner};
 use like_protocol::ids::BootId;
 
 use super::world::{Host, lock};
@@ -53,10 +51,6 @@ impl Disk for Found {
         Err(JournalError::Io { what: "open", path: directory.to_owned(), source })
     }
 
-    fn admit(&self, _: &Path) -> Result<(), JournalError> {
-        Ok(())
-    }
-
     fn read(&self, file: &Path, most: Option<usize>) -> io::Result<Vec<u8>> {
         lock(&self.0.world.disk).bytes_after(file, most, self.1)
     }
@@ -87,14 +81,6 @@ impl Disk for Found {
 
     fn pid(&self) -> u32 {
         0
-    }
-
-    fn owner(&self, _: &Path) -> Option<Owner> {
-        None
-    }
-
-    fn in_background(&self, _: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>> {
-        async { Err("nothing is done there".to_owned()) }.boxed()
     }
 
     fn run_syncs(&self, _: Syncs) -> io::Result<()> {

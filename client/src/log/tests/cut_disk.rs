@@ -6,13 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use like_protocol::ids::BootId;
 
 use crate::log::disk::{Directory, Disk, LogFile};
 use crate::log::writer::Syncs;
-use crate::log::{Journal, JournalError, Owner, history, segment};
+use crate::log::{Journal, JournalError, history, segment};
 
 /// The journal and its only slot.
 const JOURNAL: &str = "/journal";
@@ -321,15 +319,6 @@ impl Disk for CutDisk {
 
     fn lacks_room(&self, _: &Path) -> Option<String> {
         self.lock().is_short.then(|| "little is left".to_owned())
-    }
-
-    fn owner(&self, _: &Path) -> Option<Owner> {
-        None
-    }
-
-    fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), String>> {
-        work();
-        std::future::ready(Ok(())).boxed()
     }
 
     fn run_syncs(&self, syncs: Syncs) -> io::Result<()> {
