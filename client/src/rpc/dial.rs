@@ -1,10 +1,11 @@
 //! How a byte stream to a participant comes about.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use like_protocol::socket::Socket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
@@ -16,48 +17,43 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+type Dialled = BoxFuture<'static, io::Result<Box<dyn Stream>>>;
+
 /// Makes byte streams to one participant.
-pub trait Dial: Send + Sync {
-    /// One attempt at a connection. It may wait for as long as it likes: callers bring their own limits.
-    ///
-    /// # Errors
-    /// The connection did not come about, and nothing was sent.
-    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
+#[derive(Clone)]
+pub struct Dial {
+    target: String,
+    dial: Arc<dyn Fn() -> Dialled + Send + Sync>,
+}
+
+impl Dial {
+    /// Dials to `target`, as people call it. Each call of `dial` is one attempt at a connection, which may wait for as long as it
+    /// likes: callers bring their own limits. Where it fails, nothing was sent.
+    pub fn new<S, F>(target: impl Into<String>, dial: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        S: Stream + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
+        let dial = move || dial().map_ok(|stream| Box::new(stream) as Box<dyn Stream>).boxed();
+        Self { target: target.into(), dial: Arc::new(dial) }
+    }
+
+    /// Dials the Unix stream socket at `path`.
+    pub fn unix(path: PathBuf) -> Self {
+        Self::new(path.display().to_string(), move || {
+            let path = path.clone();
+            async move { Socket::new(UnixStream::connect(path).await?) }
+        })
+    }
 
     /// Where it dials to, for people.
-    fn target(&self) -> String;
-}
-
-/// Dials a Unix stream socket.
-#[derive(Clone, Debug)]
-pub struct UnixDial {
-    path: PathBuf,
-}
-
-impl UnixDial {
-    /// Dials the socket at `path`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
-    /// Where the socket is expected.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Dial for UnixDial {
-    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        let path = self.path.clone();
-        async move {
-            let socket = Socket::new(UnixStream::connect(path).await?)?;
-            Ok(Box::new(socket) as Box<dyn Stream>)
-        }
-        .boxed()
-    }
-
-    fn target(&self) -> String {
-        self.path.display().to_string()
+    /// One attempt at a connection.
+    pub(super) fn dial(&self) -> Dialled {
+        (self.dial)()
     }
 }
 

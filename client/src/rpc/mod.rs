@@ -17,6 +17,6 @@ mod remote;
 mod tests;
 
 pub use connection::{Connection, Grounds};
-pub use dial::{Dial, Stream, UnixDial};
+pub use dial::{Dial, Stream};
 pub use error::{Lost, LostKind, Unreachable, UnreachableKind};
 pub use remote::Remote;

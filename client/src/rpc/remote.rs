@@ -11,7 +11,7 @@ use like_protocol::message::Welcome;
 use like_protocol::time::Clock;
 
 use super::connection::Connection;
-use super::dial::{self, Dial, UnixDial};
+use super::dial::{self, Dial};
 use super::error::{Unreachable, UnreachableKind};
 use super::hello;
 
@@ -22,7 +22,7 @@ use super::hello;
 /// finds one connection to answer, not one for each try.
 pub struct Remote {
     role: &'static str,
-    dial: Arc<dyn Dial>,
+    dial: Dial,
     clock: Arc<dyn Clock>,
     line: Mutex<Line>,
 }
@@ -56,13 +56,13 @@ enum Found {
 impl Remote {
     /// The participant of a role behind a Unix socket.
     pub fn unix(role: &'static str, path: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self::new(role, Box::new(UnixDial::new(path)), clock)
+        Self::new(role, Dial::unix(path), clock)
     }
 
     /// The participant of a role behind any kind of stream.
-    pub fn new(role: &'static str, dial: Box<dyn Dial>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(role: &'static str, dial: Dial, clock: Arc<dyn Clock>) -> Self {
         let line = Line { state: LineState::Down, last_welcome: None, attempts: 0 };
-        Self { role, dial: dial.into(), clock, line: Mutex::new(line) }
+        Self { role, dial, clock, line: Mutex::new(line) }
     }
 
     /// The role under which the participant must answer.
@@ -72,7 +72,7 @@ impl Remote {
 
     /// Where it is dialled, for people.
     pub fn target(&self) -> String {
-        self.dial.target()
+        self.dial.target().to_owned()
     }
 
     /// A connection whose hello has been read and checked: magic, protocol, role, and a boot clock that is ours.
@@ -166,21 +166,17 @@ impl Remote {
 }
 
 /// One attempt at a connection, without a limit of its own.
-async fn attempt(
-    role: &'static str,
-    dial: Arc<dyn Dial>,
-    clock: Arc<dyn Clock>,
-) -> Result<Connection, Unreachable> {
+async fn attempt(role: &'static str, dial: Dial, clock: Arc<dyn Clock>) -> Result<Connection, Unreachable> {
     let target = dial.target();
     let before = clock.now();
     let stream = dial.dial().await.map_err(|error| {
-        let (kind, message) = dial::explain(&error, role, &target);
+        let (kind, message) = dial::explain(&error, role, target);
         Unreachable::new(role, kind, message)
     })?;
     let (read, write) = tokio::io::split(stream);
     let (mut reader, writer) = codec::client_end(read, write);
-    let said = hello::read(&mut reader, role, &target).await?;
-    let welcome = hello::check(said, role, &target, before, clock.now())?;
+    let said = hello::read(&mut reader, role, target).await?;
+    let welcome = hello::check(said, role, target, before, clock.now())?;
     tracing::debug!(role, target, store = %welcome.store, software = welcome.software, "connected");
     Ok(Connection::start(role, welcome, reader, writer))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use futures::{FutureExt, SinkExt, StreamExt};
 use like_protocol::codec::{ReplyWriter, RequestReader, daemon_end};
 use like_protocol::ids::{BootId, StoreId};
@@ -38,26 +38,6 @@ struct Prepared {
     dials: AtomicUsize,
 }
 
-struct DialPrepared(Arc<Prepared>);
-
-impl Dial for DialPrepared {
-    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        self.0.dials.fetch_add(1, Ordering::Relaxed);
-        let next = self.0.streams.lock().unwrap().pop_front();
-        async move {
-            match next {
-                Some(stream) => Ok(Box::new(stream) as Box<dyn Stream>),
-                None => Err(io::ErrorKind::ConnectionRefused.into()),
-            }
-        }
-        .boxed()
-    }
-
-    fn target(&self) -> String {
-        "memory".to_owned()
-    }
-}
-
 impl Prepared {
     /// One more stream; its daemon's end.
     fn stream(&self) -> DuplexStream {
@@ -69,7 +49,12 @@ impl Prepared {
 
 fn remote() -> (Arc<Remote>, Arc<Prepared>) {
     let prepared = Arc::new(Prepared::default());
-    let dial = Box::new(DialPrepared(prepared.clone()));
+    let streams = Arc::clone(&prepared);
+    let dial = Dial::new("memory", move || {
+        streams.dials.fetch_add(1, Ordering::Relaxed);
+        let next = streams.streams.lock().unwrap().pop_front();
+        async move { next.ok_or(io::ErrorKind::ConnectionRefused.into()) }
+    });
     (Arc::new(Remote::new("article", dial, Arc::new(FixedClock(10_000)))), prepared)
 }
 

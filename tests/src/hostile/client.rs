@@ -1,12 +1,10 @@
 //! A client's connection, with anything at its other end.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::SinkExt;
-use futures::future::BoxFuture;
-use like_client::rpc::{Dial, Remote, Stream};
+use like_client::rpc::{Dial, Remote};
 use like_protocol::codec::daemon_end;
 use like_protocol::ids::StoreId;
 use like_protocol::message::{FromDaemon, MAGIC, PROTOCOL_VERSION, RequestBody, ServerHello, Welcome};
@@ -17,33 +15,24 @@ use super::session::{NOW, Still};
 /// Far longer than bytes in memory take: whoever waits for so long waits in vain.
 const LONG: Duration = Duration::from_secs(20);
 
-/// What the other end says at once, and what it says when it has heard something.
-#[derive(Clone)]
-struct Says(Vec<u8>, Vec<u8>);
-
-impl Dial for Says {
-    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        let Self(at_once, then) = self.clone();
-        Box::pin(async move {
-            let (ours, theirs) = tokio::io::duplex(1 << 16);
-            let (mut read, mut write) = tokio::io::split(theirs);
-            tokio::spawn(async move {
-                // The client may be gone before it has heard everything, and is listened to until then.
-                let _gone = write.write_all(&at_once).await;
-                if !then.is_empty() {
-                    let _gone = read.read_u8().await;
-                    let _gone = write.write_all(&then).await;
-                }
-                let _gone = write.shutdown().await;
-                let _gone = read.read_to_end(&mut Vec::new()).await;
-            });
-            Ok(Box::new(ours) as Box<dyn Stream>)
-        })
-    }
-
-    fn target(&self) -> String {
-        "memory".to_owned()
-    }
+/// The other end says this at once, and that when it has heard something.
+fn says(at_once: Vec<u8>, then: Vec<u8>) -> Dial {
+    Dial::new("memory", move || {
+        let (at_once, then) = (at_once.clone(), then.clone());
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (mut read, mut write) = tokio::io::split(theirs);
+        tokio::spawn(async move {
+            // The client may be gone before it has heard everything, and is listened to until then.
+            let _gone = write.write_all(&at_once).await;
+            if !then.is_empty() {
+                let _gone = read.read_u8().await;
+                let _gone = write.write_all(&then).await;
+            }
+            let _gone = write.shutdown().await;
+            let _gone = read.read_to_end(&mut Vec::new()).await;
+        });
+        std::future::ready(Ok(ours))
+    })
 }
 
 /// A daemon that says anything: the client gets an answer to what it asked, or says why it has none.
@@ -52,7 +41,7 @@ pub fn client(data: &[u8]) {
         let hello = welcome().await;
         let mut at_once = super::stream(data, hello.clone());
         let then = if at_once.starts_with(&hello) { at_once.split_off(hello.len()) } else { Vec::new() };
-        let remote = Remote::new("article", Box::new(Says(at_once, then)), Arc::new(Still));
+        let remote = Remote::new("article", says(at_once, then), Arc::new(Still));
         let Ok(connection) = remote.connect(LONG).await else { return };
         assert_eq!((connection.welcome().role.as_str(), connection.welcome().magic), ("article", MAGIC));
         let calls = (0..3).map(|_| connection.call(RequestBody::Status, LONG));

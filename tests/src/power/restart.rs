@@ -2,19 +2,16 @@
 //! boot id; dead runners' slots are recovered; and what is found is compared with what was promised.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use like_client::likes::audit::{self, LiveBooks};
 use like_client::likes::{self, ArticleService, Likes, UserService};
 use like_client::log::{Journal, history};
-use like_client::rpc::{Dial, Remote, Stream};
-use like_client::runner::{Context, Options, Order, Origin, Participants, Runner, recover};
+use like_client::rpc::{Dial, Remote};
+use like_client::runner::{Context, Options, Order, Runner, recover};
 use like_daemon::commit::writer::Identity;
 use like_daemon::commit::{Gauges, Queue, Writer, space};
 use like_daemon::likes::article::Articles;
@@ -115,29 +112,6 @@ impl Daemon {
     }
 }
 
-/// Dials a daemon in this process.
-struct Inside {
-    service: Arc<Service>,
-    closing: watch::Receiver<bool>,
-}
-
-impl Dial for Inside {
-    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        let (service, closing) = (Arc::clone(&self.service), self.closing.clone());
-        async move {
-            let (near, far) = tokio::io::duplex(64 * 1024);
-            let (read, write) = tokio::io::split(far);
-            tokio::spawn(async move { session::serve(read, write, service, closing).await });
-            Ok(Box::new(near) as Box<dyn Stream>)
-        }
-        .boxed()
-    }
-
-    fn target(&self) -> String {
-        "this process".to_owned()
-    }
-}
-
 /// Restarts on the state below `world`, recovers, and insists on what `ledger` says.
 ///
 /// # Errors
@@ -157,8 +131,14 @@ pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Brok
     let found = runtime.block_on(async {
         let (_open, closing) = watch::channel(false);
         let remote = |role, daemon: &Daemon| {
-            let dial = Inside { service: Arc::clone(&daemon.service), closing: closing.clone() };
-            Arc::new(Remote::new(role, Box::new(dial), Arc::clone(&clock)))
+            let (service, closing) = (Arc::clone(&daemon.service), closing.clone());
+            let dial = Dial::new("this process", move || {
+                let (near, far) = tokio::io::duplex(64 * 1024);
+                let (read, write) = tokio::io::split(far);
+                tokio::spawn(session::serve(read, write, Arc::clone(&service), closing.clone()));
+                std::future::ready(Ok(near))
+            });
+            Arc::new(Remote::new(role, dial, Arc::clone(&clock)))
         };
         let (article, user) = (remote(ARTICLE_ROLE, &article), remote(USER_ROLE, &user));
         let survey = Survey {
@@ -166,15 +146,9 @@ pub fn restart(world: &Path, boot: [u8; 16], ledger: &Ledger) -> Result<(), Brok
             users: UserService::new(Arc::clone(&user), PATIENCE),
             ledger,
         };
-        let context = Context {
-            journal: Journal::open(&world.join("journal"))
-                .map_err(|e| broken("the journal is refused")(&e))?,
-            definitions: likes::definitions(),
-            participants: Participants::new().with(article).with(user),
-            clock: Arc::clone(&clock),
-            origin: Origin::of_this_process(),
-            options: Options::default(),
-        };
+        let journal = Journal::open(&world.join("journal"));
+        let journal = journal.map_err(|e| broken("the journal is refused")(&e))?;
+        let context = likes::context(journal, [&article, &user], Arc::clone(&clock), Options::default());
         if boot[0] & 1 == 1 {
             strangers(world, &context, ledger).await?;
         }

@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use like_client::rpc::{Dial, Stream};
+use like_client::rpc::Dial;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::faults::Fault;
@@ -288,29 +286,17 @@ impl SimListener {
 }
 
 /// How a client process reaches a daemon.
-pub struct SimDial {
-    /// The client.
-    pub host: Host,
-    /// The daemon.
-    pub role: Role,
-}
-
-impl Dial for SimDial {
-    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        let (host, role) = (self.host.clone(), self.role);
+pub fn dial(host: &Host, role: Role) -> Dial {
+    let host = host.clone();
+    Dial::new(role.name(), move || {
+        let host = host.clone();
         async move {
             let ms = host.world.below(host.world.plan.latency_ms + 1);
             tokio::time::sleep(Duration::from_millis(ms)).await;
             let world = Arc::clone(&host.world);
-            let stream = world.operate(&host.life, "dial", || host.world.network.dial(&host, role))?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            world.operate(&host.life, "dial", || host.world.network.dial(&host, role))
         }
-        .boxed()
-    }
-
-    fn target(&self) -> String {
-        self.role.name().to_owned()
-    }
+    })
 }
 
 impl SimStream {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::disk::SimDisk;
 use super::faults::Fault;
-use super::network::SimDial;
+use super::network;
 use super::oracle::{Act, Told};
 use super::world::{Host, Role, lock, new_saga};
 
@@ -46,10 +46,8 @@ impl Client {
     /// The clients of a process.
     pub fn new(host: &Host) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(host.clone());
-        let remote = |role: Role| {
-            let dial = Box::new(SimDial { host: host.clone(), role });
-            Arc::new(Remote::new(role.name(), dial, Arc::clone(&clock)))
-        };
+        let remote =
+            |role: Role| Arc::new(Remote::new(role.name(), network::dial(host, role), Arc::clone(&clock)));
         Self { host: host.clone(), article: remote(Role::Article), user: remote(Role::User) }
     }
 

@@ -1,8 +1,6 @@
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt};
 use like_protocol::codec;
 use like_protocol::message::{
     FromDaemon, MAGIC, PROTOCOL_VERSION, Reply, ReplyBody, RequestBody, ServerHello, ToDaemon, Welcome,
@@ -10,7 +8,7 @@ use like_protocol::message::{
 use like_protocol::time::{BootClock, Clock};
 
 use super::*;
-use crate::rpc::{Dial, Stream};
+use crate::rpc::Dial;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -64,28 +62,16 @@ impl Service {
     }
 }
 
-struct DialService(Arc<Service>);
-
-impl Dial for DialService {
-    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        let service = Arc::clone(&self.0);
-        async move {
-            let (ours, theirs) = tokio::io::duplex(4096);
-            tokio::spawn(service.serve(theirs));
-            Ok(Box::new(ours) as Box<dyn Stream>)
-        }
-        .boxed()
-    }
-
-    fn target(&self) -> String {
-        "memory".to_owned()
-    }
-}
-
 fn served() -> (Arc<Service>, Arc<Remote>, ArticleService) {
     let service = Arc::new(Service::default());
     let clock = Arc::new(BootClock::open().unwrap());
-    let remote = Arc::new(Remote::new("article", Box::new(DialService(Arc::clone(&service))), clock));
+    let served = Arc::clone(&service);
+    let dial = Dial::new("memory", move || {
+        let (ours, theirs) = tokio::io::duplex(4096);
+        tokio::spawn(Arc::clone(&served).serve(theirs));
+        std::future::ready(Ok(ours))
+    });
+    let remote = Arc::new(Remote::new("article", dial, clock));
     let articles = ArticleService::new(Arc::clone(&remote), SOON);
     (service, remote, articles)
 }

@@ -181,8 +181,7 @@ async fn an_end_that_no_service_here_can_be_told_does_not_keep_the_others_open()
     let elsewhere = Service::new("elsewhere", &bench.heard);
     elsewhere.settles.send_replace(false);
     let mut other = bench.context();
-    let remote = Remote::new("elsewhere", Box::new(DialService(elsewhere)), Arc::clone(&other.clock));
-    other.participants = other.participants.with(Arc::new(remote));
+    other.participants = other.participants.with(Arc::new(elsewhere.remote(&other.clock)));
     let orphan = SagaId::generate();
     let forced = admin::force(&other, orphan, End::Completed, "lost".to_owned(), Duration::ZERO).await;
     assert!(!forced.unwrap().settled);

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
 use like_protocol::codec;
 use like_protocol::ids::{SagaId, StoreId};
@@ -26,7 +25,8 @@ use tokio::sync::watch;
 use super::*;
 use crate::log::tests::{child, spawn};
 use crate::log::{Journal, history};
-use crate::rpc::{Dial, Remote, Stream};
+use crate::rpc::{Dial, Remote};
+use crate::runner::watch::{Notice, watch};
 use crate::saga::event::FailureKind;
 use crate::saga::{Definition, DefinitionError, Definitions, End, Phase, SagaState, StepPlan};
 
@@ -174,6 +174,22 @@ impl Service {
         self.settled.lock().unwrap().iter().map(|settled| settled.note.clone()).collect()
     }
 
+    fn remote(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> Remote {
+        let service = Arc::clone(self);
+        let dial = Dial::new(self.role, move || {
+            let service = Arc::clone(&service);
+            async move {
+                if *service.down.borrow() {
+                    return Err(std::io::ErrorKind::ConnectionRefused.into());
+                }
+                let (ours, theirs) = tokio::io::duplex(4096);
+                tokio::spawn(service.serve(theirs));
+                Ok(ours)
+            }
+        });
+        Remote::new(self.role, dial, Arc::clone(clock))
+    }
+
     fn answer(&self, body: &RequestBody) -> Script {
         let (what, script) = match body {
             RequestBody::Step(step) if step.direction == Direction::Action => {
@@ -227,26 +243,6 @@ impl Service {
     }
 }
 
-struct DialService(Arc<Service>);
-
-impl Dial for DialService {
-    fn dial(&self) -> BoxFuture<'static, std::io::Result<Box<dyn Stream>>> {
-        let service = Arc::clone(&self.0);
-        Box::pin(async move {
-            if *service.down.borrow() {
-                return Err(std::io::ErrorKind::ConnectionRefused.into());
-            }
-            let (ours, theirs) = tokio::io::duplex(4096);
-            tokio::spawn(service.serve(theirs));
-            Ok(Box::new(ours) as Box<dyn Stream>)
-        })
-    }
-
-    fn target(&self) -> String {
-        self.0.role.to_owned()
-    }
-}
-
 struct Bench {
     left: Arc<Service>,
     right: Arc<Service>,
@@ -263,13 +259,7 @@ impl Bench {
 
     fn context(&self) -> Context {
         let clock: Arc<dyn Clock> = Arc::new(BootClock::open().unwrap());
-        let remote = |service: &Arc<Service>| {
-            Arc::new(Remote::new(
-                service.role,
-                Box::new(DialService(Arc::clone(service))),
-                Arc::clone(&clock),
-            ))
-        };
+        let remote = |service: &Arc<Service>| Arc::new(service.remote(&clock));
         Context {
             journal: Journal::open(&self.directory.path().join("journal")).unwrap(),
             definitions: Definitions::new().with(IN_TURN).with(BESIDE),
@@ -283,9 +273,7 @@ impl Bench {
     /// The same, but with this service in the place of the right one.
     fn context_with(&self, right: &Arc<Service>) -> Context {
         let mut context = self.context();
-        let remote =
-            Remote::new("right", Box::new(DialService(Arc::clone(right))), Arc::clone(&context.clock));
-        context.participants = context.participants.with(Arc::new(remote));
+        context.participants = context.participants.with(Arc::new(right.remote(&context.clock)));
         context
     }
 
