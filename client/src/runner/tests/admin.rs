@@ -5,7 +5,7 @@ use like_protocol::time::DEADLINE_AHEAD_MAX;
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::log::{self, Keeping};
-use crate::runner::watch::{HOLD_MAX, Notice, watch};
+use crate::runner::watch::HOLD_MAX;
 use crate::runner::{admin, recover};
 use crate::saga::Event;
 use crate::saga::tests::{begun, done as has_done, sent};
@@ -139,13 +139,19 @@ async fn a_forced_end_is_told_to_nobody_before_it_is_durable() {
     assert_eq!(bench.heard(), [""; 0]);
 }
 
+/// A saga that has ended, of which its right service does not confirm the end.
+async fn unsettled(context: Context, right: &Service) -> SagaId {
+    right.settles.send_replace(false);
+    let runner = Runner::start(context).unwrap();
+    let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
+    runner.close(Duration::ZERO).await;
+    saga
+}
+
 #[tokio::test]
 async fn an_end_that_another_store_can_t_confirm_is_settled_by_an_operator() {
     let bench = Bench::new();
-    let runner = Runner::start(bench.context()).unwrap();
-    bench.right.settles.send_replace(false);
-    let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
-    runner.close(Duration::ZERO).await;
+    let saga = unsettled(bench.context(), &bench.right).await;
     assert!(!bench.states()[&saga].settled);
     let other = bench.context_with(&Service::new("right", &bench.heard));
     recover::once(&other, Order::GoOn, SHORT).await.unwrap();
@@ -163,13 +169,10 @@ async fn an_end_that_another_store_can_t_confirm_is_settled_by_an_operator() {
 async fn an_end_that_another_store_can_t_confirm_does_not_keep_the_others_open() {
     let bench = Bench::new();
     let restored = Service::new("right", &bench.heard);
-    let (mut before, mut after) = (bench.context(), bench.context_with(&restored));
+    let (before, after) = (bench.context(), bench.context_with(&restored));
     let mut left = Vec::new();
-    for (context, right) in [(&mut before, &bench.right), (&mut after, &restored)] {
-        right.settles.send_replace(false);
-        let runner = Runner::start(context.clone()).unwrap();
-        left.push(runner.run("pair", Payload::default(), LONG).await.unwrap().saga);
-        runner.close(Duration::ZERO).await;
+    for (context, right) in [(&before, &bench.right), (&after, &restored)] {
+        left.push(unsettled(context.clone(), right).await);
     }
     restored.settles.send_replace(true);
     only_the_second_is_settled(&bench, after, left.try_into().unwrap()).await;
@@ -185,10 +188,7 @@ async fn an_end_that_no_service_here_can_be_told_does_not_keep_the_others_open()
     let orphan = SagaId::generate();
     let forced = admin::force(&other, orphan, End::Completed, "lost".to_owned(), Duration::ZERO).await;
     assert!(!forced.unwrap().settled);
-    bench.right.settles.send_replace(false);
-    let runner = Runner::start(bench.context()).unwrap();
-    let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
-    runner.close(Duration::ZERO).await;
+    let saga = unsettled(bench.context(), &bench.right).await;
     bench.right.settles.send_replace(true);
     only_the_second_is_settled(&bench, bench.context(), [orphan, saga]).await;
 }
@@ -210,10 +210,7 @@ async fn only_the_second_is_settled(bench: &Bench, context: Context, left: [Saga
 #[tokio::test]
 async fn an_end_that_is_told_again_is_told_with_its_notes() {
     let bench = Bench::new();
-    let runner = Runner::start(bench.context()).unwrap();
-    bench.right.settles.send_replace(false);
-    let saga = runner.run("pair", Payload::default(), LONG).await.unwrap().saga;
-    runner.close(Duration::ZERO).await;
+    let saga = unsettled(bench.context(), &bench.right).await;
     let unheard =
         admin::force(&bench.context(), saga, End::Completed, "it hung".to_owned(), SHORT / 10).await.unwrap();
     assert!(!unheard.settled && !bench.states()[&saga].settled);
@@ -360,17 +357,11 @@ async fn a_saga_that_recovery_is_busy_with_can_always_be_reached() {
     let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
     let (saga, _) = runner.active().remove(0);
     runner.let_go();
-    let (notices, mut noticed) = tokio::sync::mpsc::unbounded_channel();
-    let context = bench.context();
-    let retried = async {
+    watched(&bench, async |told| {
         // The worst moment: the slot has only just been taken.
-        let taken = noticed.recv().await;
-        assert!(matches!(taken, Some(Notice::TakenOver { unfinished: 1, .. })), "{taken:?}");
-        admin::retry(&bench.context(), saga, SHORT).await
-    };
-    let retried = tokio::select! {
-        retried = retried => retried,
-        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
-    };
-    assert!(retried.is_ok(), "{retried:?}");
+        taken_over(told, 1).await;
+        let retried = admin::retry(&bench.context(), saga, SHORT).await;
+        assert!(retried.is_ok(), "{retried:?}");
+    })
+    .await;
 }

@@ -20,6 +20,7 @@ use like_protocol::message::{
     RequestBody, RetryReason, ServerHello, Settlement, StepReply, ToDaemon, Unsettleable, Welcome,
 };
 use like_protocol::time::{BootClock, Clock};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
 use super::*;
@@ -319,4 +320,18 @@ async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
+}
+
+/// Somebody watches, and `looks` at what is told, to its end.
+async fn watched(bench: &Bench, looks: impl AsyncFnOnce(&mut UnboundedReceiver<Notice>)) {
+    let (context, (notices, mut told)) = (bench.context(), unbounded_channel());
+    tokio::select! {
+        () = looks(&mut told) => {}
+        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
+    }
+}
+
+async fn taken_over(told: &mut UnboundedReceiver<Notice>, unfinished: usize) {
+    let taken = tokio::time::timeout(LONG, told.recv()).await;
+    assert_eq!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished })));
 }

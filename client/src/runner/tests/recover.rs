@@ -44,10 +44,7 @@ async fn a_saga_taken_over_while_going_forward_turns_back_on_a_definite_refusal(
 #[tokio::test]
 async fn an_operator_who_compensates_turns_back_every_step() {
     let bench = Bench::new();
-    say(&bench.left.actions, vec![Script::Hush]);
-    let runner = Runner::start(bench.context()).unwrap();
-    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
-    runner.let_go();
+    leave(&bench, bench.context(), 1).await;
     let report = recover::once(&bench.context(), Order::Compensate, LONG).await.unwrap();
     assert_eq!((report.recovered, report.compensated), (1, 1));
     // The log knows of no second step; a log that lost something wouldn't either.
@@ -57,10 +54,7 @@ async fn an_operator_who_compensates_turns_back_every_step() {
 #[tokio::test]
 async fn a_saga_is_never_driven_against_another_store() {
     let bench = Bench::new();
-    say(&bench.right.actions, vec![Script::Hush]);
-    let runner = Runner::start(bench.context()).unwrap();
-    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
-    runner.let_go();
+    left_in_doubt(&bench, LONG).await;
     let restored = Service::new("right", &bench.heard);
     bench.heard.lock().unwrap().clear();
     let other = bench.context_with(&restored);
@@ -76,10 +70,7 @@ async fn a_saga_is_never_driven_against_another_store() {
 #[tokio::test]
 async fn a_runner_that_closes_does_not_wait_for_a_saga_that_needs_an_operator() {
     let bench = Bench::new();
-    say(&bench.right.actions, vec![Script::Hush]);
-    let runner = Runner::start(bench.context()).unwrap();
-    let _ = tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG)).await;
-    runner.let_go();
+    left_in_doubt(&bench, LONG).await;
     let other = bench.context_with(&Service::new("right", &bench.heard));
     let runner = Runner::start(other).unwrap();
     assert_eq!(runner.active().len(), 1, "it has found what the other one left");

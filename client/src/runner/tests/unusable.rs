@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::runner::pace::SLOW;
-use crate::runner::watch::{Notice, claim_once_open, watch};
+use crate::runner::watch::claim_once_open;
 
 /// A stray file with the name of a newer segment: nobody knows what was open in the slot.
 fn stray(bench: &Bench) -> std::path::PathBuf {
@@ -18,32 +18,29 @@ async fn left_behind(bench: &Bench) {
     say(&bench.right.actions, vec![done()]);
 }
 
+async fn is_quiet(told: &mut UnboundedReceiver<Notice>, when: &str) {
+    let again = tokio::time::timeout(SHORT, told.recv()).await;
+    assert!(again.is_err(), "{when}: {again:?}");
+}
+
 #[tokio::test]
 async fn a_slot_that_cannot_be_used_is_tried_again_later_and_no_sooner() {
     let bench = Bench::new();
     left_behind(&bench).await;
     std::fs::write(stray(&bench), "").unwrap();
-    let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let context = bench.context();
-    let looks = async {
+    watched(&bench, async |told| {
         let skipped = told.recv().await;
         assert!(matches!(skipped, Some(Notice::Skipped { slot: 0, .. })), "{skipped:?}");
         // A takeover that fails makes a file as well: that is no news.
         std::fs::write(stray(&bench).with_extension("new"), "").unwrap();
-        let again = tokio::time::timeout(SHORT, told.recv()).await;
-        assert!(again.is_err(), "tried again at once: {again:?}");
+        is_quiet(told, "at once").await;
         pass(SLOW).await;
-        let again = tokio::time::timeout(SHORT, told.recv()).await;
-        assert!(again.is_err(), "said again: {again:?}");
+        is_quiet(told, "later").await;
         std::fs::remove_file(stray(&bench)).unwrap();
         pass(SLOW).await;
-        let taken = tokio::time::timeout(LONG, told.recv()).await;
-        assert!(matches!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished: 1 }))), "{taken:?}");
-    };
-    tokio::select! {
-        () = looks => {}
-        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
-    }
+        taken_over(told, 1).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -77,32 +74,23 @@ async fn what_needs_an_operator_is_tried_again_at_a_slow_pace() {
     let bench = Bench::new();
     left_behind(&bench).await;
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
-    let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let context = bench.context();
-    let looks = async {
-        let taken = told.recv().await;
-        assert!(matches!(taken, Some(Notice::TakenOver { slot: 0, unfinished: 1 })), "{taken:?}");
+    watched(&bench, async |told| {
+        taken_over(told, 1).await;
         let left = told.recv().await;
         assert!(
             matches!(&left, Some(Notice::LetGo { report, .. }) if report.needs_attention == 1),
             "{left:?}"
         );
         say(&bench.right.actions, vec![done()]);
-        let again = tokio::time::timeout(SHORT, told.recv()).await;
-        assert!(again.is_err(), "tried again at once: {again:?}");
+        is_quiet(told, "at once").await;
         pass(SLOW / 2).await;
-        let again = tokio::time::timeout(SHORT, told.recv()).await;
-        assert!(again.is_err(), "tried again soon: {again:?}");
+        is_quiet(told, "soon").await;
         pass(SLOW / 2).await;
-        let taken = tokio::time::timeout(LONG, told.recv()).await;
-        assert!(matches!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished: 1 }))), "{taken:?}");
+        taken_over(told, 1).await;
         let ended = told.recv().await;
         assert!(matches!(&ended, Some(Notice::LetGo { report, .. }) if report.completed == 1), "{ended:?}");
-    };
-    tokio::select! {
-        () = looks => {}
-        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -114,7 +102,7 @@ async fn two_who_watch_do_not_take_turns_with_what_neither_can_finish() {
     let before = slot.newest_segment().unwrap();
     let (first, second) = (bench.context(), bench.context());
     let watched = |context| {
-        let (notices, told) = tokio::sync::mpsc::unbounded_channel();
+        let (notices, told) = unbounded_channel();
         (watch(context, Order::GoOn, notices, std::future::pending()), told)
     };
     let ((first, _told), (second, _told_too)) = (watched(&first), watched(&second));
@@ -128,22 +116,15 @@ async fn taken_over_after(goes_on: impl AsyncFn(Runner), unfinished: usize) {
     let bench = Bench::new();
     left_behind(&bench).await;
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
-    let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let context = bench.context();
-    let looks = async {
+    watched(&bench, async |told| {
         while !matches!(told.recv().await, Some(Notice::LetGo { slot: 0, .. })) {}
         let runner = Runner::start(bench.context()).unwrap();
         assert_eq!(runner.log().slot().number(), 0);
         goes_on(runner.clone()).await;
         runner.let_go();
-        let taken = tokio::time::timeout(LONG, told.recv()).await;
-        let expected = Notice::TakenOver { slot: 0, unfinished };
-        assert!(matches!(&taken, Ok(Some(taken)) if *taken == expected), "{taken:?}");
-    };
-    tokio::select! {
-        () = looks => {}
-        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
-    }
+        taken_over(told, unfinished).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -214,17 +195,11 @@ async fn a_slot_that_may_not_be_watched_is_taken_as_soon_as_it_is_opened() {
     let bench = Bench::new();
     left_behind(&bench).await;
     set_mode(&bench, 0);
-    let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let context = bench.context();
-    let looks = async {
+    watched(&bench, async |told| {
         let skipped = told.recv().await;
         assert!(matches!(skipped, Some(Notice::Skipped { slot: 0, .. })), "{skipped:?}");
         set_mode(&bench, 0o770);
-        let taken = tokio::time::timeout(LONG, told.recv()).await;
-        assert!(matches!(taken, Ok(Some(Notice::TakenOver { slot: 0, unfinished: 1 }))), "{taken:?}");
-    };
-    tokio::select! {
-        () = looks => {}
-        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
-    }
+        taken_over(told, 1).await;
+    })
+    .await;
 }

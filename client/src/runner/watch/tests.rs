@@ -11,27 +11,35 @@ use crate::saga::Definitions;
 
 const LONG: Duration = Duration::from_secs(20);
 
-fn context(directory: &tempfile::TempDir) -> Context {
-    Context {
+/// A journal, and what runners in it work with.
+fn journal() -> (tempfile::TempDir, Context) {
+    let directory = tempfile::tempdir().unwrap();
+    let context = Context {
         journal: Journal::open(directory.path()).unwrap(),
         definitions: Definitions::new(),
         participants: Participants::new(),
         clock: Arc::new(BootClock::open().unwrap()),
         origin: Origin::of_this_process(),
         options: Options::default(),
-    }
+    };
+    (directory, context)
+}
+
+type Told<T> = mpsc::UnboundedReceiver<T>;
+
+fn opened(context: &Context) -> (Watcher, Told<Event>, Told<Notice>) {
+    let (notices, told) = mpsc::unbounded_channel();
+    let (events, inbox) = mpsc::unbounded_channel();
+    (Watcher::open(context.clone(), Order::GoOn, notices, events).unwrap(), inbox, told)
 }
 
 #[tokio::test]
 async fn who_took_a_slot_before_word_came_that_it_was_let_go_is_waited_for() {
-    let directory = tempfile::tempdir().unwrap();
-    let context = context(&directory);
+    let (_directory, context) = journal();
     let owner = Runner::start(context.clone()).unwrap();
     let slot = owner.log().slot().clone();
     let newest = slot.newest_segment().unwrap();
-    let (notices, _told) = mpsc::unbounded_channel();
-    let (events, mut inbox) = mpsc::unbounded_channel();
-    let mut watcher = Watcher::open(context, Order::GoOn, notices, events).unwrap();
+    let (mut watcher, mut inbox, _told) = opened(&context);
     watcher.busy.insert(slot.number(), Busy::UnderWay { changed: true });
     let left =
         Left { sagas: HashSet::new(), newest: newest - 1, pause: LONG, at: tokio::time::Instant::now() };
@@ -48,12 +56,9 @@ async fn a_slot_that_is_not_open_yet_is_looked_at_once_more_before_that_is_said(
     ) {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let context = context(&directory);
+    let (directory, context) = journal();
     std::fs::DirBuilder::new().mode(0o0).create(directory.path().join("0")).unwrap();
-    let (notices, mut told) = mpsc::unbounded_channel();
-    let (events, mut inbox) = mpsc::unbounded_channel();
-    let mut watcher = Watcher::open(context, Order::GoOn, notices, events).unwrap();
+    let (mut watcher, mut inbox, mut told) = opened(&context);
     watcher.look_for_slots().unwrap();
     assert!(told.try_recv().is_err(), "said at once");
     let again = inbox.recv().await.unwrap();
@@ -62,17 +67,24 @@ async fn a_slot_that_is_not_open_yet_is_looked_at_once_more_before_that_is_said(
 }
 
 /// A watcher of a journal with one slot, which `owner` has.
-fn watched(context: &Context) -> (Watcher, mpsc::UnboundedReceiver<Event>, Runner) {
+fn watched(context: &Context) -> (Watcher, Told<Event>, Runner) {
     let owner = Runner::start(context.clone()).unwrap();
-    let (notices, _told) = mpsc::unbounded_channel();
-    let (events, inbox) = mpsc::unbounded_channel();
-    let mut watcher = Watcher::open(context.clone(), Order::GoOn, notices, events).unwrap();
+    let (mut watcher, inbox, _told) = opened(context);
     watcher.look_for_slots().unwrap();
     (watcher, inbox, owner)
 }
 
+/// Lets go of its slot, in which it leaves a saga.
+fn leaves_a_saga(owner: Runner) -> Slot {
+    let begun = crate::saga::Event::Begun(Arc::new(crate::saga::tests::begun()));
+    owner.log().append(SagaId::from_bytes([7; 16]), [begun]).unwrap();
+    let slot = owner.log().slot().clone();
+    owner.let_go();
+    slot
+}
+
 /// Waits until a slot's lock was got.
-async fn locked(watcher: &mut Watcher, inbox: &mut mpsc::UnboundedReceiver<Event>) {
+async fn locked(watcher: &mut Watcher, inbox: &mut Told<Event>) {
     loop {
         let event = tokio::time::timeout(LONG, inbox.recv()).await.expect("nobody waits for the slot");
         let got = matches!(event, Some(Event::Locked(_)));
@@ -86,8 +98,7 @@ async fn locked(watcher: &mut Watcher, inbox: &mut mpsc::UnboundedReceiver<Event
 #[tokio::test]
 async fn a_slot_that_was_moved_away_and_made_anew_is_watched_anew() {
     for its_owner_dies_first in [true, false] {
-        let directory = tempfile::tempdir().unwrap();
-        let context = context(&directory);
+        let (directory, context) = journal();
         let (mut watcher, mut inbox, owner) = watched(&context);
         let slot = owner.log().slot().clone();
         if its_owner_dies_first {
@@ -115,8 +126,7 @@ async fn a_slot_that_was_moved_away_is_waited_for_no_more_until_it_is_back() {
         Event::Failed(slot, error)
     };
     for noticed in [Event::LetGo, gone] {
-        let directory = tempfile::tempdir().unwrap();
-        let context = context(&directory);
+        let (directory, context) = journal();
         let (mut watcher, mut inbox, owner) = watched(&context);
         let (slot, moved) = (owner.log().slot().clone(), directory.path().join("moved"));
         std::fs::rename(slot.path(), &moved).unwrap();
@@ -131,8 +141,7 @@ async fn a_slot_that_was_moved_away_is_waited_for_no_more_until_it_is_back() {
 
 #[tokio::test]
 async fn a_slot_that_has_its_name_again_is_watched_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let context = context(&directory);
+    let (directory, context) = journal();
     let (mut watcher, mut inbox, owner) = watched(&context);
     let (slot, moved) = (owner.log().slot().clone(), directory.path().join("moved"));
     owner.let_go();
@@ -147,13 +156,9 @@ async fn a_slot_that_has_its_name_again_is_watched_again() {
 
 #[tokio::test]
 async fn nothing_is_taken_over_on_the_thread_that_watches() {
-    let directory = tempfile::tempdir().unwrap();
-    let context = context(&directory);
+    let (_directory, context) = journal();
     let (mut watcher, mut inbox, owner) = watched(&context);
-    let (slot, saga) = (owner.log().slot().clone(), SagaId::from_bytes([7; 16]));
-    let begun = crate::saga::Event::Begun(Arc::new(crate::saga::tests::begun()));
-    owner.log().append(saga, [begun]).unwrap();
-    owner.let_go();
+    let slot = leaves_a_saga(owner);
     let before = slot.newest_segment().unwrap();
     locked(&mut watcher, &mut inbox).await;
     assert_eq!(slot.newest_segment().unwrap(), before);
@@ -164,13 +169,9 @@ async fn nothing_is_taken_over_on_the_thread_that_watches() {
 
 #[tokio::test]
 async fn a_slot_that_can_t_be_read_after_its_recovery_is_tried_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let context = context(&directory);
+    let (_directory, context) = journal();
     let owner = Runner::start(context.clone()).unwrap();
-    let (slot, saga) = (owner.log().slot().clone(), SagaId::from_bytes([7; 16]));
-    let begun = crate::saga::Event::Begun(Arc::new(crate::saga::tests::begun()));
-    owner.log().append(saga, [begun]).unwrap();
-    owner.let_go();
+    let slot = leaves_a_saga(owner);
     let recovery = Recovery::start(&context, &slot, Order::GoOn).unwrap().unwrap();
     std::fs::write(slot.path().join("00000099.log"), "").unwrap();
     let (notices, _told) = mpsc::unbounded_channel();
@@ -179,8 +180,8 @@ async fn a_slot_that_can_t_be_read_after_its_recovery_is_tried_again() {
 
 #[tokio::test]
 async fn a_slot_is_due_when_its_pause_is_over_however_often_it_was_got_meanwhile() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut watcher, mut inbox, owner) = watched(&context(&directory));
+    let (_directory, context) = journal();
+    let (mut watcher, mut inbox, owner) = watched(&context);
     let at = tokio::time::Instant::now() - LONG;
     let newest = owner.log().slot().newest_segment().unwrap();
     let left = Left { sagas: HashSet::new(), newest, pause: LONG, at };
@@ -192,8 +193,8 @@ async fn a_slot_is_due_when_its_pause_is_over_however_often_it_was_got_meanwhile
 
 #[tokio::test]
 async fn what_stands_in_the_way_of_a_slot_is_said_again_once_it_was_used_in_between() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut watcher, _inbox, owner) = watched(&context(&directory));
+    let (_directory, context) = journal();
+    let (mut watcher, _inbox, owner) = watched(&context);
     let slot = owner.log().slot().clone();
     let left = Left { sagas: HashSet::new(), newest: u64::MAX, pause: LONG, at: tokio::time::Instant::now() };
     for used in [Event::LetGo(slot.clone()), Event::LeftOpen(slot.clone(), left)] {
