@@ -1,8 +1,13 @@
-//! A store without a disk, for tests and simulations.
+//! A store, and a base of one, without a disk: for tests and simulations.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
+use super::base::{Base, Change};
+use super::run_list::RunList;
 use super::{Batch, Key, KeyRange, Row, Store, StoreError};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Rows in memory.
 ///
@@ -76,6 +81,67 @@ impl Store for MemoryStore {
 
     fn bytes(&self) -> u64 {
         self.rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+}
+
+/// A base in memory, with no runs yet.
+#[derive(Debug)]
+pub struct MemoryBase {
+    values: Mutex<BTreeMap<Key, Vec<u8>>>,
+    row: Mutex<Vec<u8>>,
+    /// How often a value was read.
+    pub reads: AtomicUsize,
+    /// Whether there is no space to feed it anything.
+    pub is_full: AtomicBool,
+}
+
+impl Default for MemoryBase {
+    fn default() -> Self {
+        let row = Mutex::new(RunList::default().encode());
+        Self { values: Mutex::default(), row, reads: AtomicUsize::new(0), is_full: AtomicBool::new(false) }
+    }
+}
+
+impl MemoryBase {
+    /// Its values.
+    pub fn values(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<u8>>> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The row that stands for all the others.
+    pub fn row(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Base for MemoryBase {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Ok(self.values().get(key).cloned())
+    }
+
+    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError> {
+        let values = self.values();
+        Ok(values.range::<[u8], _>(range.bounds()).take(limit).map(|(key, _)| key.clone()).collect())
+    }
+
+    /// So few at once that checkpoints and merges have many steps.
+    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(StoreError::Full { what: "feed", source: "no space".into() });
+        }
+        let batch: Batch = changes.take(3).map(|(key, value)| (key.clone(), value.clone())).collect();
+        put(&mut self.values(), batch);
+        Ok(changes.next().map(|(key, _)| key.clone()))
+    }
+
+    fn concluded(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(Some(self.row().clone()))
+    }
+
+    fn conclude(&self, row: &[u8]) -> Result<(), StoreError> {
+        *self.row() = row.to_vec();
+        Ok(())
     }
 }
 

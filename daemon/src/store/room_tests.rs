@@ -6,7 +6,7 @@ use super::super::super::room::{MARGIN_BYTES, Room};
 use super::*;
 
 /// Runs on a disk of which a tenth of `MARGIN_BYTES` is kept back, and of which so much is free.
-fn on_a_disk(base: &Arc<MapBase>, shape: Shape) -> (Arc<Runs>, Arc<AtomicU64>) {
+fn on_a_disk(base: &Arc<MemoryBase>, shape: Shape) -> (Arc<Runs>, Arc<AtomicU64>) {
     let (runs, free) = (open(base, shape), Arc::new(AtomicU64::new(u64::MAX)));
     let seen = Arc::clone(&free);
     let look = move || Ok(Room { free_bytes: seen.load(Ordering::Relaxed), reserve_bytes: RESERVE_BYTES });
@@ -28,15 +28,15 @@ fn wanted(runs: &Runs) -> u64 {
 
 #[test]
 fn what_does_not_fit_beside_the_reserve_is_not_merged_until_there_is_room() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let (runs, free) = on_a_disk(&base, SMALL);
     (0..2).for_each(|run| write(&runs, &rows((0..40).map(|at| at * 2 + run), 1)));
-    let before = base.values.lock().unwrap().clone();
+    let before = base.values().clone();
     for too_little in [0, RESERVE_BYTES, wanted(&runs) - 1] {
         free.store(too_little, Ordering::Relaxed);
         assert!(!merge::is_due(&runs) && runs.allowance().is_short());
         merge_all(&runs);
-        assert_eq!(*base.values.lock().unwrap(), before, "with {too_little}");
+        assert_eq!(*base.values(), before, "with {too_little}");
         assert_eq!(runs.listed().runs.len(), 2);
         assert_eq!(read(&runs, &KeyRange::prefix(&[0x10])).unwrap().len(), 80);
     }
@@ -49,7 +49,7 @@ fn what_does_not_fit_beside_the_reserve_is_not_merged_until_there_is_room() {
 
 #[test]
 fn a_disk_that_can_not_be_seen_is_taken_for_full() {
-    let runs = open(&MapBase::empty(), SMALL);
+    let runs = open(&MemoryBase::empty(), SMALL);
     (0..2).for_each(|run| write(&runs, &rows(run..run + 1, 1)));
     assert!(merge::is_due(&runs));
     runs.within(Arc::new(|| Err(std::io::Error::other("unseen"))));
@@ -59,7 +59,7 @@ fn a_disk_that_can_not_be_seen_is_taken_for_full() {
 #[test]
 fn a_merge_under_way_is_given_up_when_what_is_left_of_it_does_not_fit_and_tried_again_after_the_next_checkpoint()
  {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let (runs, free) = on_a_disk(&base, SMALL);
     (0..2).for_each(|run| write(&runs, &rows((0..400).map(|at| at * 2 + run), 1)));
     let mut merges = Merges::of(Arc::clone(&runs));
@@ -92,7 +92,7 @@ fn a_merge_under_way_is_given_up_when_what_is_left_of_it_does_not_fit_and_tried_
 
 #[test]
 fn a_large_merge_that_does_not_fit_holds_up_no_small_one_and_parts_of_it_are_merged_that_do() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let (runs, free) = on_a_disk(&base, Shape { fan_in: 2, block_bytes: 60, runs_max: 99 });
     free.store(0, Ordering::Relaxed);
     (0..3).for_each(|run| write(&runs, &rows((0..200).map(|at| at * 3 + run), 1)));
@@ -114,7 +114,7 @@ fn a_large_merge_that_does_not_fit_holds_up_no_small_one_and_parts_of_it_are_mer
 
 #[test]
 fn what_fits_is_merged_though_runs_that_were_merged_less_often_do_not_fit() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let (runs, free) = on_a_disk(&base, Shape { fan_in: 2, block_bytes: 60, runs_max: 99 });
     let levels = || runs.listed().runs.iter().map(|run| run.entry.level).collect::<Vec<_>>();
     let mut merges = Merges::of(Arc::clone(&runs));
@@ -134,7 +134,7 @@ fn what_fits_is_merged_though_runs_that_were_merged_less_often_do_not_fit() {
 
 #[test]
 fn a_merge_that_fails_for_want_of_space_is_given_up_and_nothing_else_fails() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, SMALL);
     (0..2).for_each(|run| write(&runs, &rows((0..400).map(|at| at * 2 + run), 1)));
     let mut merges = Merges::of(Arc::clone(&runs));

@@ -8,7 +8,7 @@ use super::*;
 
 #[test]
 fn a_run_is_pinned() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, SMALL);
     runs.begin(0, 0);
     let (mut first, mut second, mut filter) =
@@ -32,7 +32,7 @@ fn a_run_is_pinned() {
         let place = [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, number];
         (Key::from_slice(&place), value)
     });
-    assert_eq!(*base.values.lock().unwrap(), golden.collect());
+    assert_eq!(*base.values(), golden.collect());
     let entry = Entry { run: 1, level: 0, rows: 10, blocks: 2, pieces: 2 };
     assert_eq!(runs.listed().runs[0].entry, entry);
 }
@@ -40,10 +40,10 @@ fn a_run_is_pinned() {
 #[test]
 fn an_index_whose_keys_are_in_disorder_is_refused() {
     for (second, is_refused) in [(4, true), (5, true), (6, false)] {
-        let base = MapBase::empty();
+        let base = MemoryBase::empty();
         let mut piece = [&[0; 4][..], &[0, 1, 5], &[0, 1, second], &[0; 64]].concat();
         block::seal(7, 2, &mut piece);
-        base.values.lock().unwrap().insert(place(7, 2), piece);
+        base.values().insert(place(7, 2), piece);
         let entry = Entry { run: 7, level: 0, rows: 2, blocks: 2, pieces: 1 };
         let loaded = Run::load(&*base, entry);
         assert_eq!(matches!(loaded, Err(StoreError::Damaged(_))), is_refused, "{second}");
@@ -51,13 +51,13 @@ fn an_index_whose_keys_are_in_disorder_is_refused() {
 }
 
 /// A run of these blocks, whatever is in them.
-fn run_of_blocks(blocks: &[&[u16]]) -> (Arc<MapBase>, Arc<Run>) {
-    let (base, mut keys, filter) = (MapBase::empty(), FirstKeys::default(), Filter::for_keys(0));
+fn run_of_blocks(blocks: &[&[u16]]) -> (Arc<MemoryBase>, Arc<Run>) {
+    let (base, mut keys, filter) = (MemoryBase::empty(), FirstKeys::default(), Filter::for_keys(0));
     for (number, rows) in (0..).zip(blocks) {
         let mut block = BlockWriter::default();
         rows.iter().for_each(|at| block.push(&key(*at), None));
         keys.push(&key(rows[0]));
-        base.values.lock().unwrap().insert(place(7, number), block.take(7, number));
+        base.values().insert(place(7, number), block.take(7, number));
     }
     let entry = Entry { run: 7, level: 0, rows: 0, blocks: blocks.len() as u32, pieces: 0 };
     (base, Arc::new(Run::new(entry, keys, filter)))
@@ -113,7 +113,7 @@ fn no_block_is_read_that_begins_behind_a_range() {
 
 #[test]
 fn the_last_key_of_a_range_lies_in_it() {
-    let runs = open(&MapBase::empty(), SMALL);
+    let runs = open(&MemoryBase::empty(), SMALL);
     write(&runs, &rows(0..40, 1));
     for (from, to, last) in
         [(0, 99, Some(39)), (0, 40, Some(39)), (20, 30, Some(29)), (40, 99, None), (7, 7, None)]
@@ -125,7 +125,7 @@ fn the_last_key_of_a_range_lies_in_it() {
 
 #[test]
 fn who_skips_reads_no_more_than_two_blocks_for_each_row() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, SMALL);
     write(&runs, &rows((0..40).flat_map(|group| (0..50).map(move |at| group * 256 + at)), 1));
     assert!(runs.listed().runs[0].entry.blocks > 200);

@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use proptest::prelude::*;
 
 use super::super::aside::Steps;
-use super::super::base::Change;
+use super::super::memory::MemoryBase;
 use super::super::merge::{self, Merges};
 use super::super::merged::Merged;
 use super::super::run::place;
@@ -16,70 +15,25 @@ mod room;
 #[path = "run_tests.rs"]
 mod run;
 
-/// A base in memory that counts how often it is read.
-struct MapBase {
-    values: Mutex<BTreeMap<Key, Vec<u8>>>,
-    row: Mutex<Vec<u8>>,
-    reads: AtomicUsize,
-    /// Whether there is no space to feed it anything.
-    is_full: AtomicBool,
-}
-
-impl MapBase {
+impl MemoryBase {
     fn empty() -> Arc<Self> {
-        let (values, row) = (Mutex::default(), Mutex::new(RunList::default().encode()));
-        Arc::new(Self { values, row, reads: AtomicUsize::new(0), is_full: AtomicBool::new(false) })
+        Arc::default()
     }
 
     fn damage(&self, place: &[u8]) {
-        self.values.lock().unwrap().get_mut(place).unwrap()[5] ^= 1;
+        self.values().get_mut(place).unwrap()[5] ^= 1;
     }
 
     fn runs(&self) -> Vec<u64> {
-        let mut runs: Vec<_> = self.values.lock().unwrap().keys().filter_map(|key| run_of(key)).collect();
+        let mut runs: Vec<_> = self.values().keys().filter_map(|key| run_of(key)).collect();
         runs.dedup();
         runs
     }
 }
 
-impl Base for MapBase {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        Ok(self.values.lock().unwrap().get(key).cloned())
-    }
-
-    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError> {
-        let values = self.values.lock().unwrap();
-        Ok(values.range::<[u8], _>(range.bounds()).take(limit).map(|(key, _)| key.clone()).collect())
-    }
-
-    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
-        if self.is_full.load(Ordering::Relaxed) {
-            return Err(StoreError::Full { what: "feed", source: "no space".into() });
-        }
-        let mut values = self.values.lock().unwrap();
-        for (key, value) in changes.take(3) {
-            match value {
-                Some(value) => values.insert(key.clone(), value.clone()),
-                None => values.remove(key),
-            };
-        }
-        Ok(changes.next().map(|(key, _)| key.clone()))
-    }
-
-    fn concluded(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(Some(self.row.lock().unwrap().clone()))
-    }
-
-    fn conclude(&self, row: &[u8]) -> Result<(), StoreError> {
-        *self.row.lock().unwrap() = row.to_vec();
-        Ok(())
-    }
-}
-
 const SMALL: Shape = Shape { block_bytes: 60, fan_in: 2, runs_max: 5 };
 
-fn open(base: &Arc<MapBase>, shape: Shape) -> Arc<Runs> {
+fn open(base: &Arc<MemoryBase>, shape: Shape) -> Arc<Runs> {
     Arc::new(Runs::open(Path::new("/data"), Arc::clone(base) as _, shape).unwrap().0)
 }
 
@@ -115,7 +69,7 @@ fn read(runs: &Runs, range: &KeyRange) -> Result<Vec<Row>, StoreError> {
 
 #[test]
 fn a_key_that_is_not_there_costs_no_look_at_a_block_nearly_always_and_one_that_is_costs_one() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, Shape { fan_in: 99, ..SMALL });
     (0..10).for_each(|run| write(&runs, &rows((0..100).map(|at| at * 20 + run), 1)));
     base.reads.store(0, Ordering::Relaxed);
@@ -128,7 +82,7 @@ fn a_key_that_is_not_there_costs_no_look_at_a_block_nearly_always_and_one_that_i
 
 #[test]
 fn what_is_deleted_is_remembered_as_long_as_something_older_may_have_it() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, Shape { fan_in: 3, ..SMALL });
     (0..3).for_each(|run| write(&runs, &rows(run * 10..run * 10 + 10, 1)));
     merge_all(&runs);
@@ -151,7 +105,7 @@ fn what_is_deleted_is_remembered_as_long_as_something_older_may_have_it() {
 
 #[test]
 fn a_reader_keeps_what_it_reads_until_it_has_done_and_then_it_is_removed() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, SMALL);
     (0..4).for_each(|run| write(&runs, &rows((0..40).map(|at| at * 4 + run), 1)));
     let mut reader = Merged::of(runs.rows(&KeyRange::prefix(&[0x10])));
@@ -167,7 +121,7 @@ fn a_reader_keeps_what_it_reads_until_it_has_done_and_then_it_is_removed() {
 
 #[test]
 fn what_a_crash_left_is_removed_and_its_number_is_not_used_before() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, SMALL);
     write(&runs, &rows(0..9, 1));
     let mut cut_short = [runs.begin(0, 9), runs.begin(0, 9)];
@@ -187,7 +141,7 @@ fn what_a_crash_left_is_removed_and_its_number_is_not_used_before() {
 
 #[test]
 fn a_damaged_block_costs_its_rows_and_no_merge_passes_it_on() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, SMALL);
     write(&runs, &rows(0..100, 1));
     let damaged = runs.listed().runs[0].entry;
@@ -213,7 +167,7 @@ fn a_damaged_block_costs_its_rows_and_no_merge_passes_it_on() {
 
 #[test]
 fn a_damaged_index_and_a_damaged_list_are_refused() {
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, SMALL);
     write(&runs, &rows(0..100, 1));
     let entry = runs.listed().runs[0].entry;
@@ -221,7 +175,7 @@ fn a_damaged_index_and_a_damaged_list_are_refused() {
     let opened = Runs::open(Path::new("/data"), Arc::clone(&base) as _, SMALL);
     assert!(matches!(opened, Err(OpenError::Damaged { .. })));
     base.damage(&place(entry.run, entry.blocks));
-    base.row.lock().unwrap()[4] ^= 1;
+    base.row()[4] ^= 1;
     let opened = Runs::open(Path::new("/data"), Arc::clone(&base) as _, SMALL);
     assert!(matches!(opened, Err(OpenError::Damaged { .. })));
 }
@@ -233,13 +187,13 @@ fn too_many_runs_are_merged_though_there_are_not_enough_of_a_level_and_damaged_o
         merge_all(runs);
         runs.listed().runs.iter().map(|run| (run.entry.level, run.entry.rows)).collect::<Vec<_>>()
     };
-    let runs = open(&MapBase::empty(), shape);
+    let runs = open(&MemoryBase::empty(), shape);
     (0..3).for_each(|run| write(&runs, &rows([run], 1)));
     assert_eq!(merged(&runs), [(0, 1); 3], "they are not too many");
     write(&runs, &rows([3], 1));
     assert_eq!(merged(&runs), [(1, 4)]);
 
-    let base = MapBase::empty();
+    let base = MemoryBase::empty();
     let runs = open(&base, shape);
     (0..3).for_each(|run| write(&runs, &rows([run], 1)));
     base.damage(&place(runs.listed().runs[2].entry.run, 0));
@@ -250,7 +204,7 @@ fn too_many_runs_are_merged_though_there_are_not_enough_of_a_level_and_damaged_o
 
 #[test]
 fn a_merge_of_small_runs_does_not_wait_for_one_of_large_ones() {
-    let runs = open(&MapBase::empty(), Shape { fan_in: 2, block_bytes: 60, runs_max: 99 });
+    let runs = open(&MemoryBase::empty(), Shape { fan_in: 2, block_bytes: 60, runs_max: 99 });
     let mut merges = Merges::of(Arc::clone(&runs));
     for run in 0..2 {
         (0..2).for_each(|_| write(&runs, &rows((0..2000).map(|at| at * 2 + run), 1)));
@@ -281,7 +235,7 @@ proptest! {
         ),
         fan_in in 2..5_usize, block_bytes in 20..200_usize, runs_max in 2..9_usize,
     ) {
-        let (base, mut expected) = (MapBase::empty(), BTreeMap::new());
+        let (base, mut expected) = (MemoryBase::empty(), BTreeMap::new());
         let shape = Shape { fan_in, block_bytes, runs_max };
         let mut runs = open(&base, shape);
         let mut merges = Merges::of(Arc::clone(&runs));

@@ -1,18 +1,18 @@
 //! Sorted runs in a store's base: their list, blocks and indexes, of any bytes with checksums that match or don't.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use like_daemon::store::aside::Steps;
-use like_daemon::store::base::{Base, Change};
+use like_daemon::store::base::Base;
 use like_daemon::store::block::{BlockRows, put_key, seal, unsealed};
+use like_daemon::store::memory::MemoryBase;
 use like_daemon::store::merge::Merges;
 use like_daemon::store::merged::Merged;
 use like_daemon::store::run::place;
 use like_daemon::store::run_list::{Entry, RunList};
 use like_daemon::store::runs::{Runs, Shape};
-use like_daemon::store::{Key, KeyRange, Row, StoreError};
+use like_daemon::store::{KeyRange, Row, StoreError};
 
 /// Runs of few blocks that are merged at once.
 const SHAPE: Shape = Shape { block_bytes: 64, fan_in: 2, runs_max: 8 };
@@ -36,7 +36,7 @@ fn list(data: &[u8], is_raw: bool) {
 }
 
 fn blocks(data: &[u8], has_raw_index: bool) {
-    let (base, mut list) = (HostileBase::default(), RunList::default());
+    let (base, mut list) = (MemoryBase::default(), RunList::default());
     for (run, piece) in (0..).zip(super::pieces(data).into_iter().take(8)) {
         let mut values: Vec<Vec<u8>> =
             super::pieces(piece).into_iter().map(|bytes| [&unsealed(), bytes].concat()).collect();
@@ -81,47 +81,4 @@ fn index(run: u64, blocks: &[Vec<u8>]) -> Vec<u8> {
     }
     index.extend([u8::MAX; FILTER_BYTES]);
     index
-}
-
-/// A base in memory.
-#[derive(Default)]
-struct HostileBase {
-    values: Mutex<BTreeMap<Key, Vec<u8>>>,
-    row: Mutex<Vec<u8>>,
-}
-
-impl HostileBase {
-    fn values(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<u8>>> {
-        self.values.lock().expect("nobody panics")
-    }
-}
-
-impl Base for HostileBase {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.values().get(key).cloned())
-    }
-
-    fn keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>, StoreError> {
-        let values = self.values();
-        Ok(values.range::<[u8], _>(range.bounds()).take(limit).map(|(key, _)| key.clone()).collect())
-    }
-
-    fn feed(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<Option<Key>, StoreError> {
-        for (key, value) in changes {
-            match value {
-                Some(value) => self.values().insert(key.clone(), value.clone()),
-                None => self.values().remove(key),
-            };
-        }
-        Ok(None)
-    }
-
-    fn concluded(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(Some(self.row.lock().expect("nobody panics").clone()))
-    }
-
-    fn conclude(&self, row: &[u8]) -> Result<(), StoreError> {
-        *self.row.lock().expect("nobody panics") = row.to_vec();
-        Ok(())
-    }
 }
