@@ -1,7 +1,6 @@
 //! A house: both daemons and a journal in a throwaway directory.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -165,12 +164,7 @@ impl House {
         command.arg("--socket").arg(self.socket(service)).arg("--data").arg(self.data(service));
         let prepared = prepare(&mut command);
         let log = self.path().join(format!("{}.log", service.role()));
-        let mut daemon = Running::start_logged(&mut command, &log);
-        let socket = self.socket(service);
-        eventually("a daemon's socket", || {
-            assert!(!daemon.has_ended(), "{} ended at its start: {}", service.program(), last_words(&log));
-            UnixStream::connect(&socket).ok()
-        });
+        let daemon = Running::start_listening(&mut command, &log, &self.socket(service));
         *self.slot(service) = Some(daemon);
         prepared
     }

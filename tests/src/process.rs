@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -29,7 +30,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(Instant::now() < until, "never came: {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -181,6 +182,19 @@ impl Running {
         let twin = file.try_clone().expect("a second handle");
         let child = command.stdin(Stdio::null()).stdout(file).stderr(twin).spawn();
         Self { child: child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")), readers: None }
+    }
+
+    /// Starts a command whose output goes to the end of a file, and waits until it listens at `socket`.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn start_listening(command: &mut Command, log: &Path, socket: &Path) -> Self {
+        let mut running = Self::start_logged(command, log);
+        eventually("a socket", || {
+            assert!(!running.has_ended(), "{command:?} ended at its start: {}", last_words(log));
+            UnixStream::connect(socket).ok()
+        });
+        running
     }
 
     /// Its process id.

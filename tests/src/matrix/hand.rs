@@ -15,15 +15,12 @@ use crate::process::{Armed, Order, PATIENCE, Running, eventually};
 /// How long a daemon may take to pass a point right after it has answered.
 const STRAGGLE: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether something has happened.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
-
 /// Waits until a process is stopped, and is true then; or until it has ended.
 ///
 /// # Panics
 /// Neither happens in time.
 pub fn stopped(running: &mut Running) -> bool {
-    wait("a process that stops or ends", || {
+    eventually("a process that stops or ends", || {
         if running.has_ended() {
             return Some(false);
         }
@@ -57,7 +54,7 @@ pub fn kill<W: World>(world: &mut W, service: W::Service) {
 pub fn at_rest<W: World>(world: &W, service: W::Service) -> Vec<(Failpoint, u32)> {
     let armed = world.armed(service);
     let points = || Failpoint::ALL.into_iter().filter(|point| point.is_of_daemon());
-    wait("a daemon at rest", || {
+    eventually("a daemon at rest", || {
         let rests = armed.marks(Failpoint::GroupEvaluated) == armed.marks(Failpoint::GroupAnswered);
         rests.then(|| points().map(|point| (point, armed.marks(point))).collect())
     })
@@ -80,7 +77,7 @@ pub fn obeyed<W: World>(
     running: &mut Running,
 ) -> bool {
     let mut ended_at: Option<Instant> = None;
-    let obeyed = wait("a daemon at its point", || {
+    let obeyed = eventually("a daemon at its point", || {
         let passed = world.armed(service).marks(at.point) >= due;
         if passed && (world.process(service).has_ended() || world.process(service).is_stopped()) {
             return Some(true);
@@ -96,7 +93,7 @@ pub fn obeyed<W: World>(
 
 /// Waits until a runner has stopped at its point, and is true then; or until it has ended.
 pub fn reached(running: &mut Running, armed: &Armed, point: Failpoint) -> bool {
-    wait("a runner at its point", || {
+    eventually("a runner at its point", || {
         if running.has_ended() {
             return Some(false);
         }
@@ -119,7 +116,7 @@ pub fn pass_deadline<W: World>(world: &W, unwritten: Option<Duration>) -> bool {
     let remaining = deadline.remaining(&clock.now());
     assert!(remaining < PATIENCE, "nobody waits {remaining:?}");
     std::thread::sleep(remaining);
-    wait("the deadline", || deadline.passed(&clock.now()).then_some(true))
+    eventually("the deadline", || deadline.passed(&clock.now()).then_some(true))
 }
 
 /// All sagas of the stage's journal.
@@ -152,16 +149,5 @@ pub fn process<'a, W: World>(
     match whom {
         Process::Runner => runner,
         Process::Daemon(service) => world.process(service),
-    }
-}
-
-fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "never came: {what}");
-        std::thread::sleep(LOOK_AGAIN);
     }
 }

@@ -1,7 +1,6 @@
 //! A stage on which real processes play a workload while everything they do to files is recorded.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use super::ledger::{Act, Ledger, Plan};
 use super::record::{self, Entry};
 use super::tree::Tree;
 use crate::house::Service;
-use crate::process::{Ended, Running, eventually, last_words, program};
+use crate::process::{Ended, Running, eventually, program};
 use crate::quick::quick_directory;
 use crate::random::Random;
 
@@ -113,11 +112,7 @@ impl Stage {
         command.args(["--checkpoint-kib", CHECKPOINT_KIB]);
         self.recorded(&mut command, service.role());
         let log = self.home.path().join(format!("{}.log", service.role()));
-        let mut daemon = Running::start_logged(&mut command, &log);
-        eventually("a daemon's socket", || {
-            assert!(!daemon.has_ended(), "{} ended at its start: {}", service.program(), last_words(&log));
-            UnixStream::connect(self.socket(service)).ok()
-        });
+        let daemon = Running::start_listening(&mut command, &log, &self.socket(service));
         self.daemons[service as usize] = Some(daemon);
     }
 

@@ -1,13 +1,12 @@
 //! A wallet service and a journal in a throwaway directory.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::{Armed, Ended, Fault, Running, eventually, last_words, program};
+use crate::process::{Armed, Ended, Fault, Running, program};
 
 /// The wallet service and a journal. Everything goes when it is dropped.
 #[derive(Debug)]
@@ -53,13 +52,7 @@ impl Bank {
         command.arg("--socket").arg(self.socket()).arg("--data").arg(self.path().join("data"));
         let armed = Armed::arm(&mut command, self.path(), faults);
         let log = self.path().join("wallet.log");
-        let mut walletd = Running::start_logged(&mut command, &log);
-        let socket = self.socket();
-        eventually("the wallet service's socket", || {
-            assert!(!walletd.has_ended(), "walletd ended at its start: {}", last_words(&log));
-            UnixStream::connect(&socket).ok()
-        });
-        self.walletd = Some(walletd);
+        self.walletd = Some(Running::start_listening(&mut command, &log, &self.socket()));
         armed
     }
 

@@ -268,9 +268,7 @@ fn daemon(programs: &Programs, directory: &Path, role: &str) -> Running {
     let mut command = programs.command(if role == USER_ROLE { "like-userd" } else { "like-articled" });
     let socket = socket(directory, role);
     command.arg("--socket").arg(&socket).arg("--data").arg(directory.join(role));
-    let daemon = Running::start_logged(&mut command, &directory.join(format!("{role}.log")));
-    eventually("a daemon's socket", || std::os::unix::net::UnixStream::connect(&socket).ok());
-    daemon
+    Running::start_listening(&mut command, &directory.join(format!("{role}.log")), &socket)
 }
 
 fn socket(directory: &Path, role: &str) -> PathBuf {

@@ -13,7 +13,7 @@ pub use sqlite::Sqlite;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use like_tests::process::{Running, eventually};
+use like_tests::process::Running;
 
 /// How many articles are liked, in turns: likes of a few popular articles, as they come.
 pub const ARTICLES: u64 = 16;
@@ -66,8 +66,7 @@ impl Server {
         let directory = tempfile::tempdir().expect("a directory");
         let socket = directory.path().join("socket");
         let log = directory.path().join("log");
-        let process = Running::start_logged(&mut command(directory.path(), &socket), &log);
-        eventually("a server's socket", || std::os::unix::net::UnixStream::connect(&socket).ok());
+        let process = Running::start_listening(&mut command(directory.path(), &socket), &log, &socket);
         Self { socket, process, directory }
     }
 }
