@@ -11,42 +11,12 @@ use like_client::rpc::Remote;
 use like_client::runner::{Context, Options};
 use like_daemon::store::data_dir::DataDir;
 use like_daemon::store::{LoggedStore, Store};
-use like_protocol::likes::{ARTICLE_ROLE, USER_ROLE};
+pub use like_protocol::likes::Service;
 use like_protocol::time::{BootClock, Clock};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Armed, Ended, Fault, Running, eventually, last_words, program};
-
-/// One of the two services.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Service {
-    /// The article service.
-    Article,
-    /// The user service.
-    User,
-}
-
-impl Service {
-    /// Both.
-    pub const BOTH: [Self; 2] = [Self::Article, Self::User];
-
-    /// The name of its program.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::Article => "like-articled",
-            Self::User => "like-userd",
-        }
-    }
-
-    /// Its role.
-    pub fn role(self) -> &'static str {
-        match self {
-            Self::Article => ARTICLE_ROLE,
-            Self::User => USER_ROLE,
-        }
-    }
-}
+use crate::process::{Armed, Ended, Fault, Running, eventually, program};
 
 /// What a `likectl` command needs to know of a house, whoever looks after its daemons meanwhile.
 #[derive(Clone, Debug)]
@@ -71,8 +41,7 @@ impl Desk {
 #[derive(Debug)]
 pub struct House {
     program: PathBuf,
-    article: Option<Running>,
-    user: Option<Running>,
+    daemons: [Option<Running>; 2],
     /// Which of its journals is in use.
     page: u32,
     directory: tempfile::TempDir,
@@ -99,7 +68,7 @@ impl House {
 
     /// A house in this directory, whose daemons don't run yet.
     pub fn within(program: impl Into<PathBuf>, directory: tempfile::TempDir) -> Self {
-        Self { program: program.into(), article: None, user: None, page: 0, directory }
+        Self { program: program.into(), daemons: [None, None], page: 0, directory }
     }
 
     /// The program that holds all programs.
@@ -170,10 +139,7 @@ impl House {
     }
 
     fn slot(&mut self, service: Service) -> &mut Option<Running> {
-        match service {
-            Service::Article => &mut self.article,
-            Service::User => &mut self.user,
-        }
+        &mut self.daemons[service as usize]
     }
 
     /// A daemon's process.
@@ -185,11 +151,7 @@ impl House {
     }
 
     fn daemon(&self, service: Service) -> &Running {
-        let daemon = match service {
-            Service::Article => &self.article,
-            Service::User => &self.user,
-        };
-        daemon.as_ref().expect("the daemon was started")
+        self.daemons[service as usize].as_ref().expect("the daemon was started")
     }
 
     /// Kills a daemon by SIGKILL.

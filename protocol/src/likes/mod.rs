@@ -16,6 +16,36 @@ pub const ARTICLE_ROLE: &str = "article";
 /// The role of the user service.
 pub const USER_ROLE: &str = "user";
 
+/// One of the two services.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Service {
+    /// The article service.
+    Article,
+    /// The user service.
+    User,
+}
+
+impl Service {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Article, Self::User];
+
+    /// Its role.
+    pub const fn role(self) -> &'static str {
+        match self {
+            Self::Article => ARTICLE_ROLE,
+            Self::User => USER_ROLE,
+        }
+    }
+
+    /// The name of its program.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Article => "like-articled",
+            Self::User => "like-userd",
+        }
+    }
+}
+
 /// Names an article.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ArticleId(pub u64);

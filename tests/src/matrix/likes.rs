@@ -132,10 +132,6 @@ impl Likes {
     }
 }
 
-fn index(service: Service) -> usize {
-    usize::from(service == Service::User)
-}
-
 impl World for Likes {
     type Scenario = Scenario;
     type Service = Service;
@@ -204,11 +200,11 @@ impl World for Likes {
     }
 
     fn armed(&self, service: Service) -> &Armed {
-        &self.armed[index(service)]
+        &self.armed[service as usize]
     }
 
     fn start(&mut self, service: Service) {
-        self.armed[index(service)] = self.house.start_with(service, &daemon_faults());
+        self.armed[service as usize] = self.house.start_with(service, &daemon_faults());
     }
 
     fn whose(&self, story: &Story) -> Whose {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use like_daemon::commit::space::Room;
 use like_daemon::commit::writer::{GROUP_REQUESTS_MAX, Identity};
 use like_daemon::commit::{Gauges, Queue, Writer};
-use like_daemon::net::session::{self, Service};
+use like_daemon::net::session;
 use like_daemon::participant::Participant;
 use like_daemon::participant::domain::Domain;
 use like_protocol::ids::StoreId;
@@ -14,13 +14,13 @@ use like_protocol::time::Clock;
 use tokio::sync::watch;
 
 use super::store::SimStore;
-use super::world::{Host, Role, lock};
+use super::world::{Host, Service, lock};
 
 /// How many requests wait at most: few, so that queues are full now and then.
 pub const QUEUE_LIMIT: usize = 24;
 
 /// A daemon's life, until it is killed or its store fails.
-pub async fn live<D: Domain>(host: Host, role: Role, domain: D) {
+pub async fn live<D: Domain>(host: Host, role: Service, domain: D) {
     let pause = |most_ms: u64| tokio::time::sleep(Duration::from_millis(1 + host.world.below(most_ms)));
     pause(5).await;
     let clock: Arc<dyn Clock> = Arc::new(host.clone());
@@ -32,7 +32,7 @@ pub async fn live<D: Domain>(host: Host, role: Role, domain: D) {
     };
     let queue = Arc::new(Queue::new(QUEUE_LIMIT));
     let store_id = StoreId::from_bytes([role as u8 + 1; 16]);
-    let identity = Identity { role: role.name(), store: store_id, software: "simulated".to_owned() };
+    let identity = Identity { role: role.role(), store: store_id, software: "simulated".to_owned() };
     let mut writer = Writer {
         participant,
         store,
@@ -46,7 +46,7 @@ pub async fn live<D: Domain>(host: Host, role: Role, domain: D) {
     tokio::spawn(accept(
         host.clone(),
         role,
-        Arc::new(Service { queue: Arc::clone(&queue), identity, clock }),
+        Arc::new(session::Service { queue: Arc::clone(&queue), identity, clock }),
     ));
     let mut work = writer.begin();
     loop {
@@ -67,7 +67,7 @@ pub async fn live<D: Domain>(host: Host, role: Role, domain: D) {
 }
 
 /// Does the work that the store has besides, a step at a time.
-async fn work_aside(host: Host, role: Role) {
+async fn work_aside(host: Host, role: Service) {
     loop {
         tokio::time::sleep(Duration::from_millis(1 + host.world.below(host.world.plan.checkpoint_ms))).await;
         let background = &host.world.background[role as usize];
@@ -89,7 +89,7 @@ fn damage(host: &Host, error: &like_daemon::store::StoreError) {
     }
 }
 
-fn space(host: &Host, role: Role) -> like_daemon::commit::space::Space {
+fn space(host: &Host, role: Service) -> like_daemon::commit::space::Space {
     let host = host.clone();
     Arc::new(move || {
         let low = lock(&host.world.stores[role as usize]).low_until_ms > host.world.now_ms();
@@ -100,7 +100,7 @@ fn space(host: &Host, role: Role) -> like_daemon::commit::space::Space {
     })
 }
 
-async fn accept(host: Host, role: Role, service: Arc<Service>) {
+async fn accept(host: Host, role: Service, service: Arc<session::Service>) {
     let listener = host.world.network.listen(&host, role);
     // A daemon of a simulation never closes: it is killed.
     let (_never, closing) = watch::channel(false);

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::faults::Fault;
 use super::watch;
-use super::world::{Host, Role, World, lock};
+use super::world::{Host, Service, World, lock};
 
 /// How many bytes may be on their way in one direction.
 const ON_THEIR_WAY_MAX: usize = 64 * 1024;
@@ -32,13 +32,13 @@ pub struct Network {
 
 #[derive(Default)]
 struct State {
-    listeners: BTreeMap<Role, Listener>,
+    listeners: BTreeMap<Service, Listener>,
     /// When a direction of a connection has something for its reader.
     due: BinaryHeap<Reverse<(u64, u64)>>,
     pipes: BTreeMap<u64, Arc<Mutex<Pipe>>>,
     next: u64,
     /// What clients have said, by role, for it to come again.
-    said: VecDeque<(Role, Arc<Mutex<Pipe>>)>,
+    said: VecDeque<(Service, Arc<Mutex<Pipe>>)>,
 }
 
 #[derive(Default)]
@@ -134,13 +134,13 @@ impl Network {
     }
 
     /// A daemon listens from now on.
-    pub fn listen(&self, host: &Host, role: Role) -> SimListener {
+    pub fn listen(&self, host: &Host, role: Service) -> SimListener {
         lock(&self.state).listeners.entry(role).or_default().up = true;
         SimListener { host: host.clone(), role }
     }
 
     /// A daemon is gone. Connections that nobody had accepted wait for the next one, or break.
-    pub fn hush(&self, world: &World, role: Role) {
+    pub fn hush(&self, world: &World, role: Service) {
         let mut state = lock(&self.state);
         let listener = state.listeners.entry(role).or_default();
         listener.up = false;
@@ -220,14 +220,14 @@ impl Network {
         self.arrive(role, daemon);
     }
 
-    fn arrive(&self, role: Role, stream: SimStream) {
+    fn arrive(&self, role: Service, stream: SimStream) {
         let mut state = lock(&self.state);
         let listener = state.listeners.entry(role).or_default();
         listener.backlog.push_back(stream);
         listener.waiting.take().into_iter().for_each(Waker::wake);
     }
 
-    fn dial(&self, host: &Host, role: Role) -> io::Result<SimStream> {
+    fn dial(&self, host: &Host, role: Service) -> io::Result<SimStream> {
         let up = lock(&self.state).listeners.get(&role).is_some_and(|listener| listener.up);
         if !up && !host.world.plan.activated {
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -261,7 +261,7 @@ pub(super) fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
 /// Where a daemon's connections come from.
 pub struct SimListener {
     host: Host,
-    role: Role,
+    role: Service,
 }
 
 impl SimListener {
@@ -286,9 +286,9 @@ impl SimListener {
 }
 
 /// How a client process reaches a daemon.
-pub fn dial(host: &Host, role: Role) -> Dial {
+pub fn dial(host: &Host, role: Service) -> Dial {
     let host = host.clone();
-    Dial::new(role.name(), move || {
+    Dial::new(role.role(), move || {
         let host = host.clone();
         async move {
             let ms = host.world.below(host.world.plan.latency_ms + 1);

@@ -16,7 +16,7 @@ use like_protocol::likes::user::{KeyUse, LikeRecord, LikeTarget};
 
 use super::daemon::QUEUE_LIMIT;
 use super::watch;
-use super::world::{Role, World};
+use super::world::{Service, World};
 
 /// First bytes of the stores' keys.
 const OPERATION: u8 = 0x01;
@@ -143,7 +143,7 @@ impl Oracle {
     }
 
     /// Rows of a store change: by a batch that is applied, or by one that a crash takes back.
-    pub fn rows_changed(&mut self, world: &World, role: Role, batch: &Batch) {
+    pub fn rows_changed(&mut self, world: &World, role: Service, batch: &Batch) {
         let now_ms = world.now_ms();
         for (key, value) in batch {
             let opened = value.clone().map(|sealed| seal::open(key, sealed)).transpose();
@@ -155,12 +155,12 @@ impl Oracle {
                 (_, Some(OPERATION)) => {
                     self.seen.extend(value.as_ref().and_then(|_| saga_at(key, 1)));
                 }
-                (Role::User, Some(LIKE)) => {
+                (Service::User, Some(LIKE)) => {
                     let made_by = value.as_ref().and_then(|value| saga_at(value, 0));
                     let at = (number_at(key, 1), number_at(key, 9));
                     self.records.entry(at).or_default().push((now_ms, made_by));
                 }
-                (Role::Article, Some(COUNT)) => {
+                (Service::Article, Some(COUNT)) => {
                     let likes = value.as_ref().map_or(0, |value| likes_of(value));
                     if likes > LIKES_MAX {
                         world.broken(format!("article {} has {likes} likes", number_at(key, 1)));

@@ -11,13 +11,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::ear;
-use super::world::{Host, Role, World};
+use super::world::{Host, Service, World};
 
 /// What a process is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// One of the two services.
-    Daemon(Role),
+    Daemon(Service),
     /// A runner with several callers.
     Runner,
     /// A runner with one caller and one act.
@@ -33,8 +33,8 @@ pub enum Kind {
 impl Kind {
     fn name(self) -> &'static str {
         match self {
-            Self::Daemon(Role::Article) => "articled",
-            Self::Daemon(Role::User) => "userd",
+            Self::Daemon(Service::Article) => "articled",
+            Self::Daemon(Service::User) => "userd",
             Self::Runner => "runner",
             Self::OneShot => "one-shot",
             Self::Recovery => "recovery",

@@ -10,7 +10,7 @@ use like_daemon::store::seal;
 use super::faults::Flaw;
 use super::process::{self, Kind, Process};
 use super::workload::{self, Client};
-use super::world::{Host, Life, Role, World, lock, sagas_named};
+use super::world::{Host, Life, Service, World, lock, sagas_named};
 use super::{Report, daemon};
 
 /// How long a round may take before it is ended.
@@ -105,14 +105,14 @@ impl Simulation {
 
     /// Starts daemons that are not there.
     fn supervise(&mut self) {
-        for role in Role::BOTH {
+        for role in Service::BOTH {
             let due = self.daemons_due_ms[role as usize] <= self.world.now_ms();
             if due && self.count(|kind| kind == Kind::Daemon(role)) == 0 {
                 match role {
-                    Role::Article => {
+                    Service::Article => {
                         self.start(Kind::Daemon(role), |host| daemon::live(host, role, Articles));
                     }
-                    Role::User => self.start(Kind::Daemon(role), |host| daemon::live(host, role, Users)),
+                    Service::User => self.start(Kind::Daemon(role), |host| daemon::live(host, role, Users)),
                 }
                 self.strike_start();
             }
@@ -259,7 +259,7 @@ impl Simulation {
         world.advance(PAST_ALL_DEADLINES_MS);
         (0..1500).for_each(|_| self.tick(1));
         self.nothing_is_left("a record that could be forgotten", |_, _| true);
-        for (role, store) in Role::BOTH.iter().zip(&world.stores) {
+        for (role, store) in Service::BOTH.iter().zip(&world.stores) {
             let is_at_rest = lock(&world.background[*role as usize]).is_empty();
             if let (true, Some(run)) = (is_at_rest, lock(store).base.nobodys()) {
                 world.broken(format!("the {role:?} store keeps run {run}, which is in no list"));
@@ -268,7 +268,7 @@ impl Simulation {
     }
 
     fn nothing_is_left(&self, what: &str, is: impl Fn(&[u8], &[u8]) -> bool) {
-        for (role, store) in Role::BOTH.iter().zip(&self.world.stores) {
+        for (role, store) in Service::BOTH.iter().zip(&self.world.stores) {
             let store = lock(store);
             let left = store.rows().find(|(key, value)| key.first() == Some(&0x01) && is(key, value));
             if let Some((key, value)) = left {

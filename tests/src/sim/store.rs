@@ -14,7 +14,7 @@ use like_daemon::store::{Batch, Key, KeyRange, LoggedStore, Row, Store, StoreErr
 use super::faults::{Fault, Flaw};
 use super::store_base::{BaseState, SimBase};
 use super::store_disk::{StoreDisk, StoreFiles};
-use super::world::{Host, Role, World, lock};
+use super::world::{Host, Service, World, lock};
 
 /// What is kept of a store when its daemon is gone, and what is known of it.
 #[derive(Default, Debug)]
@@ -62,7 +62,7 @@ impl StoreState {
 
     /// It has been opened, and holds this: everything that was synced, and of what was not, the first batches, each as a
     /// whole.
-    fn found(&mut self, world: &World, role: Role, found: &[Row]) {
+    fn found(&mut self, world: &World, role: Service, found: &[Row]) {
         let is_so = |rows: &BTreeMap<Key, Vec<u8>>| {
             rows.len() == found.len()
                 && rows.iter().zip(found).all(|(row, found)| row == (&found.0, &found.1))
@@ -85,7 +85,7 @@ impl StoreState {
 const ADDED_LATE: usize = 2;
 
 /// Whether there is room for merges on a daemon's disk.
-fn room(host: &Host, role: Role) -> Look {
+fn room(host: &Host, role: Service) -> Look {
     let host = host.clone();
     Arc::new(move || {
         let low = lock(&host.world.stores[role as usize]).low_until_ms > host.world.now_ms();
@@ -96,7 +96,7 @@ fn room(host: &Host, role: Role) -> Look {
 /// A store as its daemon uses it.
 pub struct SimStore {
     host: Host,
-    role: Role,
+    role: Service,
     store: LoggedStore<()>,
     /// How many runs it had when it was opened, or was last short of space and what was begun then may add.
     unmerged: usize,
@@ -104,7 +104,7 @@ pub struct SimStore {
 
 impl SimStore {
     /// Opens a daemon's store. Nothing if that can't be done just now.
-    pub fn open(host: &Host, role: Role) -> Option<Self> {
+    pub fn open(host: &Host, role: Service) -> Option<Self> {
         let disk = Arc::new(StoreDisk::new(host, role));
         let last = format!("{CARRIED}{}", lock(&host.world.stores[role as usize]).base.list().through);
         let names = disk.list().ok()?;

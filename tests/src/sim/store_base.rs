@@ -12,7 +12,7 @@ use like_daemon::store::{Batch, Key, KeyRange, StoreError};
 
 use super::faults::{Chore, Fault};
 use super::store::StoreFailing;
-use super::world::{Host, Role, World, lock};
+use super::world::{Host, Service, World, lock};
 
 /// Far fewer than in earnest, so that checkpoints and merges have many steps: values of a batch, and batches between two syncs.
 const BATCH_ROWS: usize = 3;
@@ -64,7 +64,7 @@ pub struct SimBase {
     /// The daemon.
     pub host: Host,
     /// Which one.
-    pub role: Role,
+    pub role: Service,
 }
 
 impl SimBase {

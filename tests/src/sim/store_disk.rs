@@ -11,7 +11,7 @@ use like_daemon::store::disk::{Disk, DiskFile};
 
 use super::faults::{Chore, Fault, Flaw};
 use super::store::StoreFailing;
-use super::world::{Host, MERGE, Role, SYNCS_DIRECTORY, SYNCS_STORE, World, lock};
+use super::world::{Host, MERGE, SYNCS_DIRECTORY, SYNCS_STORE, Service, World, lock};
 
 /// So many writes of one file wait for a sync at most; then the kernel has written the first half of them by itself.
 const UNSYNCED_MAX: usize = 48;
@@ -155,14 +155,14 @@ impl Content {
 #[derive(Clone, Debug)]
 pub struct StoreDisk {
     host: Host,
-    role: Role,
+    role: Service,
     path: PathBuf,
 }
 
 impl StoreDisk {
     /// The disk of a daemon's store.
-    pub fn new(host: &Host, role: Role) -> Self {
-        Self { host: host.clone(), role, path: Path::new("/").join(role.name()) }
+    pub fn new(host: &Host, role: Service) -> Self {
+        Self { host: host.clone(), role, path: Path::new("/").join(role.role()) }
     }
 
     fn files<T>(&self, what: impl FnOnce(&mut StoreFiles) -> T) -> T {

@@ -11,7 +11,7 @@ use super::process::Kind;
 use super::simulation::Simulation;
 use super::store::StoreFailing;
 use super::workload;
-use super::world::{Host, Role, SYNCS_DIRECTORY, SYNCS_STORE, lock};
+use super::world::{Host, SYNCS_DIRECTORY, SYNCS_STORE, Service, lock};
 
 /// How many operations a process that is to die at one has left at most.
 const FUSE_MAX: u64 = 80;
@@ -169,7 +169,7 @@ impl Simulation {
         }
         self.processes.clear();
         world.network.lose_power();
-        for role in Role::BOTH {
+        for role in Service::BOTH {
             world.cut_short(role);
             lock(&world.stores[role as usize]).lose(&world, true);
         }

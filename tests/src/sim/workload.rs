@@ -20,7 +20,7 @@ use super::disk::SimDisk;
 use super::faults::Fault;
 use super::network;
 use super::oracle::{Act, Told};
-use super::world::{Host, Role, lock, new_saga};
+use super::world::{Host, Service, lock, new_saga};
 
 /// Where the journal is.
 pub const JOURNAL: &str = "/journal";
@@ -47,8 +47,8 @@ impl Client {
     pub fn new(host: &Host) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(host.clone());
         let remote =
-            |role: Role| Arc::new(Remote::new(role.name(), network::dial(host, role), Arc::clone(&clock)));
-        Self { host: host.clone(), article: remote(Role::Article), user: remote(Role::User) }
+            |role: Service| Arc::new(Remote::new(role.role(), network::dial(host, role), Arc::clone(&clock)));
+        Self { host: host.clone(), article: remote(Service::Article), user: remote(Service::User) }
     }
 
     /// The journal.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use like_protocol::ids::{BootId, SagaId};
+pub use like_protocol::likes::Service;
 use like_protocol::time::{Clock, Now};
 
 use super::disk::DiskState;
@@ -30,28 +31,6 @@ pub const SYNCS_DIRECTORY: &str = "syncs directory";
 
 /// The operation by which a store's commit log becomes durable.
 pub const SYNCS_STORE: &str = "commits";
-
-/// Which of the two daemons.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Role {
-    /// The article service.
-    Article,
-    /// The user service.
-    User,
-}
-
-impl Role {
-    /// Both.
-    pub const BOTH: [Self; 2] = [Self::Article, Self::User];
-
-    /// Its name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Article => like_protocol::likes::ARTICLE_ROLE,
-            Self::User => like_protocol::likes::USER_ROLE,
-        }
-    }
-}
 
 /// Work that is done step by step, until it says that there is no more, and what it is called.
 pub type Background = (&'static str, Box<dyn FnMut() -> bool + Send>);
@@ -145,7 +124,7 @@ fn killed() -> io::Error {
 
 impl World {
     /// A daemon is gone, and with it what its store had to do besides.
-    pub fn cut_short(&self, role: Role) {
+    pub fn cut_short(&self, role: Service) {
         let left = std::mem::take(&mut *lock(&self.background[role as usize]));
         if left.iter().any(|(what, _)| *what == MERGE) {
             self.fault(Fault::MergeCutShort, 0);

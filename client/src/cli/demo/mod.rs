@@ -15,7 +15,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use like_protocol::ids::SagaId;
-use like_protocol::likes::{ArticleId, UserId};
+use like_protocol::likes::{ArticleId, Service, UserId};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Child;
@@ -29,7 +29,7 @@ use crate::likes::acts::LIKE;
 use crate::log::{Journal, history};
 use crate::saga::Action;
 pub use liker::{LIKER, LikerArgs, run_liker};
-use stage::{Service, Stage};
+use stage::Stage;
 use story::Story;
 
 /// How long the like that needs a dead service tries: long enough to see retries, too short to bore.

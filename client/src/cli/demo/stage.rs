@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use like_protocol::likes::Service;
 use like_protocol::time::{BootClock, Clock};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -22,32 +23,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often a starting daemon is tried.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
-
-/// One of the two daemons.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Service {
-    /// Counts likes.
-    Article,
-    /// Keeps like records.
-    User,
-}
-
-impl Service {
-    /// Its role, as its hello names it.
-    pub fn role(self) -> &'static str {
-        match self {
-            Self::Article => like_protocol::likes::ARTICLE_ROLE,
-            Self::User => like_protocol::likes::USER_ROLE,
-        }
-    }
-
-    fn program(self) -> &'static str {
-        match self {
-            Self::Article => "like-articled",
-            Self::User => "like-userd",
-        }
-    }
-}
 
 /// The stage. Its children are killed when it goes, and the directory is removed.
 pub struct Stage {
@@ -68,7 +43,7 @@ impl Stage {
         let directory = tempfile::Builder::new().prefix("like-demo-").tempdir();
         let directory = directory.map_err(|e| DemoError::io("make a throwaway directory", e))?;
         let programs = Programs::find()?;
-        for service in [Service::Article, Service::User] {
+        for service in Service::BOTH {
             programs.daemon(service.program())?;
         }
         Ok(Self { story, programs, directory, color, children: Vec::new() })
