@@ -170,14 +170,14 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use futures::executor::block_on;
-    use like_protocol::ids::{BootId, SagaId, StoreId};
+    use like_protocol::ids::SagaId;
     use like_protocol::message::Payload;
-    use like_protocol::time::Deadline;
 
     use super::*;
     use crate::log::history;
     use crate::log::{Keeping, SagaLog, take_over, wall_ms};
-    use crate::saga::{Begun, End, Event, ParticipantAt, PlannedStep};
+    use crate::saga::tests::begun;
+    use crate::saga::{Begun, End, Event};
 
     fn saga(number: u8) -> SagaId {
         SagaId::from_bytes([number; 16])
@@ -194,19 +194,10 @@ mod tests {
     }
 
     fn begin(log: &SagaLog, number: u8) {
-        let begun = Begun {
-            kind: "like".into(),
-            version: 1,
-            // A few of them are more than a takeover tells again.
-            params: Payload::from(vec![0; 40_000]),
-            participants: vec![ParticipantAt {
-                role: "user".into(),
-                store: Some(StoreId::from_bytes([1; 16])),
-            }],
-            steps: vec![PlannedStep { name: "a step".into(), participant: 0, number: 0 }],
-            deadline: Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 1 },
-            by_uid: 0,
-        };
+        let of_two = begun();
+        // A few of these are more than a takeover tells again.
+        let params = Payload::from(vec![0; 40_000]);
+        let begun = Begun { params, steps: of_two.steps[..1].to_vec(), ..of_two };
         write(log, number, [Event::Begun(begun.into()), Event::ActionSent { step: 0, attempt: 1 }]);
     }
 
