@@ -9,6 +9,7 @@ use like_tests::http::{Answer, Request};
 use like_tests::process::eventually;
 use like_tests::promises;
 use like_tests::soak::meter::rss_kib;
+use serde_json::Value;
 
 use crate::PROGRAM;
 
@@ -76,12 +77,13 @@ fn subscribers_that_never_read_cost_little_and_hold_up_nobody() {
         stream.write_all(&Request::new("GET", "/events").bytes()).expect("sent");
         stream
     };
-    let deaf: Vec<_> = (0..STREAMS).map(|_| subscribe()).collect();
-    eventually("no room for another", || {
+    let answered = |line: &[u8; 12]| {
         let mut first = [0; 12];
         subscribe().read_exact(&mut first).ok()?;
-        (&first == b"HTTP/1.1 503").then_some(())
-    });
+        (&first == line).then_some(())
+    };
+    let deaf: Vec<_> = (0..STREAMS).map(|_| subscribe()).collect();
+    eventually("no room for another", || answered(b"HTTP/1.1 503"));
     // Likes are news to all of them, once a second. Each is answered, however busy the machine is: who is held up by a client
     // that reads nothing waits for good.
     let until = Instant::now() + Duration::from_secs(3);
@@ -93,12 +95,18 @@ fn subscribers_that_never_read_cost_little_and_hold_up_nobody() {
     let after = rss_kib(pid);
     assert!(after < before + MORE_KIB_MAX, "{before} KiB, then {after} KiB");
     drop(deaf);
-    eventually("room for another", || {
-        let mut first = [0; 12];
-        subscribe().read_exact(&mut first).ok()?;
-        (&first == b"HTTP/1.1 200").then_some(())
-    });
+    eventually("room for another", || answered(b"HTTP/1.1 200"));
     promises::kept(&house);
+}
+
+/// Its answer, if it answers with this status.
+fn answers(gateway: &Gateway, status: u16) -> Option<Answer> {
+    let answer = Request::new("GET", "/articles").send(&gateway.place).ok()?;
+    (answer.status == status).then_some(answer)
+}
+
+fn has_no_room(gateway: &Gateway) -> Option<Value> {
+    Some(answers(gateway, 503)?.problem(503, "busy"))
 }
 
 #[test]
@@ -106,15 +114,9 @@ fn who_comes_when_all_connections_are_taken_is_turned_away_with_an_answer() {
     let house = House::open(PROGRAM);
     let (gateway, _) = Gateway::start(&house, &Plan::with(&["--max-connections", "3"]));
     let taken: Vec<_> = (0..3).map(|_| gateway.place.connect().expect("a connection")).collect();
-    eventually("no room", || {
-        let answer = Request::new("GET", "/articles").send(&gateway.place).ok()?;
-        (answer.status == 503).then(|| answer.problem(503, "busy"))
-    });
+    eventually("no room", || has_no_room(&gateway));
     drop(taken);
-    eventually("room", || {
-        let answer = Request::new("GET", "/articles").send(&gateway.place).ok()?;
-        (answer.status == 200).then_some(())
-    });
+    eventually("room", || answers(&gateway, 200));
 }
 
 /// Or the next segment of its log could not be made one day, and that is the end of a gateway.
@@ -125,13 +127,9 @@ fn connections_leave_a_gateway_descriptors_of_its_own() {
     assert!(gateway.log().contains("files may be open"), "{}", gateway.log());
     eventually("no room", || {
         let _taken: Vec<_> = (0..40).map(|_| gateway.place.connect().expect("a connection")).collect();
-        let answer = Request::new("GET", "/articles").send(&gateway.place).ok()?;
-        (answer.status == 503).then(|| answer.problem(503, "busy"))
+        has_no_room(&gateway)
     });
-    eventually("room", || {
-        let answer = Request::new("GET", "/articles").send(&gateway.place).ok()?;
-        (answer.status == 200).then_some(())
-    });
+    eventually("room", || answers(&gateway, 200));
 }
 
 #[test]
