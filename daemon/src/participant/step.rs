@@ -19,7 +19,7 @@ impl<D: Domain> Participant<D> {
         if let Err(invalid) = check_deadline(&request.deadline, &moment.now) {
             return Ok(invalid.into());
         }
-        let record = self.read(&request.id, tx)?;
+        let mut record = self.read(&request.id, tx)?;
         // A compensation is carried out from the record. One whose operation is not known any more, because a power loss
         // took the reply that it follows from, or can't be read by this version must still be able to end its step.
         let operation = match (decode::<D::Operation>(&request.operation, "operation"), request.direction) {
@@ -38,6 +38,11 @@ impl<D: Domain> Participant<D> {
         let verdict = verdict(standing, request.direction, &request.deadline, &moment.now);
         let (saga_id, step) = (request.id.saga, request.id.step);
         debug!(%saga_id, step, direction = ?request.direction, ?verdict, "step");
+        if let (Verdict::Repeat | Verdict::UndoneAlready | Verdict::Refuse(_), Some(record)) =
+            (verdict, &mut record)
+        {
+            self.extend(tx, moment, request, record)?;
+        }
         let reply = match (verdict, record) {
             (Verdict::Run, _) => match operation {
                 Some(operation) => return self.run(tx, moment, request, operation),
@@ -45,28 +50,15 @@ impl<D: Domain> Participant<D> {
             },
             (Verdict::Undo, Some(record)) => return self.undo(tx, moment, request, record),
             (Verdict::Cancel, _) => return self.cancel(tx, moment, request),
-            (Verdict::Repeat, Some(mut record)) => {
-                self.extend(tx, moment, request, &mut record)?;
-                match &record.history {
-                    History::Applied { reply, .. } => match encode(reply) {
-                        Ok(reply) => StepReply::Done(reply),
-                        Err(invalid) => return Ok(invalid.into()),
-                    },
-                    _ => unreachable!("only an applied step is repeated"),
-                }
-            }
-            (Verdict::UndoneAlready, record) => {
-                if let Some(mut record) = record {
-                    self.extend(tx, moment, request, &mut record)?;
-                }
-                StepReply::Undone
-            }
-            (Verdict::Refuse(refusal), record) => {
-                if let Some(mut record) = record {
-                    self.extend(tx, moment, request, &mut record)?;
-                }
-                StepReply::Refused(refusal)
-            }
+            (Verdict::Repeat, Some(record)) => match &record.history {
+                History::Applied { reply, .. } => match encode(reply) {
+                    Ok(reply) => StepReply::Done(reply),
+                    Err(invalid) => return Ok(invalid.into()),
+                },
+                _ => unreachable!("only an applied step is repeated"),
+            },
+            (Verdict::UndoneAlready, _) => StepReply::Undone,
+            (Verdict::Refuse(refusal), _) => StepReply::Refused(refusal),
             (Verdict::Undo | Verdict::Repeat, None) => unreachable!("decided from a record"),
         };
         Ok(ReplyBody::Step(reply))
