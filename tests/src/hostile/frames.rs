@@ -1,6 +1,8 @@
 //! Frames, in both directions.
 
-use futures::{SinkExt, StreamExt};
+use std::fmt::Debug;
+
+use futures::{Sink, SinkExt, Stream, StreamExt};
 use like_protocol::codec::{client_end, daemon_end};
 use like_protocol::message::{FromDaemon, ToDaemon};
 
@@ -9,36 +11,33 @@ use like_protocol::message::{FromDaemon, ToDaemon};
 pub fn frames(data: &[u8]) {
     let Some((way, bytes)) = data.split_first() else { return };
     super::run(async {
+        let mut written = Vec::new();
         if way % 2 == 0 {
-            let (read, _) = daemon_end(bytes, tokio::io::sink());
-            let found: Vec<_> = read.collect().await;
-            assert!(found.iter().rev().skip(1).all(Result::is_ok), "something was read behind nonsense");
-            let messages: Vec<ToDaemon> = found.into_iter().flatten().collect();
-            let mut written = Vec::new();
-            let (_, mut write) = client_end(tokio::io::empty(), &mut written);
-            for message in &messages {
-                write.feed(message.clone()).await.expect("what was read can be written");
-            }
-            write.flush().await.expect("memory takes everything");
-            drop(write);
-            let (again, _) = daemon_end(&*written, tokio::io::sink());
-            let again: Vec<_> = again.map(|message| message.expect("a message")).collect().await;
-            assert_eq!(again, messages);
+            let messages: Vec<ToDaemon> = said(daemon_end(bytes, tokio::io::sink()).0).await;
+            send(client_end(tokio::io::empty(), &mut written).1, &messages).await;
+            assert_eq!(all(daemon_end(&*written, tokio::io::sink()).0).await, messages);
         } else {
-            let (read, _) = client_end(bytes, tokio::io::sink());
-            let found: Vec<_> = read.collect().await;
-            assert!(found.iter().rev().skip(1).all(Result::is_ok), "something was read behind nonsense");
-            let messages: Vec<FromDaemon> = found.into_iter().flatten().collect();
-            let mut written = Vec::new();
-            let (_, mut write) = daemon_end(tokio::io::empty(), &mut written);
-            for message in &messages {
-                write.feed(message.clone()).await.expect("what was read can be written");
-            }
-            write.flush().await.expect("memory takes everything");
-            drop(write);
-            let (again, _) = client_end(&*written, tokio::io::sink());
-            let again: Vec<_> = again.map(|message| message.expect("a message")).collect().await;
-            assert_eq!(again, messages);
+            let messages: Vec<FromDaemon> = said(client_end(bytes, tokio::io::sink()).0).await;
+            send(daemon_end(tokio::io::empty(), &mut written).1, &messages).await;
+            assert_eq!(all(client_end(&*written, tokio::io::sink()).0).await, messages);
         }
     });
+}
+
+/// The messages before what is none.
+async fn said<M, E>(read: impl Stream<Item = Result<M, E>>) -> Vec<M> {
+    let found: Vec<_> = read.collect().await;
+    assert!(found.iter().rev().skip(1).all(Result::is_ok), "something was read behind nonsense");
+    found.into_iter().flatten().collect()
+}
+
+async fn all<M, E: Debug>(read: impl Stream<Item = Result<M, E>>) -> Vec<M> {
+    read.map(|message| message.expect("a message")).collect().await
+}
+
+async fn send<M: Clone, E: Debug>(mut write: impl Sink<M, Error = E> + Unpin, messages: &[M]) {
+    for message in messages {
+        write.feed(message.clone()).await.expect("what was read can be written");
+    }
+    write.flush().await.expect("memory takes everything");
 }
