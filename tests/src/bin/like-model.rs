@@ -1,4 +1,4 @@
-//! `cargo model [--world NAME]... [--mutation NAME]... [--list]`: searches worlds exhaustively.
+//! `cargo model`: searches worlds exhaustively.
 //!
 //! Without arguments all worlds are searched, then every rule is switched off in the smallest world that notices it.
 
@@ -8,26 +8,30 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use clap::Parser;
 use like_tests::model::mutation::{self, SWITCHES, Switch};
 use like_tests::model::search::{Report, Verdict, search};
 use like_tests::model::world::{self, WORLDS, World};
 
-/// What was asked for.
-#[derive(Default)]
+/// Searches worlds exhaustively.
+#[derive(Parser)]
+#[command(name = "cargo model")]
 struct Wanted {
+    /// Only this world. Can be given more than once
+    #[arg(long = "world", value_name = "NAME", value_parser = |name: &str| world::find(name).ok_or("there is no such world"))]
     worlds: Vec<&'static World>,
+
+    /// Only with this rule off. Can be given more than once
+    #[arg(long = "mutation", value_name = "NAME", value_parser = |name: &str| mutation::find(name).ok_or("there is no such mutation"))]
     switches: Vec<&'static Switch>,
+
+    /// Says which there are
+    #[arg(long)]
     list: bool,
 }
 
 fn main() -> ExitCode {
-    let wanted = match wanted() {
-        Ok(wanted) => wanted,
-        Err(why) => {
-            eprintln!("{why}\nusage: cargo model [--world NAME]... [--mutation NAME]... [--list]");
-            return ExitCode::from(2);
-        }
-    };
+    let wanted = Wanted::parse();
     if wanted.list {
         list();
         return ExitCode::SUCCESS;
@@ -49,28 +53,6 @@ fn main() -> ExitCode {
         if failed == 0 { "all is as it should be".to_owned() } else { format!("{failed} failed") }
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn wanted() -> Result<Wanted, String> {
-    let mut wanted = Wanted::default();
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut name = || args.next().ok_or_else(|| format!("{arg} needs a name"));
-        match arg.as_str() {
-            "--list" => wanted.list = true,
-            "--world" => {
-                let name = name()?;
-                wanted.worlds.push(world::find(&name).ok_or_else(|| format!("there is no world {name}"))?);
-            }
-            "--mutation" => {
-                let name = name()?;
-                let found = mutation::find(&name).ok_or_else(|| format!("there is no mutation {name}"))?;
-                wanted.switches.push(found);
-            }
-            other => return Err(format!("{other} is not understood")),
-        }
-    }
-    Ok(wanted)
 }
 
 fn list() {

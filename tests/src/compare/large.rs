@@ -35,7 +35,8 @@ pub struct Large {
 }
 
 /// Fills a store, and looks at it beside an empty one.
-pub fn large(programs: &Programs, effort: &Effort, likes: u64) -> Large {
+pub fn large(programs: &Programs, effort: &Effort) -> Large {
+    let likes = effort.likes;
     let targets = Targets::scattered(likes);
     progress(&format!("large: a store of {likes} likes is filled"));
     let began = Instant::now();

@@ -24,10 +24,12 @@ mod sides;
 mod turn;
 
 use std::io::IsTerminal;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use clap::Parser;
 use report::Report;
 use sides::sqlite::Grouped;
 use sides::{House, RawLogs, Redis, Sqlite};
@@ -68,26 +70,45 @@ const FULL: Effort = Effort {
     likes: 10_000_000,
 };
 
-/// What was asked for.
-struct Asked {
-    effort: Effort,
-    json: bool,
-    /// Only one part of it.
-    only: Option<String>,
-    /// Where the programs are that are looked at, if they are not to be built.
-    programs: Option<PathBuf>,
-}
-
 /// The parts, by the words that choose them.
 const PARTS: [&str; 6] = ["ratios", "idle", "process", "takeover", "recovery", "large"];
 
-const USAGE: &str = "usage: cargo compare [--quick] [--json] [--rounds N] [--only PART] [--likes N] [--programs DIR]\n\
-    --quick         fewer and shorter turns: rougher figures\n\
-    --rounds N      so many rounds of turns\n\
-    --only PART     ratios, idle, process, takeover, recovery or large\n\
-    --likes N       so many likes in the large store (300,000 or 10,000,000)\n\
-    --programs DIR  the daemons and likectl of another build\n\
-    --json          one JSON document on standard output";
+/// Compares what durable likes cost here with what durability costs elsewhere
+#[derive(Parser)]
+#[command(name = "cargo compare")]
+struct Asked {
+    /// Fewer and shorter turns: rougher figures
+    #[arg(long)]
+    quick: bool,
+
+    /// So many rounds of turns
+    #[arg(long, value_name = "N")]
+    rounds: Option<NonZeroUsize>,
+
+    /// Only one part of it
+    #[arg(long, value_name = "PART", value_parser = PARTS)]
+    only: Option<String>,
+
+    /// So many likes in the large store (300,000 or 10,000,000)
+    #[arg(long, value_name = "N")]
+    likes: Option<NonZeroU64>,
+
+    /// The daemons and likectl of another build
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+
+    /// One JSON document on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Asked {
+    fn effort(&self) -> Effort {
+        let usual = if self.quick { QUICK } else { FULL };
+        let rounds = self.rounds.map_or(usual.rounds, NonZeroUsize::get);
+        Effort { rounds, likes: self.likes.map_or(usual.likes, NonZeroU64::get), ..usual }
+    }
+}
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();
@@ -97,47 +118,12 @@ fn main() -> ExitCode {
         sides::sqlite::serve(grouped, &paths[0], &paths[1]);
         return ExitCode::SUCCESS;
     }
-    match parse(words) {
-        Ok(asked) => {
-            compare(&asked);
-            ExitCode::SUCCESS
-        }
-        Err(usage) => {
-            eprintln!("{usage}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
-    let mut asked = Asked { effort: FULL, json: false, only: None, programs: None };
-    let (mut rounds, mut likes) = (None, None);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--quick" => asked.effort = QUICK,
-            "--json" => asked.json = true,
-            "--only" => {
-                let part = words.next().filter(|part| PARTS.contains(&part.as_str()));
-                asked.only = Some(part.ok_or(USAGE)?);
-            }
-            "--rounds" => {
-                let number = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
-                rounds = Some(number.ok_or("--rounds takes a number from 1 on")?);
-            }
-            "--likes" => {
-                let number = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
-                likes = Some(number.ok_or("--likes takes a number from 1 on")?);
-            }
-            "--programs" => asked.programs = Some(words.next().ok_or(USAGE)?.into()),
-            _ => return Err(USAGE.to_owned()),
-        }
-    }
-    asked.effort.rounds = rounds.unwrap_or(asked.effort.rounds);
-    asked.effort.likes = likes.unwrap_or(asked.effort.likes);
-    Ok(asked)
+    compare(&Asked::parse());
+    ExitCode::SUCCESS
 }
 
 fn compare(asked: &Asked) {
+    let effort = asked.effort();
     let programs = asked.programs.clone().map_or_else(build_programs, |directory| Programs { directory });
     let mut report = Report::begin(machine::describe());
     let wanted = |part: &str| {
@@ -148,23 +134,23 @@ fn compare(asked: &Asked) {
         wanted
     };
     if wanted("ratios") {
-        rounds(&asked.effort, &programs, &mut report);
+        rounds(&effort, &programs, &mut report);
     }
     if wanted("idle") {
-        report.idle = Some(moments::idle(&programs, asked.effort.idle));
+        report.idle = Some(moments::idle(&programs, effort.idle));
     }
     if wanted("process") {
-        report.new_process_ms = moments::new_processes(&programs, asked.effort.processes);
+        report.new_process_ms = moments::new_processes(&programs, effort.processes);
     }
     if wanted("takeover") {
-        report.takeover_ms = moments::takeovers(&programs, asked.effort.processes);
+        report.takeover_ms = moments::takeovers(&programs, effort.processes);
     }
     if wanted("recovery") {
-        report.recovery = Some(moments::recovery(&programs, asked.effort.sagas));
+        report.recovery = Some(moments::recovery(&programs, effort.sagas));
     }
     // It takes longer than all the rest, and some gigabytes of disk.
     if asked.only.as_deref() == Some("large") && wanted("large") {
-        report.large = Some(large::large(&programs, &asked.effort, asked.effort.likes));
+        report.large = Some(large::large(&programs, &effort));
     }
     if asked.json { report.print_json() } else { report.print() }
 }
