@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use like_client::likes::audit::{self, LiveBooks};
-use like_client::likes::{self, ArticleService, Likes, UserService};
+use like_client::likes::{self, ArticleService, Likes, UserService, pages};
 use like_client::log::{Journal, history};
 use like_client::rpc::{Dial, Remote};
 use like_client::runner::{Context, Options, Order, Runner, recover};
@@ -250,14 +250,9 @@ impl Survey<'_> {
     async fn pairs(&self) -> Result<(), Broken> {
         let mut records = Vec::new();
         for article in self.ledger.articles.keys() {
-            let mut after = None;
-            loop {
-                let page = self.users.likers_of(ArticleId(*article), after, PAGE_ROWS_MAX).await;
-                let page = page.map_err(|e| broken("records can't be read")(&e))?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.user);
-                records.extend(page);
-            }
+            let page = |after, limit| self.users.likers_of(ArticleId(*article), after, limit);
+            let theirs = pages::fetch(None, u64::MAX, page, |record| record.user).await;
+            records.extend(theirs.map_err(|e| broken("records can't be read")(&e))?);
         }
         for ((user, article), pair) in &self.ledger.pairs {
             let is_theirs = |r: &&LikeRecord| (r.user.0, r.article.0) == (*user, *article);
