@@ -98,47 +98,13 @@ impl Contract {
     pub fn fits(&self, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
         let schema = self.resolved(schema);
         let breach = |what: String| Err(format!("{at} {what}: {value}"));
-        for word in schema.keys() {
-            const KNOWN: [&str; 17] = [
-                "$ref",
-                "additionalProperties",
-                "allOf",
-                "default",
-                "description",
-                "enum",
-                "format",
-                "items",
-                "maxLength",
-                "maximum",
-                "minLength",
-                "minimum",
-                "oneOf",
-                "properties",
-                "required",
-                "title",
-                "type",
-            ];
-            if !KNOWN.contains(&word.as_str()) {
-                return Err(format!("{at}: nobody knows what {word} means"));
-            }
+        if let Some(word) = schema.keys().find(|word| !KNOWN.contains(&word.as_str())) {
+            return Err(format!("{at}: nobody knows what {word} means"));
         }
-        if let Some(types) = schema.get("type") {
-            let is = |word: &str| match word {
-                "null" => value.is_null(),
-                "string" => value.is_string(),
-                "boolean" => value.is_boolean(),
-                "integer" => value.is_u64() || value.is_i64(),
-                "array" => value.is_array(),
-                "object" => value.is_object(),
-                _ => false,
-            };
-            let any = types.as_array().map_or_else(
-                || is(types.as_str().unwrap_or_default()),
-                |all| all.iter().filter_map(Value::as_str).any(is),
-            );
-            if !any {
-                return breach(format!("is no {types}"));
-            }
+        if let Some(types) = schema.get("type")
+            && !is_of_type(types, value)
+        {
+            return breach(format!("is no {types}"));
         }
         if schema.get("enum").is_some_and(|all| !all.as_array().is_some_and(|all| all.contains(value))) {
             return breach("is none of the words".to_owned());
@@ -210,6 +176,43 @@ impl Contract {
         };
         let target = reference.strip_prefix('#').and_then(|pointer| self.0.pointer(pointer));
         target.map(|target| self.resolved(target)).unwrap_or_default()
+    }
+}
+
+/// The words of JSON Schema that are understood here.
+const KNOWN: [&str; 17] = [
+    "$ref",
+    "additionalProperties",
+    "allOf",
+    "default",
+    "description",
+    "enum",
+    "format",
+    "items",
+    "maxLength",
+    "maximum",
+    "minLength",
+    "minimum",
+    "oneOf",
+    "properties",
+    "required",
+    "title",
+    "type",
+];
+
+/// Whether a value is of a type, or of one of several.
+fn is_of_type(types: &Value, value: &Value) -> bool {
+    match types {
+        Value::Array(any) => any.iter().any(|one| is_of_type(one, value)),
+        _ => match types.as_str().unwrap_or_default() {
+            "null" => value.is_null(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_u64() || value.is_i64(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            _ => false,
+        },
     }
 }
 
