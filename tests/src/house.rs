@@ -58,6 +58,16 @@ impl House {
         house
     }
 
+    /// A house whose daemons run, with article 1.
+    ///
+    /// # Panics
+    /// The daemons don't come up.
+    pub fn with_article(program: impl Into<PathBuf>) -> Self {
+        let house = Self::open(program);
+        house.article(1);
+        house
+    }
+
     /// A house whose daemons don't run yet.
     ///
     /// # Panics

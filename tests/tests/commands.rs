@@ -39,8 +39,7 @@ fn names(directory: &Path) -> Vec<String> {
 
 #[test]
 fn a_data_directory_that_is_named_as_the_journal_is_refused_and_left_alone() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     for service in Service::BOTH {
         let data = house.data(service);
         let before = names(&data);
@@ -63,8 +62,7 @@ fn a_data_directory_that_is_named_as_the_journal_is_refused_and_left_alone() {
 
 #[test]
 fn a_journal_that_is_named_as_a_data_directory_is_refused_and_left_alone() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     house.json(&["like", "1", "--user", "7"]);
     for service in Service::BOTH {
         let mut command = program(house.program(), service.program());
@@ -159,8 +157,7 @@ fn a_demo_for_scripts_is_one_document_of_what_was_done_and_what_came_of_it() {
 
 #[test]
 fn an_empty_part_of_a_list_is_not_called_an_empty_list() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     house.json(&["like", "1", "--user", "7"]);
     let lists: [(&[&str], &str); 4] = [
         (&["article", "list"], "no articles"),
@@ -179,8 +176,7 @@ fn an_empty_part_of_a_list_is_not_called_an_empty_list() {
 
 #[test]
 fn sagas_are_listed_oldest_first_and_a_part_of_them_is_the_part_that_was_asked_for() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     ["7", "8", "9"].iter().for_each(|user| drop(house.json(&["like", "1", "--user", user])));
     let listed = |part: &[&str]| {
         let list = house.json(&[&["saga", "list"], part].concat());

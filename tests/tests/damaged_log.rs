@@ -33,8 +33,7 @@ const KEEPING: Keeping = Keeping {
 
 /// A journal as real runners leave it: likes, unlikes, a compensation, rotations, a takeover, a runner that was killed.
 fn real_journal() -> RamDisk {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let context = house.context_with(Options { keeping: KEEPING, ..Options::default() });

@@ -60,8 +60,7 @@ fn a_daemon_whose_write_is_cut_short_ends_and_nothing_acknowledged_is_lost() {
 
 #[test]
 fn a_runner_dies_before_the_change_of_files_that_was_chosen() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let mut command = house.command(&["--json", "like", "1", "--user", "7"]);
     let armed = ArmedDisk::arm(&mut command, &house.journal(), house.path(), DiskFault::Dies(8));
     assert!(Ended::of(&mut command).was_killed());
@@ -71,8 +70,7 @@ fn a_runner_dies_before_the_change_of_files_that_was_chosen() {
 
 #[test]
 fn every_write_sync_and_name_of_a_like_is_recorded_in_order() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     house.likectl(&["like", "1", "--user", "6"]).expect_code(0);
     let kept = house.path().join("record");
     let mut command = house.command(&["--json", "like", "1", "--user", "7"]);

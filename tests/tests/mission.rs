@@ -31,8 +31,7 @@ fn go_on(running: &Running) {
 
 #[test]
 fn success_answers_with_the_article_its_current_likes_and_the_record() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     house.json(&["like", "1", "--user", "7"]);
     let answer = house.json(&["like", "1", "--user", "8"]);
     assert_eq!(answer["article_id"], 1);
@@ -46,8 +45,7 @@ fn success_answers_with_the_article_its_current_likes_and_the_record() {
 
 #[test]
 fn an_unlike_takes_the_like_back() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     house.json(&["like", "1", "--user", "7"]);
     let answer = house.json(&["unlike", "1", "--user", "7"]);
     assert_eq!((&answer["article_id"], &answer["current_likes"]), (&1.into(), &0.into()));
@@ -59,8 +57,7 @@ fn an_unlike_takes_the_like_back() {
 
 #[test]
 fn a_user_service_that_answers_with_an_error_leaves_the_likes_as_they_were() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     // Both likes pass the checks before either has run; the user service takes only one of them.
     let (late, _) = like_stopped_at_begin(&house, &["--json", "like", "1", "--user", "7"]);
     house.json(&["like", "1", "--user", "7"]);
@@ -80,8 +77,7 @@ fn a_user_service_that_answers_with_an_error_leaves_the_likes_as_they_were() {
 
 #[test]
 fn a_user_service_that_dies_leaves_the_likes_as_they_were() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     let (like, _) = like_stopped_at_begin(&house, &["--json", "--timeout", "1s", "like", "1", "--user", "7"]);
     house.kill(Service::User);
     go_on(&like);
@@ -109,8 +105,7 @@ fn a_user_service_that_dies_leaves_the_likes_as_they_were() {
 
 #[tokio::test]
 async fn a_repeated_compensation_undoes_once() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     house.json(&["like", "1", "--user", "7"]);
     let context = house.context();
     let article = context.participants.find(ARTICLE_ROLE).expect("known");
@@ -139,8 +134,7 @@ async fn a_repeated_compensation_undoes_once() {
 
 #[test]
 fn a_saga_times_out() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     let (like, _) =
         like_stopped_at_begin(&house, &["--json", "--timeout", "500ms", "like", "1", "--user", "7"]);
     house.freeze(Service::User);
@@ -157,8 +151,7 @@ fn a_saga_times_out() {
 
 #[test]
 fn what_hangs_is_finished_by_the_recovery_service() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let mut watch = house.command(&["--json", "recover", "--watch"]);
     let watch = Running::start(&mut watch);
     let mut command = house.command(&["like", "1", "--user", "7"]);
@@ -177,8 +170,7 @@ fn what_hangs_is_finished_by_the_recovery_service() {
 
 #[test]
 fn an_operator_is_alerted_when_a_compensation_keeps_failing() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     stuck(&mut house);
     let recovered = house.likectl(&["--json", "--timeout", "30s", "recover"]).expect_code(7);
     assert_eq!(recovered.json()["needs_attention"], 1, "{recovered:?}");
@@ -207,8 +199,7 @@ fn stuck(house: &mut House) {
 
 #[test]
 fn an_administrator_can_force_an_end() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     stuck(&mut house);
     let sagas = house.json(&["saga", "list"]);
     let saga = sagas[0]["saga_id"].as_str().expect("a saga").to_owned();
@@ -239,8 +230,7 @@ fn an_administrator_can_force_an_end() {
 /// With the journal a saga is forgotten, but not by the services: what they hold by it is ended under its id.
 #[test]
 fn an_end_is_forced_on_what_only_the_services_know() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     stuck(&mut house);
     let sagas = house.json(&["saga", "list"]);
     let saga = sagas[0]["saga_id"].as_str().expect("a saga").to_owned();
@@ -258,8 +248,7 @@ fn an_end_is_forced_on_what_only_the_services_know() {
 /// Their ids stand nowhere else, and at the article service nobody meets their locks.
 #[test]
 fn an_audit_names_what_only_the_services_know_and_nothing_that_stands_in_the_log() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     stuck(&mut house);
     house.start(Service::User);
     let audit = house.json(&["audit"]);
@@ -279,8 +268,7 @@ fn an_audit_names_what_only_the_services_know_and_nothing_that_stands_in_the_log
 
 #[test]
 fn the_status_of_every_saga_can_be_queried() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let liked = house.json(&["like", "1", "--user", "7"]);
     let saga = house.json(&["saga", "show", liked["saga_id"].as_str().expect("an id")]);
     assert_eq!(saga["kind"], "like");
@@ -296,8 +284,7 @@ fn the_status_of_every_saga_can_be_queried() {
 
 #[test]
 fn several_users_liking_one_article_at_once_lose_no_like() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let likes: Vec<_> = (1..=24)
         .map(|user: u32| {
             let user = user.to_string();
@@ -313,8 +300,7 @@ fn several_users_liking_one_article_at_once_lose_no_like() {
 
 #[test]
 fn a_compensated_like_takes_back_its_own_like_and_nobody_elses() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     let (like, _) = like_stopped_at_begin(&house, &["--timeout", "5s", "like", "1", "--user", "7"]);
     go_on(&like);
     like.end().expect_code(0);

@@ -67,8 +67,7 @@ fn takeover(house: &House, lines: &mpsc::Receiver<String>, user: u64) -> Duratio
 
 #[test]
 fn a_killed_runners_saga_is_ended_by_who_is_woken_for_it() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let (_watcher, lines) = watcher(&house);
     let mut users = 1..;
     let mut medians = Vec::new();
@@ -113,8 +112,7 @@ fn a_recovery_tells_of_what_needs_an_operator_whoever_drives_it() {
 
 #[test]
 fn whoever_waits_for_a_slot_sleeps() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let like = stopped_like(&house, 7, 1);
     let (watcher, lines) = watcher(&house);
     eventually("a watcher that waits for the slot", || waits_for_a_lock(watcher.pid()).then_some(()));
@@ -150,8 +148,7 @@ fn waits_for_a_lock(pid: u32) -> bool {
 
 #[test]
 fn whoever_meets_the_lock_of_a_dead_runner_finishes_its_saga() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     // Two runners die with their records made and locked. The next runner recovers one slot as its own, and finds the
     // other by the lock.
     let dead = [7, 8].map(|user| stopped_like(&house, user, 2));
@@ -167,8 +164,7 @@ fn whoever_meets_the_lock_of_a_dead_runner_finishes_its_saga() {
 
 #[test]
 fn an_interrupted_retry_names_the_saga_that_it_leaves_behind() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     stopped_like(&house, 7, 1).kill();
     house.kill(Service::User);
     let saga = house.json(&["saga", "list"])[0]["saga_id"].as_str().expect("an id").to_owned();
@@ -190,8 +186,7 @@ fn an_interrupted_retry_names_the_saga_that_it_leaves_behind() {
 
 #[test]
 fn a_stopped_runner_keeps_its_saga_and_is_named() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let like = stopped_like(&house, 7, 2);
     let refused = house.likectl(&["--json", "--timeout", "1s", "unlike", "1", "--user", "7"]).expect_code(5);
     let error = &refused.error()["error"];

@@ -120,8 +120,7 @@ fn shown(written: &str) -> String {
 
 #[test]
 fn a_terminal_shows_what_happens_and_is_given_back() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     let mut terminal = Terminal::new();
     let before = terminal.modes();
     assert!(before.contains(LocalModes::ICANON | LocalModes::ECHO));
@@ -175,8 +174,7 @@ impl Drop for Top {
 
 #[test]
 fn what_is_no_terminal_gets_documents() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     house.json(&["like", "1", "--user", "7"]);
     house.kill(Service::User);
     let once = house.likectl(&["top", "--once"]).expect_code(0);
@@ -194,8 +192,7 @@ fn what_is_no_terminal_gets_documents() {
 
 #[test]
 fn documents_follow_each_other_until_it_is_asked_to_end() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let mut command = house.command(&["--json", "top", "--interval", "100ms"]);
     let mut top = Top(command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().expect("likectl starts"));
     let mut lines = BufReader::new(top.0.stdout.take().expect("its output")).lines();

@@ -11,7 +11,7 @@ use like_tests::promises;
 use like_tests::soak::meter::rss_kib;
 use serde_json::Value;
 
-use crate::PROGRAM;
+use crate::{PROGRAM, opened};
 
 #[test]
 fn slow_clients_are_shown_the_door() {
@@ -66,9 +66,7 @@ fn a_head_that_drips_has_no_more_time_than_one_that_stands_still() {
 fn subscribers_that_never_read_cost_little_and_hold_up_nobody() {
     const STREAMS: usize = 64;
     const MORE_KIB_MAX: u64 = 32 * 1024;
-    let house = House::open(PROGRAM);
-    let mut gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (house, mut gateway) = opened();
     gateway.like(1, u64::from(u32::MAX)).expect(200);
     let pid = gateway.running().pid();
     let before = rss_kib(pid);
@@ -134,9 +132,7 @@ fn connections_leave_a_gateway_descriptors_of_its_own() {
 
 #[test]
 fn noise_and_clients_that_hang_up_harm_nobody() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (house, gateway) = opened();
     let noises: [&[u8]; 4] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET / HTTP/9.9\r\n\r\n",

@@ -56,8 +56,7 @@ fn kills_in_the_middle_of_requests_lose_and_double_nothing() {
     const CLIENTS: usize = 8;
     const LIKES: usize = 240;
     const KILLS: usize = 5;
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let mut gateway = Gateway::open(&house);
     let place = gateway.place.clone();
     let (next, done, kills_are_over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));

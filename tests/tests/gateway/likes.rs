@@ -6,15 +6,13 @@ use like_tests::http::Request;
 use like_tests::promises;
 use serde_json::json;
 
-use crate::PROGRAM;
+use crate::{PROGRAM, opened};
 
 const KEY: &str = "8e03978e-40d5-43e8-bc93-6894a57f9324";
 
 #[test]
 fn a_like_answers_with_the_article_its_current_likes_and_the_record() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (house, gateway) = opened();
     gateway.like(1, 7).expect(200);
     let answer = gateway.like(1, 8).expect(200).json();
     assert_eq!((&answer["article_id"], &answer["current_likes"]), (&1.into(), &2.into()), "{answer}");
@@ -47,8 +45,7 @@ fn a_user_service_that_fails_answers_500_and_leaves_the_likes_as_they_were() {
 
 #[test]
 fn a_service_that_cannot_be_reached_answers_503_and_no_saga_is_begun() {
-    let mut house = House::open(PROGRAM);
-    house.article(1);
+    let mut house = House::with_article(PROGRAM);
     house.kill(Service::User);
     let gateway = Gateway::open(&house);
     let answer = gateway.like(1, 7);
@@ -64,9 +61,7 @@ fn a_service_that_cannot_be_reached_answers_503_and_no_saga_is_begun() {
 /// What was lost of a question is lost; of a command nobody knows whether it was carried out.
 #[test]
 fn a_question_without_a_reply_can_be_asked_again_and_a_command_must_be_looked_after() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (house, gateway) = opened();
     house.freeze(Service::Article);
     let answer = gateway.get("/articles/1");
     assert_eq!(answer.header("retry-after"), Some("1"));
@@ -97,9 +92,7 @@ fn a_like_whose_outcome_is_not_known_answers_202_with_its_saga() {
 
 #[test]
 fn who_speaks_must_be_said_and_be_a_number() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (_house, gateway) = opened();
     gateway.send(&Request::new("POST", "/articles/1/like")).problem(422, "invalid");
     gateway.send(&Request::new("DELETE", "/articles/1/like")).problem(422, "invalid");
     for bad in ["", "alice", "-1", "7.0"] {
@@ -111,9 +104,7 @@ fn who_speaks_must_be_said_and_be_a_number() {
 
 #[test]
 fn rules_are_told_by_their_statuses() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (house, gateway) = opened();
     gateway.like(2, 7).problem(404, "not_found");
     gateway.send(&unlike(2, 7)).problem(404, "not_found");
     gateway.send(&unlike(1, 7)).problem(409, "not_liked");
@@ -129,9 +120,7 @@ fn rules_are_told_by_their_statuses() {
 
 #[test]
 fn a_retry_with_the_same_key_gets_the_first_answer_from_another_gateway_too() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (house, gateway) = opened();
     gateway.article(2);
     let request = like(1, 7).header("Idempotency-Key", KEY);
     let first = gateway.send(&request).expect(200).json();

@@ -7,7 +7,7 @@ use like_tests::house::{House, Service};
 use like_tests::process::eventually;
 use like_tests::source;
 
-use crate::PROGRAM;
+use crate::{PROGRAM, opened};
 
 #[test]
 fn probes_tell_life_from_readiness() {
@@ -27,9 +27,7 @@ fn probes_tell_life_from_readiness() {
 
 #[test]
 fn numbers_tell_what_has_happened_and_how_things_stand() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (_house, gateway) = opened();
     gateway.like(1, 7).expect(200);
     gateway.like(1, 7).expect(409);
     gateway.get("/nowhere/7").expect(404);
@@ -89,9 +87,7 @@ fn what_is_damaged_or_cannot_be_read_is_told() {
 
 #[test]
 fn every_alert_rule_is_about_numbers_that_exist() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (_house, gateway) = opened();
     gateway.like(1, 7).expect(200);
     let told = gateway.get("/metrics").expect(200).text();
     let names: BTreeSet<_> =

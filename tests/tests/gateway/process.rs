@@ -10,13 +10,11 @@ use like_tests::process::{Ended, eventually, program};
 use like_tests::promises;
 use rustix::process::Signal;
 
-use crate::PROGRAM;
+use crate::{PROGRAM, opened};
 
 #[test]
 fn a_stop_answers_what_is_under_way_and_exits_with_0() {
-    let house = House::open(PROGRAM);
-    let mut gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (house, mut gateway) = opened();
     gateway.like(1, 6).expect(200);
     house.freeze(Service::User);
     let place = gateway.place.clone();

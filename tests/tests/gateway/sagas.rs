@@ -11,7 +11,7 @@ use like_tests::promises;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::PROGRAM;
+use crate::{PROGRAM, opened};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 pub const UNKNOWN: &str = "0198f000-0000-7000-8000-000000000000";
@@ -54,9 +54,7 @@ pub fn stuck(house: &mut House, gateway: &Gateway) -> String {
 
 #[test]
 fn sagas_are_listed_newest_first_filtered_and_paged() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (_house, gateway) = opened();
     gateway.article(2);
     let of = |answer: Answer| answer.expect(200).json()["saga_id"].as_str().expect("an id").to_owned();
     let made: Vec<_> =
@@ -121,9 +119,7 @@ fn a_long_history_is_listed_page_by_page_and_read_no_more_than_needed() {
 
 #[test]
 fn a_saga_is_shown_as_the_command_line_shows_it() {
-    let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (house, gateway) = opened();
     let liked = gateway.like(1, 7).expect(200).json();
     let saga = liked["saga_id"].as_str().expect("an id");
     let shown = eventually("a settled saga", || {
@@ -267,9 +263,7 @@ fn an_administrator_retries_what_is_stuck() {
 
 #[test]
 fn live_updates_tell_what_is_new_until_the_gateway_stops() {
-    let house = House::open(PROGRAM);
-    let mut gateway = Gateway::open(&house);
-    gateway.article(1);
+    let (_house, mut gateway) = opened();
     let mut stream = gateway.place.connect().expect("a connection");
     stream.write_all(b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
     let mut heard = String::new();

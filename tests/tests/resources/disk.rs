@@ -122,8 +122,7 @@ fn house() -> Option<(House, SmallDisk)> {
 /// Nobody who only reads meets a full disk; but where no saga can begin or be recovered, somebody must be told.
 #[test]
 fn a_journal_without_room_is_told_by_who_only_reads_it() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let at = house.path().join("small");
     fs::create_dir(&at).expect("a directory");
     let Some(disk) = SmallDisk::mount(&at) else { return say_not_run() };
