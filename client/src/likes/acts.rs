@@ -3,17 +3,24 @@
 
 use like_protocol::codec;
 use like_protocol::likes::article::{ArticleOperation, ArticleRejection, ArticleReply};
-use like_protocol::likes::user::{KeyUse, LikeTarget, UserNote, UserOperation, UserRejection};
-use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE};
+use like_protocol::likes::user::{CallerKey, KeyUse, LikeTarget, UserNote, UserOperation, UserRejection};
+use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use like_protocol::message::Payload;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{articles, users};
 use crate::saga::{Definition, DefinitionError, StepPlan};
 
-/// A kind of saga that changes an article's count and a user's like record. Its parameters are a [`LikeTarget`], stored in
-/// the saga log: the bytes are pinned below.
+/// The parameters of both, as the saga log keeps them: the bytes are pinned below, whatever becomes of messages.
+#[derive(Serialize, Deserialize)]
+struct Params {
+    user: UserId,
+    article: ArticleId,
+    key: Option<CallerKey>,
+}
+
+/// A kind of saga that changes an article's count and a user's like record.
 #[derive(Clone, Copy, Debug)]
 pub struct Act {
     /// The name under which the saga log keeps it.
@@ -74,11 +81,13 @@ impl Act {
     /// # Errors
     /// None that a caller could cause; see [`codec::encode`].
     pub fn params(&self, target: &LikeTarget) -> Result<Payload, DefinitionError> {
-        self.write(target)
+        let LikeTarget { user, article, key } = *target;
+        self.write(&Params { user, article, key })
     }
 
     fn target(&self, params: &Payload) -> Result<LikeTarget, DefinitionError> {
-        self.read("parameters", params)
+        let Params { user, article, key } = self.read("parameters", params)?;
+        Ok(LikeTarget { user, article, key })
     }
 
     fn write<T: Serialize>(&self, value: &T) -> Result<Payload, DefinitionError> {
