@@ -70,7 +70,7 @@ pub enum Notice {
 /// watch: its slot is tried again at a slow pace.
 ///
 /// # Errors
-/// The journal can't be read or watched.
+/// The journal can't be read or watched at the beginning, or another one has its name later.
 pub async fn watch(
     context: &Context,
     order: Order,
@@ -135,6 +135,8 @@ struct Watcher {
     closed: HashSet<u32>,
     /// Whether it will be looked again for slots that could not be watched.
     looks_again: bool,
+    /// Whether the journal could not be looked at lately.
+    unseen: bool,
 }
 
 impl Watcher {
@@ -156,6 +158,7 @@ impl Watcher {
             skipped: HashMap::new(),
             closed: HashSet::new(),
             looks_again: false,
+            unseen: false,
         })
     }
 
@@ -176,13 +179,38 @@ impl Watcher {
                 }
                 Err(e) => {
                     self.skip(&slot, &format!("can't be watched: {e}"));
-                    if !std::mem::replace(&mut self.looks_again, true) {
-                        self.after(SLOW, Event::LookAgain);
-                    }
+                    self.look_again_in(SLOW);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Looks for slots once more. A journal that can't be looked at right now, as while somebody has moved it away or no more
+    /// files may be open, is looked at again in a moment.
+    fn look_on(&mut self) -> Result<(), JournalError> {
+        let journal = self.context.journal.path().to_owned();
+        let looked = self.look_for_slots();
+        match looked.and_then(|()| Ok(!self.unseen || self.eyes.still_see(&journal)?)) {
+            Ok(true) => self.unseen = false,
+            Ok(false) => {
+                let other = io::Error::other("another directory has its name now");
+                return Err(JournalError::io("watch", &journal, other));
+            }
+            Err(e) => {
+                if !std::mem::replace(&mut self.unseen, true) {
+                    tracing::warn!("what other runners leave can't be seen right now: {e}");
+                }
+                self.look_again_in(PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_again_in(&mut self, pause: Duration) {
+        if !std::mem::replace(&mut self.looks_again, true) {
+            self.after(pause, Event::LookAgain);
+        }
     }
 
     /// Reports an event to itself later.
@@ -228,7 +256,7 @@ impl Watcher {
     fn take(&mut self, event: Event) -> Result<(), JournalError> {
         match event {
             Event::Changed(watches) => {
-                self.look_for_slots()?;
+                self.look_on()?;
                 self.eyes.slots_of(&watches).into_iter().for_each(|slot| self.wait_for(slot));
             }
             Event::Blind(e) => return Err(JournalError::io("watch", self.context.journal.path(), e)),
@@ -244,7 +272,7 @@ impl Watcher {
             }
             Event::LookAgain => {
                 self.looks_again = false;
-                self.look_for_slots()?;
+                self.look_on()?;
             }
         }
         Ok(())

@@ -13,6 +13,9 @@ use tokio::sync::mpsc;
 use super::Event;
 use crate::log::{JournalError, Slot};
 
+/// What is seen of a journal. A slot is made, and opened to its group a moment later: it may not be watched before.
+const CHANGES: WatchFlags = WatchFlags::CREATE.union(WatchFlags::MOVED_TO).union(WatchFlags::ATTRIB);
+
 /// inotify, on a journal and its slots, and a thread that reports what it sees as long as the journal is watched.
 pub struct Eyes {
     inotify: Arc<OwnedFd>,
@@ -27,13 +30,17 @@ impl Eyes {
     pub fn open(journal: &Path, events: mpsc::UnboundedSender<Event>) -> Result<Self, JournalError> {
         let unwatched = |e: io::Error| JournalError::io("watch", journal, e);
         let inotify = Arc::new(inotify::init(CreateFlags::CLOEXEC).map_err(|e| unwatched(e.into()))?);
-        // A slot is made, and opened to its group a moment later: it may not be watched before.
-        let changes = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB;
-        let watch = inotify::add_watch(&inotify, journal, changes).map_err(|e| unwatched(e.into()))?;
+        let watch = inotify::add_watch(&inotify, journal, CHANGES).map_err(|e| unwatched(e.into()))?;
         let seen = Arc::clone(&inotify);
         let thread = std::thread::Builder::new().name("journal-watch".to_owned());
         thread.spawn(move || report_changes(&seen, watch, &events)).map_err(unwatched)?;
         Ok(Self { inotify, journal: watch, slots: HashMap::new() })
+    }
+
+    /// Whether the journal of this path is the one that is watched.
+    pub fn still_see(&self, journal: &Path) -> Result<bool, JournalError> {
+        let watch = inotify::add_watch(&self.inotify, journal, CHANGES);
+        watch.map(|watch| watch == self.journal).map_err(|e| JournalError::io("watch", journal, e.into()))
     }
 
     /// Watches a slot; whether it was not watched before. A directory that is watched already keeps its watch; one that was

@@ -155,6 +155,28 @@ async fn a_slot_that_has_its_name_again_is_watched_again() {
 }
 
 #[tokio::test]
+async fn a_journal_that_was_moved_away_is_watched_on_when_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, moved) = (directory.path().join("journal"), directory.path().join("moved"));
+    let context = Context { journal: Journal::open(&journal).unwrap(), ..context(&directory) };
+    let (mut watcher, mut inbox, owner) = watched(&context);
+    std::fs::rename(&journal, &moved).unwrap();
+    watcher.take(Event::Changed(Vec::new())).unwrap();
+    let slot = owner.log().slot().clone();
+    watcher.take(Event::LetGo(slot)).unwrap();
+    std::fs::rename(&moved, &journal).unwrap();
+    owner.let_go();
+    locked(&mut watcher, &mut inbox).await;
+
+    // Not another one.
+    std::fs::rename(&journal, &moved).unwrap();
+    watcher.take(Event::Changed(Vec::new())).unwrap();
+    Journal::open(&journal).unwrap();
+    let refused = watcher.take(Event::LookAgain).unwrap_err().to_string();
+    assert!(refused.contains("another directory"), "{refused}");
+}
+
+#[tokio::test]
 async fn nothing_is_taken_over_on_the_thread_that_watches() {
     let (_directory, context) = journal();
     let (mut watcher, mut inbox, owner) = watched(&context);
