@@ -114,7 +114,7 @@ impl Host {
         self.timeout + 2 * self.context.options.attempt_timeout
     }
 
-    /// A user likes an article. Dropping the future changes nothing about the like.
+    /// A user likes an article. Dropping the future changes nothing about the like; `ended` is told of its end all the same.
     ///
     /// # Errors
     /// See [`HostError`].
@@ -123,12 +123,14 @@ impl Host {
         user: UserId,
         article: ArticleId,
         key: Option<CallerKey>,
+        ended: impl FnOnce(Option<&HostError>) + Send + 'static,
     ) -> Result<LikeAnswer, HostError> {
         let timeout = self.timeout;
-        self.act(async move |likes| likes.like(user, article, key, timeout).await).await
+        self.act(async move |likes| likes.like(user, article, key, timeout).await, ended).await
     }
 
-    /// A user likes an article no longer. Dropping the future changes nothing about the unlike.
+    /// A user likes an article no longer. Dropping the future changes nothing about the unlike; `ended` is told of its end all
+    /// the same.
     ///
     /// # Errors
     /// See [`HostError`].
@@ -137,34 +139,43 @@ impl Host {
         user: UserId,
         article: ArticleId,
         key: Option<CallerKey>,
+        ended: impl FnOnce(Option<&HostError>) + Send + 'static,
     ) -> Result<UnlikeAnswer, HostError> {
         let timeout = self.timeout;
-        self.act(async move |likes| likes.unlike(user, article, key, timeout).await).await
+        self.act(async move |likes| likes.unlike(user, article, key, timeout).await, ended).await
     }
 
     /// Runs an act in a task of its own, so that it holds its place until it has ended, whether its client waits or not.
-    async fn act<T, F>(&self, act: impl FnOnce(Likes) -> F) -> Result<T, HostError>
+    async fn act<T, F>(
+        &self,
+        act: impl FnOnce(Likes) -> F,
+        ended: impl FnOnce(Option<&HostError>) + Send + 'static,
+    ) -> Result<T, HostError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ActError>> + Send + 'static,
     {
-        let place = Arc::clone(&self.acts).try_acquire_owned().map_err(|_| HostError::Busy)?;
+        let Ok(place) = Arc::clone(&self.acts).try_acquire_owned() else {
+            ended(Some(&HostError::Busy));
+            return Err(HostError::Busy);
+        };
         let hosted = self.current();
         let slot = hosted.runner.log().slot().clone();
         let (act, acts) = (act(hosted.likes.clone()), hosted.acts.clone());
         let answer = acts.spawn(async move {
-            let answer = act.await;
+            let answer = act.await.map_err(HostError::Act);
+            ended(answer.as_ref().err());
             drop((place, hosted));
             answer
         });
-        let answer = answer.await.unwrap_or_else(|e| Err(ActError::Internal(e.to_string())));
-        if let Err(ActError::LogEnded { source, .. }) = &answer
+        let answer = answer.await.unwrap_or_else(|e| Err(ActError::Internal(e.to_string()).into()));
+        if let Err(HostError::Act(ActError::LogEnded { source, .. })) = &answer
             && slot == self.slot()
         {
             tracing::error!("the saga log has ended: {source}");
             self.log_ended.cancel();
         }
-        Ok(answer?)
+        answer
     }
 
     fn current(&self) -> Arc<Hosted> {

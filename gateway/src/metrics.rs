@@ -72,7 +72,7 @@ impl Histogram {
 }
 
 impl Metrics {
-    /// A like or an unlike has been answered.
+    /// A like or an unlike has come to an outcome.
     pub fn act(&self, kind: &'static str, outcome: &'static str, took: Duration) {
         self.with(|counted| {
             *counted.acts.entry((kind, outcome)).or_default() += 1;
@@ -116,15 +116,15 @@ impl Metrics {
 }
 
 fn tell_counted(page: &mut Page, counted: &Counted) {
-    page.family("like_gateway_acts_total", "counter", "Likes and unlikes answered, by outcome.");
+    page.family(
+        "like_gateway_acts_total",
+        "counter",
+        "Likes and unlikes that came to an outcome, whether or not their clients waited for it.",
+    );
     for ((kind, outcome), count) in &counted.acts {
         page.sample("like_gateway_acts_total", &[("kind", kind), ("outcome", outcome)], count);
     }
-    page.family(
-        "like_gateway_act_duration_seconds",
-        "histogram",
-        "How long likes and unlikes took to answer.",
-    );
+    page.family("like_gateway_act_duration_seconds", "histogram", "How long likes and unlikes took.");
     for (kind, histogram) in &counted.durations {
         histogram.tell(page, "like_gateway_act_duration_seconds", &[("kind", kind)]);
     }

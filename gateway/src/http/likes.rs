@@ -59,10 +59,7 @@ pub async fn like(
     Speaker(user): Speaker,
     Key(key): Key,
 ) -> Result<Response, Problem> {
-    let began = Instant::now();
-    let answer = app.host.like(user, article, key).await;
-    app.metrics.act("like", outcome(&answer), began.elapsed());
-    match answer {
+    match app.host.like(user, article, key, counting(&app, "like")).await {
         Ok(answer) => Ok(Json(Liked::from(&answer)).into_response()),
         Err(error) => unanswered(error),
     }
@@ -90,21 +87,23 @@ pub async fn unlike(
     Speaker(user): Speaker,
     Key(key): Key,
 ) -> Result<Response, Problem> {
-    let began = Instant::now();
-    let answer = app.host.unlike(user, article, key).await;
-    app.metrics.act("unlike", outcome(&answer), began.elapsed());
-    match answer {
+    match app.host.unlike(user, article, key, counting(&app, "unlike")).await {
         Ok(answer) => Ok(Json(Unliked::from(&answer)).into_response()),
         Err(error) => unanswered(error),
     }
 }
 
-/// The word by which an act is counted.
-fn outcome<T>(answer: &Result<T, HostError>) -> &'static str {
-    match answer {
-        Ok(_) => "done",
-        Err(HostError::Busy) => "busy",
-        Err(HostError::Act(error)) => match error {
+/// Counts what an act that begins now comes to, and how long that takes.
+fn counting(app: &Arc<App>, kind: &'static str) -> impl FnOnce(Option<&HostError>) + Send + 'static {
+    let (app, began) = (Arc::clone(app), Instant::now());
+    move |error| app.metrics.act(kind, error.map_or("done", outcome), began.elapsed())
+}
+
+/// The word by which an act that was not done is counted.
+fn outcome(error: &HostError) -> &'static str {
+    match error {
+        HostError::Busy => "busy",
+        HostError::Act(error) => match error {
             ActError::Forbidden { .. } => "refused",
             ActError::Compensated { .. } => "compensated",
             ActError::Unfinished { .. } | ActError::LogEnded { .. } => "pending",

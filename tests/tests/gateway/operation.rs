@@ -1,8 +1,9 @@
 //! Probes, numbers, and the API's own description.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 
-use like_tests::gateway::Gateway;
+use like_tests::gateway::{Gateway, Plan, like};
 use like_tests::house::{House, Service};
 use like_tests::process::eventually;
 use like_tests::source;
@@ -54,6 +55,25 @@ fn numbers_tell_what_has_happened_and_how_things_stand() {
         };
         assert!(number("count") >= 1.0 && number("sum") > 0.0, "one like is at least one sync: {told}");
     }
+}
+
+/// On a day when nothing works, clients have less patience than sagas: an alarm must not depend on theirs.
+#[test]
+fn a_like_whose_client_hangs_up_is_counted_by_what_comes_of_it() {
+    let house = House::open(PROGRAM);
+    let (gateway, _) = Gateway::start(&house, &Plan::with(&["--timeout", "2s"]));
+    gateway.article(1);
+    gateway.like(1, 6).expect(200);
+    house.freeze(Service::User);
+    let mut client = gateway.place.connect().expect("a connection");
+    client.write_all(&like(1, 7).bytes()).expect("sent");
+    eventually("a like under way", || (house.json(&["saga", "list"]).as_array()?.len() == 2).then_some(()));
+    drop(client);
+    let pending = "like_gateway_acts_total{kind=\"like\",outcome=\"pending\"} 1";
+    eventually("its outcome among the numbers", || {
+        gateway.get("/metrics").expect(200).text().lines().find(|line| *line == pending).map(drop)
+    });
+    house.thaw(Service::User);
 }
 
 /// Damages article 88, and makes a slot of which nobody knows what stands in it.
