@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use like_daemon::commit::unsent::UNSENT_BYTES_MAX;
+use like_daemon::net::session::SEND_STALL_MAX;
 use like_protocol::codec;
 use like_protocol::likes::ArticleId;
 use like_protocol::likes::article::{ArticleCommand, ArticleQuery};
@@ -150,6 +151,7 @@ fn answers_that_nobody_takes_are_bounded_and_others_are_served() {
     let pages = limits.iter().map(|limit| ArticleQuery::List { after: None, limit: *limit });
     let pages: Vec<u8> = (0..).zip(pages).flat_map(|(id, page)| query(id, &page)).collect();
     // Each asks for some 32 MiB at once and reads nothing of it.
+    let deaf_since = Instant::now();
     let mut deaf: Vec<_> = (0..PEERS)
         .map(|_| {
             let mut peer = Peer::greet(&socket).expect("there is room");
@@ -159,7 +161,8 @@ fn answers_that_nobody_takes_are_bounded_and_others_are_served() {
         .collect();
     let mut most = 0;
     let mut good = Peer::greet(&socket).expect("there is room");
-    for user in 10..30 {
+    // As long as they are not shown the door for that.
+    for user in (10..30).take_while(|_| deaf_since.elapsed() < SEND_STALL_MAX / 3) {
         good.send(&query(user, &ArticleQuery::Show(ArticleId(1)))).expect("sent");
         let reply = good.reply().expect("every request is answered").body;
         assert!(matches!(reply, ReplyBody::Answer(_)), "for others' sake: {reply:?}");
@@ -171,10 +174,12 @@ fn answers_that_nobody_takes_are_bounded_and_others_are_served() {
     let (mut came, mut busy) = (0, 0);
     for peer in &mut deaf {
         for _ in &limits {
-            match peer.reply().expect("every request is answered").body {
-                ReplyBody::Retry(RetryReason::Busy) => busy += 1,
-                ReplyBody::Answer(_) => came += 1,
-                other => panic!("{other:?}"),
+            match peer.reply().map(|reply| reply.body) {
+                Ok(ReplyBody::Retry(RetryReason::Busy)) => busy += 1,
+                Ok(ReplyBody::Answer(_)) => came += 1,
+                // It was not its turn to be read before.
+                Err(_) if deaf_since.elapsed() >= SEND_STALL_MAX => break,
+                other => panic!("every request is answered: {other:?}"),
             }
         }
     }
@@ -182,7 +187,7 @@ fn answers_that_nobody_takes_are_bounded_and_others_are_served() {
     say(&format!(
         "{asked} pages asked for and not read: {grown} KiB more; {came} came, {busy} told to come back"
     ));
-    assert!(busy > 0, "there was never too much unsent");
+    assert!(busy > 0 || came == 0, "there was never too much unsent");
     assert!(grown < FLOOD_KIB_MAX, "{grown} KiB");
     promises::kept(&house);
 }
