@@ -82,6 +82,19 @@ impl Place {
     }
 }
 
+/// What comes next, 0 at its end. With a limit of time, a read of a process that was stopped fails when it goes on (signal(7)).
+///
+/// # Errors
+/// The connection broke, or nothing came in time.
+pub fn read_on(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Request {

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use like_tests::contract::{Contract, Operation};
 use like_tests::gateway::{Gateway, Plan, like, unlike, until_done};
 use like_tests::house::{House, Service};
-use like_tests::http::{Answer, Place, Request};
+use like_tests::http::{Answer, Place, Request, read_on};
 use like_tests::random::Random;
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ fn send(request: &Request, place: &Place) -> Answer {
     let _ = stream.write_all(&request.bytes());
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
-        let read = stream.read(&mut buffer).unwrap_or_default();
+        let read = read_on(&mut stream, &mut buffer).unwrap_or_default();
         bytes.extend(&buffer[..read]);
         let is_event = String::from_utf8_lossy(&bytes).contains("event: overview");
         if read == 0 || is_event {

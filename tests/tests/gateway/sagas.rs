@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use like_tests::gateway::{Gateway, Plan, like, unlike};
 use like_tests::house::{House, Service};
-use like_tests::http::{Answer, Request};
+use like_tests::http::{Answer, Request, read_on};
 use like_tests::process::eventually;
 use like_tests::promises;
 use rustix::process::Signal;
@@ -270,7 +270,7 @@ fn live_updates_tell_what_is_new_until_the_gateway_stops() {
     let mut hear = |until: &str| {
         let mut buffer = [0; 4096];
         while !heard.contains(until) {
-            let length = std::io::Read::read(&mut stream, &mut buffer).expect("news");
+            let length = read_on(&mut stream, &mut buffer).expect("news");
             assert!(length > 0, "the stream has ended without {until}: {heard}");
             heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
         }
