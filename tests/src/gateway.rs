@@ -16,9 +16,21 @@ pub struct Gateway {
     running: Running,
     /// Where it listens.
     pub place: Place,
-    log: PathBuf,
+    log: Log,
     /// How it describes itself, once it was asked.
     contract: OnceLock<Contract>,
+}
+
+/// Where a gateway logs. A test that fails tells what its gateway said last.
+#[derive(Debug)]
+struct Log(PathBuf);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the gateway said last: {}", last_words(&self.0));
+        }
+    }
 }
 
 /// How a gateway is to be started.
@@ -122,7 +134,7 @@ impl Gateway {
             let address = place.split_whitespace().next()?.strip_prefix("http://")?;
             address.parse().ok().map(Place::Tcp)
         });
-        (Self { running, place, log, contract: OnceLock::new() }, armed)
+        (Self { running, place, log: Log(log), contract: OnceLock::new() }, armed)
     }
 
     /// Its process.
@@ -132,12 +144,12 @@ impl Gateway {
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        std::fs::read_to_string(&self.log.0).unwrap_or_default()
     }
 
     /// The end of its log.
     pub fn last_words(&self) -> String {
-        last_words(&self.log)
+        last_words(&self.log.0)
     }
 
     /// Kills it by SIGKILL.
