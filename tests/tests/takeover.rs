@@ -95,13 +95,14 @@ fn a_recovery_tells_of_what_needs_an_operator_whoever_drives_it() {
     let like = stopped_like(&house, 7, 1);
     house.freeze(Service::User);
     like.kill();
-    let patient = ["--attention-after", "1", "--timeout", "5m", "recover", "--compensate"];
-    let owner = Running::start(&mut house.command(&patient));
-    eventually("a saga that needs an operator", || {
-        let stuck = house.json(&["--attention-after", "1", "saga", "list", "--needs-attention"]);
-        (stuck != serde_json::json!([])).then_some(())
-    });
-    let another = house.likectl(&["--json", "--attention-after", "1", "recover"]).expect_code(7);
+    let impatient = ["--json", "--attention-after", "1", "recover"];
+    house.likectl(&[&impatient[..], &["--compensate"]].concat()).expect_code(7);
+    let mut command = house.command(&impatient);
+    let armed = Armed::arm(&mut command, house.path(), &[Fault::Stop(Failpoint::CarryDone, 1)]);
+    let owner = Running::start(&mut command);
+    eventually("an owner that stops", || owner.is_stopped().then_some(()));
+    assert!(armed.all_fired());
+    let another = house.likectl(&impatient).expect_code(7);
     assert_eq!(another.json()["recovered"], 0, "its owner lives");
     assert_eq!(another.error()["error"]["kind"], "needs_attention");
     house.thaw(Service::User);
