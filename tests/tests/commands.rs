@@ -4,12 +4,13 @@
 #![allow(clippy::expect_used)]
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use like_tests::house::{House, Service, written_in};
 use like_tests::process::{Ended, Running, eventually, program};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
@@ -124,9 +125,8 @@ fn a_benchmark_whose_log_can_not_be_written_any_more_stops_too() {
     let words = ["--json", "bench", "--concurrency", "8", "--likes", "1000000"];
     let bench = Running::start(&mut house.command(&words));
     eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
-    let pid = i32::try_from(bench.pid()).ok().and_then(Pid::from_raw).expect("a pid");
     let limit = Rlimit { current: Some(1 << 20), maximum: getrlimit(Resource::Fsize).maximum };
-    prlimit(Some(pid), Resource::Fsize, limit).expect("its files can be limited");
+    prlimit(Some(pid_of(&bench)), Resource::Fsize, limit).expect("its files can be limited");
     let ended = bench.end().expect_code(6);
     let (measured, error) = (ended.json(), error(&ended));
     let number = |name: &str| measured[name].as_u64().expect("a number");
@@ -153,6 +153,37 @@ fn a_demo_for_scripts_is_one_document_of_what_was_done_and_what_came_of_it() {
     assert_eq!(result(&chapters[3], "likectl recover")["completed"], 1);
     assert_eq!(result(&chapters[4], "likectl audit")["drift"], json!([]));
     assert_eq!(result(&chapters[4], "likectl article likers 1").as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn a_demo_that_is_interrupted_says_so_whatever_becomes_of_its_children() {
+    for _ in 0..10 {
+        let mut command = program(Path::new(PROGRAM), "likectl");
+        let demo = Running::start(command.args(["--json", "demo"]).process_group(0));
+        // Ctrl-C reaches all of a terminal's foreground. Here the demo looks up once it has all happened.
+        eventually("a demo at work", || (children(demo.pid()).len() > 2).then_some(()));
+        demo.signal(Signal::STOP);
+        eventually("a demo that is stopped", || demo.is_stopped().then_some(()));
+        kill_process_group(pid_of(&demo), Signal::INT).expect("the group is there");
+        eventually("its children to end", || {
+            children(demo.pid()).iter().all(|child| stat(child).contains(") Z ")).then_some(())
+        });
+        demo.signal(Signal::CONT);
+        assert_eq!(error(&demo.end().expect_code(130))["kind"], "interrupted");
+    }
+}
+
+fn children(pid: u32) -> Vec<String> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
+fn stat(pid: &str) -> String {
+    fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
+}
+
+fn pid_of(running: &Running) -> Pid {
+    i32::try_from(running.pid()).ok().and_then(Pid::from_raw).expect("a pid")
 }
 
 #[test]

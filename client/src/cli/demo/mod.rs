@@ -82,9 +82,11 @@ pub async fn run(tools: &Tools) -> Result<(), CliError> {
     let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
     let mut stage = Stage::set_up(Story::new(tools.output.json), color)?;
     let told = tokio::select! {
-        told = story(tools, &mut stage) => told,
+        // A terminal's Ctrl-C ends the children too: what becomes of them is no news then.
+        biased;
         () = signals::interrupted() => Err(CliError::Interrupted(None)),
         () = signals::asked_to_end() => Err(CliError::Interrupted(None)),
+        told = story(tools, &mut stage) => told,
     };
     let told = told.and_then(|()| stage.story.end(tools.output));
     stage.clear().await;
