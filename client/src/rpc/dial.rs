@@ -64,6 +64,8 @@ pub(super) fn explain(error: &io::Error, role: &str, target: &str) -> (Unreachab
         io::ErrorKind::NotFound => {
             (UnreachableKind::NoSocket, format!("{at} is not running: there is no such socket"))
         }
+        // Such as one that is longer than a socket's may be.
+        io::ErrorKind::InvalidInput => (UnreachableKind::NoSocket, format!("{at} can't be there: {error}")),
         io::ErrorKind::ConnectionRefused => {
             (UnreachableKind::Refused, format!("{at} is not running: nobody listens on its socket"))
         }

@@ -369,4 +369,8 @@ async fn a_unix_socket_that_is_not_there_is_told_from_one_that_nobody_serves() {
     assert_eq!(remote.connect(SOON).await.err().unwrap().kind, UnreachableKind::NoSocket);
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert_eq!(remote.connect(SOON).await.err().unwrap().kind, UnreachableKind::Refused);
+    // Nobody can serve one: no socket's path may be so long.
+    let long = folder.path().join("s".repeat(200));
+    let remote = Remote::unix("article", long, Arc::new(FixedClock(0)));
+    assert_eq!(remote.connect(SOON).await.err().unwrap().kind, UnreachableKind::NoSocket);
 }

@@ -156,9 +156,9 @@ async fn a_slot_that_has_its_name_again_is_watched_again() {
 
 #[tokio::test]
 async fn a_journal_that_was_moved_away_is_watched_on_when_it_is_back() {
-    let directory = tempfile::tempdir().unwrap();
+    let (directory, context) = journal();
     let (journal, moved) = (directory.path().join("journal"), directory.path().join("moved"));
-    let context = Context { journal: Journal::open(&journal).unwrap(), ..context(&directory) };
+    let context = Context { journal: Journal::open(&journal).unwrap(), ..context };
     let (mut watcher, mut inbox, owner) = watched(&context);
     std::fs::rename(&journal, &moved).unwrap();
     watcher.take(Event::Changed(Vec::new())).unwrap();

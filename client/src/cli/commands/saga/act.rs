@@ -17,11 +17,11 @@ pub(super) async fn retry(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
 
 /// Undoes a saga.
 pub(super) async fn compensate(tools: &Tools, saga: SagaId) -> Result<(), CliError> {
+    let state = admin::compensate(&tools.context()?, saga, tools.config.timeout).await?;
     tools.output.note(format!(
         "{} this undoes the saga even if somebody was told that it succeeded",
         paint(WARN, "warning:")
     ));
-    let state = admin::compensate(&tools.context()?, saga, tools.config.timeout).await?;
     told(tools, saga, &state)
 }
 
