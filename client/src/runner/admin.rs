@@ -9,7 +9,7 @@ use like_protocol::message::{Ending, Settlement};
 use like_protocol::time::DEADLINE_AHEAD_MAX;
 use tokio::time::Instant;
 
-use super::context::Context;
+use super::context::{ATTEMPT_TIMEOUT, Context};
 use super::drive::Order;
 use super::recover::Held;
 use super::run::Runner;
@@ -20,8 +20,10 @@ use crate::log::{JournalError, LogEnded, Owner, Slot, SlotLock, Story, history, 
 use crate::saga::settlement::settlements;
 use crate::saga::{Action, Begun, End, Event, ParticipantAt, PlannedStep, SagaState};
 
-/// How long a slot's lock is waited for: longer than a recovery service holds it at a time, closing it included.
-const LOCK_PATIENCE: Duration = HOLD_MAX.saturating_add(Duration::from_secs(2));
+/// How long a slot's lock is waited for: longer than anybody who recovers it holds it at a time, with the attempt at settling what
+/// has ended that may follow.
+const LOCK_PATIENCE: Duration =
+    HOLD_MAX.saturating_add(ATTEMPT_TIMEOUT).saturating_add(Duration::from_secs(1));
 
 /// How often a lock is tried meanwhile.
 const LOCK_AGAIN: Duration = Duration::from_millis(20);

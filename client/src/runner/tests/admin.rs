@@ -5,6 +5,7 @@ use like_protocol::time::DEADLINE_AHEAD_MAX;
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::log::{self, Keeping};
+use crate::runner::context::ATTEMPT_TIMEOUT;
 use crate::runner::watch::HOLD_MAX;
 use crate::runner::{admin, recover};
 use crate::saga::Event;
@@ -345,6 +346,32 @@ async fn a_saga_that_somebody_drives_who_waits_for_its_lock_can_always_be_reache
     let mut retried = Box::pin(admin::retry(&left, saga, SHORT));
     assert!(futures::poll!(&mut retried).is_pending());
     pass(HOLD_MAX + SHORT).await;
+    let retried = retried.await;
+    assert!(retried.is_ok(), "{retried:?}");
+}
+
+#[tokio::test]
+async fn who_drives_a_slot_and_then_waits_for_a_settlement_lets_go_before_an_operator_gives_up() {
+    let bench = Bench::new();
+    bench.right.settles.send_replace(false);
+    let runner = Runner::start(bench.context()).unwrap();
+    runner.run("pair", Payload::default(), LONG).await.unwrap();
+    runner.let_go();
+    bench.heard.lock().unwrap().clear();
+    let (saga, _) = left_in_doubt(&bench, LONG).await;
+    let context = bench.context();
+    let slot = context.journal.slots().unwrap().remove(0);
+    let mut slow = bench.context();
+    slow.options.attempt_timeout = ATTEMPT_TIMEOUT;
+    let (driver, open) = Runner::over(slow, context.journal.claim(&slot).unwrap().unwrap()).unwrap();
+    driver.drive_all(open, Order::GoOn);
+    tokio::spawn(driver.close(HOLD_MAX));
+    tokio::task::yield_now().await;
+    let mut retried = Box::pin(admin::retry(&context, saga, SHORT));
+    assert!(futures::poll!(&mut retried).is_pending());
+    pass(HOLD_MAX).await;
+    assert!(tokio::time::timeout(SHORT / 10, &mut retried).await.is_err(), "the slot is free already");
+    pass(ATTEMPT_TIMEOUT).await;
     let retried = retried.await;
     assert!(retried.is_ok(), "{retried:?}");
 }
