@@ -19,7 +19,7 @@ use like_protocol::message::{
     DamagedRow, Direction, FromDaemon, MAGIC, PROTOCOL_VERSION, Payload, Refusal, Reply, ReplyBody,
     RequestBody, RetryReason, ServerHello, Settlement, StepReply, ToDaemon, Unsettleable, Welcome,
 };
-use like_protocol::time::{BootClock, Clock};
+use like_protocol::time::{BootClock, Clock, DEADLINE_AHEAD_MAX};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
@@ -189,6 +189,13 @@ impl Service {
             }
         });
         Remote::new(self.role, dial, Arc::clone(clock))
+    }
+
+    /// Where it is not known which deadlines a saga has had, what it settled is kept in mind for as long as any may be.
+    fn settled_for_as_long_as_any_request_may_be_under_way(&self) {
+        let (now, settled) = (BootClock::open().unwrap().now(), self.settled.lock().unwrap());
+        let long = |settled: &Settlement| settled.deadline.remaining(&now) > DEADLINE_AHEAD_MAX / 2;
+        assert!(!settled.is_empty() && settled.iter().all(long), "{settled:?}");
     }
 
     fn answer(&self, body: &RequestBody) -> Script {
