@@ -223,3 +223,14 @@ async fn while_it_is_not_known_what_is_in_flight_a_difference_is_not_drift() {
         assert_eq!(findings.articles_checked, 1, "what agrees agrees");
     }
 }
+
+#[test]
+fn damage_that_is_found_by_the_second_look_alone_counts_as_much() {
+    let books = FakeBooks::default();
+    books.article(1, 2, &[1]);
+    let whole = books.articles.borrow()[&1].clone();
+    let looks = Looks::begin(Some(ListedArticle::Whole(whole.clone()))).unwrap();
+    assert!(matches!(looks.end(Some(ListedArticle::Whole(whole.clone()))), Look::Still { .. }));
+    let unaccounted = Article { unaccounted: 1, ..whole };
+    assert_eq!(looks.end(Some(ListedArticle::Whole(unaccounted))), Look::Moving);
+}
