@@ -139,8 +139,8 @@ impl Fronts {
             });
             let requests = requests.filter_map(value).sum::<f64>();
             let seen = doors.life(number).answered;
+            // Of acts it may tell more: those are counted too whose clients were gone before they were answered.
             assert!(requests >= seen as f64, "answered {seen} requests, and tells of {requests}: {told}");
-            assert!(requests >= acts, "{told}");
         }
     }
 
