@@ -304,12 +304,17 @@ impl Kept {
         let (segment, end) = (old.place.segment, old.bytes);
         let own = numbers.iter().copied().filter(|number| *number > old.since);
         let too_many: Vec<_> = own.rev().skip(keeping.own_segments_max).collect();
-        let tells_more = |number: u64| match number == segment {
-            true => !old.all_open,
-            false => !segment::is_leftover(lock.slot(), &old.kept, number),
+        let tells_nothing_more = |number: u64| {
+            if number == segment {
+                old.all_open
+            } else {
+                segment::is_leftover(lock.slot(), &old.kept, number)
+            }
         };
         let counts = |number: u64| {
-            !expired(lock, number, keeping.retention) && !too_many.contains(&number) && tells_more(number)
+            !expired(lock, number, keeping.retention)
+                && !too_many.contains(&number)
+                && !tells_nothing_more(number)
         };
         let stays: Vec<_> = numbers.iter().copied().filter(|number| counts(*number)).collect();
         let old_head = KeptSegment { segment, end, durable: end, tag: old.tag };
