@@ -202,13 +202,17 @@ impl Running {
         self.child.id()
     }
 
+    /// The same, as system calls take it.
+    pub fn process(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics
     /// It is gone.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("the process is there");
+        kill_process(self.process(), signal).expect("the process is there");
     }
 
     /// Kills it by SIGKILL and waits until it is gone, so that its locks and sockets are free.

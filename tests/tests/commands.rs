@@ -10,7 +10,7 @@ use std::process::Command;
 
 use like_tests::house::{House, Service, written_in};
 use like_tests::process::{Ended, Running, eventually, program};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
@@ -126,7 +126,7 @@ fn a_benchmark_whose_log_can_not_be_written_any_more_stops_too() {
     let bench = Running::start(&mut house.command(&words));
     eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
     let limit = Rlimit { current: Some(1 << 20), maximum: getrlimit(Resource::Fsize).maximum };
-    prlimit(Some(pid_of(&bench)), Resource::Fsize, limit).expect("its files can be limited");
+    prlimit(Some(bench.process()), Resource::Fsize, limit).expect("its files can be limited");
     let ended = bench.end().expect_code(6);
     let (measured, error) = (ended.json(), error(&ended));
     let number = |name: &str| measured[name].as_u64().expect("a number");
@@ -164,7 +164,7 @@ fn a_demo_that_is_interrupted_says_so_whatever_becomes_of_its_children() {
         eventually("a demo at work", || (children(demo.pid()).len() > 2).then_some(()));
         demo.signal(Signal::STOP);
         eventually("a demo that is stopped", || demo.is_stopped().then_some(()));
-        kill_process_group(pid_of(&demo), Signal::INT).expect("the group is there");
+        kill_process_group(demo.process(), Signal::INT).expect("the group is there");
         eventually("its children to end", || {
             children(demo.pid()).iter().all(|child| stat(child).contains(") Z ")).then_some(())
         });
@@ -180,10 +180,6 @@ fn children(pid: u32) -> Vec<String> {
 
 fn stat(pid: &str) -> String {
     fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
-}
-
-fn pid_of(running: &Running) -> Pid {
-    i32::try_from(running.pid()).ok().and_then(Pid::from_raw).expect("a pid")
 }
 
 #[test]

@@ -90,8 +90,7 @@ fn a_killed_runners_saga_is_ended_by_who_is_woken_for_it() {
 
 #[test]
 fn a_recovery_tells_of_what_needs_an_operator_whoever_drives_it() {
-    let house = House::open(PROGRAM);
-    house.article(1);
+    let house = House::with_article(PROGRAM);
     let like = stopped_like(&house, 7, 1);
     house.freeze(Service::User);
     like.kill();

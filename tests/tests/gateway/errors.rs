@@ -4,7 +4,7 @@ use like_tests::gateway::{Gateway, Plan, like};
 use like_tests::house::House;
 use like_tests::http::{Answer, Request};
 
-use crate::PROGRAM;
+use crate::{PROGRAM, opened_as};
 
 #[test]
 fn errors_of_the_framework_are_problem_documents() {
@@ -36,9 +36,7 @@ fn errors_of_the_framework_are_problem_documents() {
 
 #[test]
 fn pages_of_other_sites_and_names_of_others_are_refused() {
-    let house = House::open(PROGRAM);
-    let (gateway, _) = Gateway::start(&house, &Plan::with(&["--host", "likes.example"]).tcp());
-    gateway.article(1);
+    let (_house, gateway) = opened_as(&Plan::with(&["--host", "likes.example"]).tcp());
     for host in ["attacker.example", "attacker.example:80", "localhost.attacker.example", ""] {
         let request = Request::new("GET", "/articles").header("host", host);
         gateway.send(&request).problem(421, "misdirected");

@@ -6,7 +6,7 @@ use like_tests::http::Request;
 use like_tests::promises;
 use serde_json::json;
 
-use crate::{PROGRAM, opened};
+use crate::{PROGRAM, opened, opened_as};
 
 const KEY: &str = "8e03978e-40d5-43e8-bc93-6894a57f9324";
 
@@ -26,9 +26,7 @@ fn a_like_answers_with_the_article_its_current_likes_and_the_record() {
 
 #[test]
 fn a_user_service_that_fails_answers_500_and_leaves_the_likes_as_they_were() {
-    let mut house = House::open(PROGRAM);
-    let (gateway, _) = Gateway::start(&house, &Plan::with(&["--timeout", "1s"]));
-    gateway.article(1);
+    let (mut house, gateway) = opened_as(&Plan::with(&["--timeout", "1s"]));
     gateway.like(1, 6).expect(200);
     house.kill(Service::User);
     let problem = gateway.like(1, 7).problem(500, "compensated");
@@ -73,9 +71,7 @@ fn a_question_without_a_reply_can_be_asked_again_and_a_command_must_be_looked_af
 
 #[test]
 fn a_like_whose_outcome_is_not_known_answers_202_with_its_saga() {
-    let house = House::open(PROGRAM);
-    let (gateway, _) = Gateway::start(&house, &Plan::with(&["--timeout", "700ms"]));
-    gateway.article(1);
+    let (house, gateway) = opened_as(&Plan::with(&["--timeout", "700ms"]));
     gateway.like(1, 6).expect(200);
     house.freeze(Service::User);
     let answer = gateway.like(1, 7).expect(202);

@@ -14,13 +14,18 @@ mod page;
 mod process;
 mod sagas;
 
-use like_tests::gateway::Gateway;
+use like_tests::gateway::{Gateway, Plan};
 use like_tests::house::House;
 
 /// A gateway with usual flags, and article 1.
 fn opened() -> (House, Gateway) {
+    opened_as(&Plan::with(&[]))
+}
+
+/// The same with a gateway of this plan.
+fn opened_as(plan: &Plan) -> (House, Gateway) {
     let house = House::open(PROGRAM);
-    let gateway = Gateway::open(&house);
+    let (gateway, _) = Gateway::start(&house, plan);
     gateway.article(1);
     (house, gateway)
 }

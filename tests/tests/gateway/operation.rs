@@ -8,7 +8,7 @@ use like_tests::house::{House, Service};
 use like_tests::process::eventually;
 use like_tests::source;
 
-use crate::{PROGRAM, opened};
+use crate::{PROGRAM, opened, opened_as};
 
 #[test]
 fn probes_tell_life_from_readiness() {
@@ -60,9 +60,7 @@ fn numbers_tell_what_has_happened_and_how_things_stand() {
 /// On a day when nothing works, clients have less patience than sagas: an alarm must not depend on theirs.
 #[test]
 fn a_like_whose_client_hangs_up_is_counted_by_what_comes_of_it() {
-    let house = House::open(PROGRAM);
-    let (gateway, _) = Gateway::start(&house, &Plan::with(&["--timeout", "2s"]));
-    gateway.article(1);
+    let (house, gateway) = opened_as(&Plan::with(&["--timeout", "2s"]));
     gateway.like(1, 6).expect(200);
     house.freeze(Service::User);
     let mut client = gateway.place.connect().expect("a connection");

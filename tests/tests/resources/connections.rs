@@ -75,9 +75,9 @@ fn open_connections(house: &House, connections: u64) -> bool {
 #[test]
 fn a_daemon_without_descriptors_goes_on_with_whom_it_has_and_recovers() {
     let mut house = house_with(&[]);
-    let pid = house.process(Service::Article).pid();
+    let daemon = house.process(Service::Article).process();
     let mut known = Peer::greet(&house.socket(Service::Article)).expect("a connection");
-    let all = limit_descriptors(pid);
+    let all = limit_descriptors(daemon);
     // It waits in the backlog: nobody tells it anything.
     house.likectl(&["--timeout", "500ms", "article", "show", "1"]).expect_code(8);
     eventually("an accept that fails", || {
@@ -85,20 +85,16 @@ fn a_daemon_without_descriptors_goes_on_with_whom_it_has_and_recovers() {
     });
     known.send(&peer::frame(&peer::request(1, RequestBody::Status))).expect("sent");
     known.reply().expect("whoever was there before is still served");
-    prlimit(pid_of(pid), Resource::Nofile, all).expect("the limit can be raised again");
+    prlimit(Some(daemon), Resource::Nofile, all).expect("the limit can be raised again");
     others_are_served(&house, 7);
     promises::kept(&house);
 }
 
-fn pid_of(pid: u32) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(pid).expect("a pid"))
-}
-
 /// Lets a process open no more files than it has; its limit before.
-fn limit_descriptors(pid: u32) -> Rlimit {
+fn limit_descriptors(daemon: Pid) -> Rlimit {
     // A child's hard limit is this process's.
     let maximum = getrlimit(Resource::Nofile).maximum;
-    let limit = prlimit(pid_of(pid), Resource::Nofile, Rlimit { current: Some(3), maximum });
+    let limit = prlimit(Some(daemon), Resource::Nofile, Rlimit { current: Some(3), maximum });
     limit.expect("the limit of a child can be set")
 }
 

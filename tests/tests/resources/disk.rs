@@ -119,15 +119,24 @@ fn house() -> Option<(House, SmallDisk)> {
     Some((house, disk))
 }
 
-/// Nobody who only reads meets a full disk; but where no saga can begin or be recovered, somebody must be told.
-#[test]
-fn a_journal_without_room_is_told_by_who_only_reads_it() {
+/// A house whose journal is on a small disk, and where somebody likes article 1. Nothing where that can't be had.
+fn house_with_a_small_journal() -> Option<(House, SmallDisk)> {
     let house = House::with_article(PROGRAM);
     let at = house.path().join("small");
     fs::create_dir(&at).expect("a directory");
-    let Some(disk) = SmallDisk::mount(&at) else { return say_not_run() };
+    let Some(disk) = SmallDisk::mount(&at) else {
+        say_not_run();
+        return None;
+    };
     std::os::unix::fs::symlink(disk.seen(), house.journal()).expect("a journal elsewhere");
     house.json(&["like", "1", "--user", "7"]);
+    Some((house, disk))
+}
+
+/// Nobody who only reads meets a full disk; but where no saga can begin or be recovered, somebody must be told.
+#[test]
+fn a_journal_without_room_is_told_by_who_only_reads_it() {
+    let Some((house, disk)) = house_with_a_small_journal() else { return };
     let gateway = Gateway::open(&house);
     let told = || {
         let check = house.likectl(&["--json", "check"]);
@@ -160,13 +169,7 @@ fn a_journal_without_room_is_told_by_who_only_reads_it() {
 /// A saga that is refused for want of space is written like any other: it would take from what the stores keep back.
 #[test]
 fn below_the_journals_reserve_no_saga_begins_and_what_has_begun_is_finished() {
-    let house = House::open(PROGRAM);
-    house.article(1);
-    let at = house.path().join("small");
-    fs::create_dir(&at).expect("a directory");
-    let Some(disk) = SmallDisk::mount(&at) else { return say_not_run() };
-    std::os::unix::fs::symlink(disk.seen(), house.journal()).expect("a journal elsewhere");
-    house.json(&["like", "1", "--user", "7"]);
+    let Some((house, disk)) = house_with_a_small_journal() else { return };
     let halves = ["8", "9"].map(|user| half_a_like(&house, user));
     disk.fill(DISK_BYTES * 3 / 8 - 512 * 1024);
     let free_bytes = disk.free_bytes();

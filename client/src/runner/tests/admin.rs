@@ -358,10 +358,7 @@ async fn a_saga_that_somebody_drives_who_waits_for_its_lock_can_always_be_reache
 #[tokio::test]
 async fn who_drives_a_slot_and_then_waits_for_a_settlement_lets_go_before_an_operator_gives_up() {
     let bench = Bench::new();
-    bench.right.settles.send_replace(false);
-    let runner = Runner::start(bench.context()).unwrap();
-    runner.run("pair", Payload::default(), LONG).await.unwrap();
-    runner.let_go();
+    unsettled(bench.context(), &bench.right).await;
     bench.heard.lock().unwrap().clear();
     let (saga, _) = left_in_doubt(&bench, LONG).await;
     let context = bench.context();
