@@ -241,21 +241,26 @@ pub fn remove(disk: &dyn Disk, segments: &[u64]) -> io::Result<()> {
 pub fn read(disk: &dyn Disk, checkpoint: u64, durable: Option<u64>) -> Result<Found, LogError> {
     let mut found = Found { last: checkpoint, ..Found::default() };
     let durable = durable.unwrap_or(0);
-    let mut segments = Vec::new();
     let damaged = |segment, at, why| LogError::Damaged { path: disk.path().join(name_of(segment)), at, why };
+    let mut heads = Vec::new();
     for number in segments_on(disk)? {
-        segments.push((number, first_record(disk, number)?.ok_or_else(|| damaged(number, 0, NO_HEADER))?));
+        heads.push((number, first_record(disk, number)?));
     }
+    // What the ones before it hold is in the checkpoint. A power loss has brought them back, whatever has become of them.
+    let begins_by = |first: &Option<u64>| first.is_some_and(|first| first <= checkpoint + 1);
+    let needed_from = heads.iter().rposition(|(_, first)| begins_by(first)).unwrap_or(0);
+    let (passed_over, heads) = heads.split_at(needed_from);
+    found.needless.extend(passed_over.iter().map(|(number, _)| *number));
+    let with_first = |&(number, first): &(u64, Option<u64>)| {
+        first.map(|first| (number, first)).ok_or_else(|| damaged(number, 0, NO_HEADER))
+    };
+    let segments = heads.iter().map(with_first).collect::<Result<Vec<_>, _>>()?;
     for (place, &(number, first)) in segments.iter().enumerate() {
         if first > found.last + 1 {
             return Err(LogError::Short { found: found.last });
         }
         // A segment is begun when all before its first record is durable; what the one before has beyond that is given anew.
         let through = segments.get(place + 1).map(|(_, next)| next - 1);
-        if through.is_some_and(|through| through <= checkpoint) {
-            // A power loss has brought it back. What it holds is in the checkpoint, whatever has become of it.
-            continue;
-        }
         let segment = Segment { number, first, through, durable: through.unwrap_or(durable) };
         segment
             .read(&disk.read(&name_of(number), None)?, &mut found)

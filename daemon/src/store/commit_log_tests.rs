@@ -314,10 +314,23 @@ fn a_segment_that_a_power_loss_brought_back_is_passed_over() {
     assert_eq!(old, [1, 2, 3]);
     log.append(&batch(9, 9)).unwrap();
     remove(&*on(temp.path()), &old).unwrap();
-    fs::write(path_of(temp.path(), 1), first).unwrap();
-    let found = read(&*on(temp.path()), 7, Some(8)).unwrap();
-    assert_eq!((found.last, found.rows), (8, batch(9, 9)));
-    assert_eq!((found.needless, found.segments), (vec![1], vec![4]));
+    // As it was, cut off within its header, or with what another file holds that was given its place on the disk since.
+    for back in [&first[..], &first[..9], b"", &[7; 4096]] {
+        fs::write(path_of(temp.path(), 1), back).unwrap();
+        let found = read(&*on(temp.path()), 7, Some(8)).unwrap();
+        assert_eq!((found.last, found.rows), (8, batch(9, 9)));
+        assert_eq!((found.needless, found.segments), (vec![1], vec![4]));
+    }
+}
+
+#[test]
+fn a_segment_without_a_header_is_damaged_if_any_of_it_may_be_needed() {
+    let temp = a_log();
+    fs::write(path_of(temp.path(), 1), "").unwrap();
+    for (checkpoint, refused) in [(0, true), (3, true), (4, false)] {
+        let read = read(&*on(temp.path()), checkpoint, Some(7));
+        assert_eq!(matches!(read, Err(LogError::Damaged { at: 0, .. })), refused, "{read:?}");
+    }
 }
 
 #[test]
