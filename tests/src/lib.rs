@@ -2,6 +2,7 @@
 //!
 //! * [`browser`]: a real one, without a screen.
 //! * [`contract`]: an OpenAPI document, and whether an answer is what it says.
+//! * [`cut`]: power cuts on real file systems.
 //! * [`gateway`]: the HTTP front as a process. [`http`]: an HTTP client that does what it is told. [`http_load`]: how fast
 //!   likes go through it.
 //! * [`hostile`]: hostile and damaged input, for fuzzing and for the default tests.
@@ -23,6 +24,7 @@
 
 pub mod browser;
 pub mod contract;
+pub mod cut;
 pub mod gateway;
 pub mod hostile;
 pub mod house;

@@ -285,6 +285,12 @@ impl Running {
     }
 }
 
+/// What a panic said.
+pub fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
 /// The end of a log.
 pub fn last_words(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();

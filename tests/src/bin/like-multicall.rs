@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use like_tests::{http_load, matrix, soak, wallet};
+use like_tests::{cut, http_load, matrix, soak, wallet};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         "like-gateway" => like_gateway::main(),
         "man" => man(arguments.nth(1)),
         "crash-matrix" => searches(matrix::program::main, arguments),
+        "power-cut" => searches(cut::program::main, arguments),
         "soak" => searches(soak::program::main, arguments),
         "http-load" => searches(http_load::main, arguments),
         other => {

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::house::House;
-use crate::process::eventually;
+use crate::process::{eventually, said};
 use crate::promises;
 use crate::random::Random;
 use actor::Actor;
@@ -145,12 +145,6 @@ pub fn soak(settings: &Settings, progress: &(dyn Fn(&Progress) + Sync)) -> Repor
         report.kept = Some(house.keep());
     }
     report
-}
-
-/// What a panic said.
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
 /// One round; the pairs of users and articles that came up in it. Daemons and gateways run afterwards.

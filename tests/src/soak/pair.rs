@@ -125,11 +125,21 @@ impl Pair {
     /// A promise is broken.
     pub fn check(&self, house: &House, fronts: &Fronts) {
         self.agrees(&house.json(&["user", "likes", &self.user.to_string()]));
+        self.check_keys(house);
+        for (act, key, first) in &self.answered {
+            fronts.answer_again(&self.request(act, Some(key)), first);
+        }
+    }
+
+    /// Checks that every key still gets its first answer from likectl.
+    ///
+    /// # Panics
+    /// One does not.
+    pub fn check_keys(&self, house: &House) {
         for (act, key, first) in &self.answered {
             let (article, user) = (self.article.to_string(), self.user.to_string());
             let again = house.json(&[act, &article, "--user", &user, "--key", key]);
             assert_eq!(again, *first, "a retry gets the first answer: {self:?}");
-            fronts.answer_again(&self.request(act, Some(key)), first);
         }
     }
 }
