@@ -19,6 +19,7 @@ use rustix::fs::Access;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::listing;
 use super::owner::{self, Owner};
 use super::room::{self, Left};
 use super::slot::JournalError;
@@ -27,7 +28,7 @@ use super::writer::{Released, Syncs};
 /// A host's disk, as a saga log uses it. What one doesn't say for itself is as in memory: every journal is admitted, nobody's
 /// lock is seen, and no work waits for anything.
 pub trait Disk: Debug + Send + Sync {
-    /// The names in a directory, in any order. Names that are no text are left out.
+    /// The names in a directory as they stood together at one moment, in any order. Names that are no text are left out.
     ///
     /// # Errors
     /// The directory can't be read.
@@ -205,11 +206,7 @@ impl Debug for RealDisk {
 
 impl Disk for RealDisk {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            names.extend(entry?.file_name().into_string());
-        }
-        Ok(names)
+        listing::names_in(directory)
     }
 
     fn is_directory(&self, path: &Path) -> bool {

@@ -25,6 +25,7 @@
 
 pub mod disk;
 pub mod history;
+mod listing;
 pub mod owner;
 pub mod record;
 mod room;
