@@ -20,8 +20,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::listing;
+use super::mount;
 use super::owner::{self, Owner};
-use super::room::{self, Left};
+use super::room::Left;
 use super::slot::JournalError;
 use super::writer::{Released, Syncs};
 
@@ -288,10 +289,8 @@ impl Disk for RealDisk {
 
     fn lacks_room(&self, journal: &Path) -> Option<String> {
         let stat = rustix::fs::statvfs(journal).ok()?;
-        let device = fs::metadata(journal).ok()?.dev();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let left = Left {
-            is_read_only: room::is_read_only(&mounts, (rustix::fs::major(device), rustix::fs::minor(device))),
+            is_read_only: mount::of(journal).is_some_and(|mount| mount.is_read_only),
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
             all_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
             free_files: stat.f_favail,

@@ -26,6 +26,7 @@
 pub mod disk;
 pub mod history;
 mod listing;
+mod mount;
 pub mod owner;
 pub mod record;
 mod room;

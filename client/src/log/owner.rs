@@ -1,10 +1,13 @@
 //! Who owns a slot right now: for people who want to know what they are waiting for.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{major, minor};
+
+use super::mount::{self, Device};
 use super::slot::Slot;
 
 /// How often the lock table is looked through. The kernel hands it out a page at a time, so a line may be missed while
@@ -42,20 +45,33 @@ pub fn owner_of(slot: &Slot) -> Option<Owner> {
 
 /// As [`owner_of`], for a directory of this host.
 pub(super) fn holder_of(directory: &Path) -> Option<Owner> {
-    let inode = fs::metadata(directory).ok()?.ino();
-    let pid = (0..LOOKS_MAX).find_map(|_| holder(&fs::read_to_string("/proc/locks").ok()?, inode))?;
+    let seen = fs::metadata(directory).ok()?;
+    let device = mount::of(directory).map_or((major(seen.dev()), minor(seen.dev())), |mount| mount.device);
+    let look = |_| {
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        holders(&locks, device, seen.ino()).find(|pid| may_have_open(*pid, &seen))
+    };
+    let pid = (0..LOOKS_MAX).find_map(look)?;
     Some(Owner { pid, command: command_of(pid), stopped: is_stopped(pid) })
 }
 
-/// The pid that holds a `flock` on an inode, from the text of `/proc/locks`. Waiters' lines have an arrow.
-fn holder(locks: &str, inode: u64) -> Option<u32> {
-    locks.lines().find_map(|line| {
+/// The pids that hold a `flock` on an inode of a device, from the text of `/proc/locks`. Waiters' lines have an arrow.
+fn holders(locks: &str, (major, minor): Device, inode: u64) -> impl Iterator<Item = u32> {
+    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    locks.lines().filter_map(move |line| {
         let mut words = line.split_whitespace().skip(1);
         let is_flock = words.next() == Some("FLOCK");
         let pid = words.nth(2)?.parse().ok()?;
-        let held: u64 = words.next()?.rsplit(':').next()?.parse().ok()?;
-        (is_flock && held == inode).then_some(pid)
+        (is_flock && words.next()? == place).then_some(pid)
     })
+}
+
+/// Whether a process has a file open, or doesn't let us see that. The subvolumes of a btrfs have one device in the table of locks,
+/// and the same numbers for their inodes.
+fn may_have_open(pid: u32, file: &Metadata) -> bool {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return true };
+    let is_it = |open: Metadata| (open.dev(), open.ino()) == (file.dev(), file.ino());
+    open.flatten().any(|entry| fs::metadata(entry.path()).is_ok_and(is_it))
 }
 
 fn command_of(pid: u32) -> String {
@@ -91,9 +107,22 @@ mod tests {
         let locks = "1: POSIX  ADVISORY  WRITE 11 fe:00:700 0 EOF\n\
                      2: FLOCK  ADVISORY  WRITE 12 fe:00:701 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 13 fe:00:700 0 EOF\n\
-                     3: FLOCK  ADVISORY  WRITE 14 fe:00:700 0 EOF\n";
-        assert_eq!(holder(locks, 700), Some(14));
-        assert_eq!(holder(locks, 701), Some(12));
-        assert_eq!(holder(locks, 702), None);
+                     3: FLOCK  ADVISORY  WRITE 15 00:2f:700 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE 14 fe:00:700 0 EOF\n";
+        let first = |device, inode| holders(locks, device, inode).next();
+        assert_eq!(first((254, 0), 700), Some(14));
+        assert_eq!(first((254, 0), 701), Some(12));
+        assert_eq!(first((254, 0), 702), None);
+        assert_eq!(first((0, 47), 700), Some(15), "numbers of inodes are those of one file system");
+    }
+
+    #[test]
+    fn who_does_not_have_it_open_does_not_hold_it() {
+        let [ours, anothers] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let _open = fs::File::open(ours.path()).unwrap();
+        let may_have =
+            |directory: &Path| may_have_open(std::process::id(), &fs::metadata(directory).unwrap());
+        assert!(may_have(ours.path()) && !may_have(anothers.path()));
+        assert!(may_have_open(u32::MAX, &fs::metadata(ours.path()).unwrap()), "that can't be seen");
     }
 }

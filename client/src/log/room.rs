@@ -45,28 +45,9 @@ impl Left {
     }
 }
 
-/// Whether a file system may not be written by anybody, by the mounts of this process (proc_pid_mountinfo(5)). A mount alone
-/// that is read-only says nothing of what others may do: who only reads may have been given such a view.
-pub(super) fn is_read_only(mounts: &str, (major, minor): (u32, u32)) -> bool {
-    let device = format!("{major}:{minor}");
-    mounts.lines().any(|mount| {
-        let of_the_file_system = mount.rsplit(' ').next().unwrap_or_default();
-        mount.split(' ').nth(2) == Some(&device) && of_the_file_system.split(',').any(|option| option == "ro")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_system_is_read_only_if_it_is_so_for_everybody() {
-        let mounts = "36 35 254:0 / / ro,relatime shared:1 - ext4 /dev/vda rw,errors=remount-ro\n\
-                      37 36 0:20 /sub /mnt rw,nosuid - tmpfs tmpfs ro,size=4k\n";
-        assert!(!is_read_only(mounts, (254, 0)), "only seen so");
-        assert!(is_read_only(mounts, (0, 20)));
-        assert!(!is_read_only(mounts, (0, 2)), "not known");
-    }
 
     const USUAL: Left =
         Left { is_read_only: false, free_bytes: 1 << 30, all_bytes: 1 << 40, free_files: 9, all_files: 10 };
