@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use like_protocol::likes::article::ArticleRejection;
 use like_protocol::likes::{ArticleId, UserId};
@@ -169,4 +169,20 @@ fn who_meets_a_read_only_journal_is_not_sent_to_a_group() {
     assert!(hint(io::ErrorKind::PermissionDenied).contains("join the group"));
     let read_only = hint(io::ErrorKind::ReadOnlyFilesystem);
     assert!(!read_only.contains("group") && read_only.contains("mount"), "{read_only}");
+}
+
+#[test]
+fn who_meets_a_full_or_broken_disk_is_not_sent_to_a_group() {
+    let opened =
+        |source| CliError::Journal(JournalError::io("open the journal", Path::new("/j"), source)).told();
+    for (source, does) in
+        [(io::ErrorKind::StorageFull.into(), "free some space"), (io::Error::from_raw_os_error(5), "disk")]
+    {
+        let told = opened(source);
+        assert_eq!((told.exit, told.kind), (Exit::Internal, "internal"));
+        assert!(
+            told.hint.as_ref().is_some_and(|hint| hint.contains(does) && !hint.contains("group")),
+            "{told:?}"
+        );
+    }
 }

@@ -321,6 +321,10 @@ fn told_journal(error: &JournalError) -> Told {
             told(Exit::PermissionDenied, "permission_denied", error)
                 .hint("mount its file system for writing, or name another directory with --journal")
         }
+        JournalError::Io { source, .. } if is_full(source) => told(Exit::Internal, "internal", error)
+            .hint("free some space there; `likectl saga list` shows what had begun, if anything had"),
+        JournalError::Io { source, .. } if is_broken(source) => told(Exit::Internal, "internal", error)
+            .hint("see what the kernel says of its disk (dmesg); sagas that have begun are finished once it can be read"),
         JournalError::Io { what, path, source } if is_unwritable(what, source) => {
             told(Exit::PermissionDenied, "permission_denied", error).hint(format!(
                 "{} must be writable: join the group `{GROUP}` (sudo usermod -aG {GROUP} \"$USER\") and log in again, \
@@ -328,8 +332,6 @@ fn told_journal(error: &JournalError) -> Told {
                 path.display()
             ))
         }
-        JournalError::Io { source, .. } if is_full(source) => told(Exit::Internal, "internal", error)
-            .hint("free some space there; `likectl saga list` shows what had begun, if anything had"),
         JournalError::Io { .. } => told(Exit::Internal, "internal", error),
         JournalError::HeadLost { .. } => told(Exit::NeedsAttention, "needs_attention", error),
         JournalError::NewerFormat { .. } => told(Exit::Refused, "incompatible", error),
@@ -346,6 +348,11 @@ fn is_no_place(error: &io::Error) -> bool {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the disk failed, or its file system was shut down.
+fn is_broken(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// A journal that can't even be made is one that can't be written, whatever the system's reason is.
