@@ -10,7 +10,7 @@ use crate::likes::ActError;
 use crate::likes::articles::ArticleError;
 use crate::likes::audit::BooksError;
 use crate::likes::users::UserError;
-use crate::log::JournalError;
+use crate::log::{JournalError, LacksRoom};
 use crate::rpc::Unreachable;
 use crate::runner::admin::AdminError;
 use like_protocol::ids::SagaId;
@@ -90,6 +90,15 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// A runner did not get as far as a log of its own. Where there was no space for one, that is told as where little is left:
+    /// nothing was begun in either case.
+    pub fn of_start(error: JournalError) -> Self {
+        if error.is_full() {
+            return Self::Act(ActError::LacksRoom(LacksRoom { why: error.to_string() }));
+        }
+        Self::Journal(error)
+    }
+
     /// Tells the error on stderr, and says how the process ends. That nobody reads stdout any more is no error.
     pub fn report(&self, output: &Output) -> ExitCode {
         if matches!(self, Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe) {

@@ -89,7 +89,7 @@ impl Tools {
     /// # Errors
     /// The journal can't be used.
     pub fn likes(&self) -> Result<(Runner, Likes), CliError> {
-        let runner = Runner::start(self.context()?)?;
+        let runner = Runner::start(self.context()?).map_err(CliError::of_start)?;
         let likes = Likes::new(runner.clone(), self.articles(), self.users());
         Ok((runner, likes))
     }

@@ -68,6 +68,12 @@ impl JournalError {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
+    /// Whether there was no space left, or no more than others may use.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// Whether something vanished that was there a moment ago, or seems to be: the owner of a slot went on in a new segment
     /// while its directory was read.
     pub(super) fn is_vanished(&self) -> bool {

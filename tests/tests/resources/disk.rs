@@ -193,6 +193,21 @@ fn below_the_journals_reserve_no_saga_begins_and_what_has_begun_is_finished() {
     promises::kept(&house);
 }
 
+/// A runner can't even begin its log then. Nothing was begun: it is told as where little is left.
+#[test]
+fn where_nothing_is_left_for_the_journal_a_like_is_refused_for_want_of_space() {
+    let Some((house, disk)) = house_with_a_small_journal() else { return };
+    disk.fill(0);
+    for act in ["like", "unlike"] {
+        let refused = house.likectl(&["--json", act, "1", "--user", "7"]).expect_code(5);
+        let error = &refused.error()["error"];
+        assert_eq!((&error["kind"], &error["saga_id"]), (&json!("storage"), &Value::Null), "{refused:?}");
+    }
+    disk.free();
+    house.json(&["unlike", "1", "--user", "7"]);
+    promises::kept(&house);
+}
+
 /// A like that stops when its steps are done, and its log doesn't say so yet.
 fn half_a_like(house: &House, user: &str) -> Running {
     let mut command = house.command(&["--json", "like", "1", "--user", user]);

@@ -321,7 +321,7 @@ fn told_journal(error: &JournalError) -> Told {
             told(Exit::PermissionDenied, "permission_denied", error)
                 .hint("mount its file system for writing, or name another directory with --journal")
         }
-        JournalError::Io { source, .. } if is_full(source) => told(Exit::Internal, "internal", error)
+        JournalError::Io { .. } if error.is_full() => told(Exit::Internal, "internal", error)
             .hint("free some space there; `likectl saga list` shows what had begun, if anything had"),
         JournalError::Io { source, .. } if is_broken(source) => told(Exit::Internal, "internal", error)
             .hint("see what the kernel says of its disk (dmesg); sagas that have begun are finished once it can be read"),
@@ -344,10 +344,6 @@ fn told_journal(error: &JournalError) -> Told {
 /// Whether no permission could help: the path itself leads nowhere.
 fn is_no_place(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether the disk failed, or its file system was shut down.

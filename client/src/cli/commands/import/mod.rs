@@ -98,7 +98,7 @@ pub async fn run(tools: &Tools, args: &ImportArgs) -> Result<(), CliError> {
     let (reader, before) = input.reader(args, place.read(stores), |note| can_go_on(tools, args, note))?;
     let keeping = Keeping { own_segments_max: LOG_SEGMENTS_KEPT, ..Keeping::default() };
     context.options = Options { keeping, ..context.options };
-    let runner = Runner::start(context)?;
+    let runner = Runner::start(context).map_err(CliError::of_start)?;
     let mut work = work(tools, args, &runner, &input, before.as_ref())?;
     work.note = input.bytes.map(|_| (place, stores));
 
