@@ -176,7 +176,7 @@ fn written<T>(key: &[u8], write: impl Fn() -> sled::Result<T>) -> Result<T, Stor
 /// then ends before that write, and the next opening goes on from there.
 fn failed(what: &'static str, e: sled::Error) -> StoreError {
     match e {
-        sled::Error::Io(e) if e.kind() == ErrorKind::StorageFull => {
+        sled::Error::Io(e) if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             StoreError::Full { what, source: e.into() }
         }
         e => StoreError::failed(what, e),
@@ -331,6 +331,7 @@ mod tests {
     fn that_space_is_missing_is_told_apart_from_other_failures() {
         let of = |kind: ErrorKind| failed("write", sled::Error::Io(kind.into()));
         assert!(matches!(of(ErrorKind::StorageFull), StoreError::Full { .. }));
+        assert!(matches!(of(ErrorKind::QuotaExceeded), StoreError::Full { .. }));
         assert!(matches!(of(ErrorKind::StorageFull).into_final(), StoreError::Failed { .. }));
         assert!(matches!(of(ErrorKind::Other), StoreError::Failed { .. }));
         let bug = sled::Error::ReportableBug(String::new());
