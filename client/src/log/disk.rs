@@ -215,7 +215,12 @@ impl Disk for RealDisk {
     }
 
     fn make_directory(&self, path: &Path, with_parents: bool) -> io::Result<()> {
-        DirBuilder::new().recursive(with_parents).mode(DIRECTORY_MODE).create(path)?;
+        let made = DirBuilder::new().recursive(with_parents).mode(DIRECTORY_MODE).create(path);
+        if matches!(&made, Err(e) if e.kind() == io::ErrorKind::AlreadyExists) {
+            // What is there may be one that can't be looked at: then that is the matter.
+            path.try_exists()?;
+        }
+        made?;
         open_to_group(path)
     }
 

@@ -135,7 +135,7 @@ impl DataDir {
     /// # Errors
     /// See [`DataDirError`].
     pub fn open(path: &Path, role: &str, restored: bool) -> Result<Self, DataDirError> {
-        if !path.exists() {
+        if !path.try_exists().at("look at", path)? {
             DirBuilder::new().mode(MODE).create(path).at("make", path)?;
         }
         let lock = File::open(path).at("open", path)?;

@@ -200,3 +200,12 @@ fn a_store_that_did_not_get_its_new_id_is_not_restored_and_still_knows_how_much_
     assert_eq!(complete(temp.path(), "article"), original);
     assert!(temp.path().join(MARK).exists());
 }
+
+#[test]
+fn of_a_directory_that_can_not_be_looked_at_the_reason_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let refused = DataDir::open(&path, "user", false).unwrap_err();
+    assert!(refused.to_string().contains("symbolic links"), "{refused}");
+}

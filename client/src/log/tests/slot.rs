@@ -297,3 +297,16 @@ fn a_journal_for_reading_must_exist_and_one_for_writing_is_made() {
     Journal::open(&path).unwrap();
     Journal::open_existing(&path).unwrap();
 }
+
+#[test]
+fn of_a_journal_that_can_not_be_looked_at_the_reason_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let refused = Journal::open(&path).unwrap_err();
+    assert!(refused.to_string().contains("symbolic links"), "{refused}");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "").unwrap();
+    let refused = Journal::open(&path).unwrap_err();
+    assert!(refused.to_string().contains("File exists"), "{refused}");
+}
