@@ -11,6 +11,12 @@ const RESERVE_BYTES: u64 = 240 * 1024 * 1024;
 /// No more than this part of a small file system is kept back, as much as a store keeps back there: three eighths.
 const PART: (u64, u64) = (3, 8);
 
+/// So many files are kept back where a file system has only so many (inodes), a few more than for a store: each takeover makes one.
+const FILES: u64 = 80;
+
+/// No more than this part of all of them.
+const FILES_PART: u64 = 6;
+
 /// What a file system has left.
 pub(super) struct Left {
     /// Whether nothing may be written.
@@ -29,6 +35,7 @@ impl Left {
     /// Why no saga may begin there, in words.
     pub fn lacking(&self) -> Option<String> {
         let reserve_bytes = RESERVE_BYTES.min(self.all_bytes / PART.1 * PART.0);
+        let reserve_files = FILES.min(self.all_files / FILES_PART);
         let what = if self.is_read_only {
             "is read-only: no saga can begin or be recovered".to_owned()
         } else if self.free_bytes < reserve_bytes {
@@ -36,8 +43,12 @@ impl Left {
             format!(
                 "has only {free} KiB free: the last {reserve} KiB are kept for sagas that have begun, and no other begins"
             )
-        } else if self.free_files == 0 && self.all_files > 0 {
-            "has no room for another file: no saga can begin or be recovered".to_owned()
+        } else if self.free_files < reserve_files {
+            let free = self.free_files;
+            format!(
+                "has room for only {free} files more (df -i): the last {reserve_files} are kept for sagas that have begun, and no other \
+                 begins"
+            )
         } else {
             return None;
         };
@@ -49,8 +60,13 @@ impl Left {
 mod tests {
     use super::*;
 
-    const USUAL: Left =
-        Left { is_read_only: false, free_bytes: 1 << 30, all_bytes: 1 << 40, free_files: 9, all_files: 10 };
+    const USUAL: Left = Left {
+        is_read_only: false,
+        free_bytes: 1 << 30,
+        all_bytes: 1 << 40,
+        free_files: 900,
+        all_files: 1000,
+    };
 
     #[test]
     fn a_file_system_lacks_room_below_what_is_kept_back() {
@@ -60,7 +76,13 @@ mod tests {
         assert!(lacks(free(RESERVE_BYTES - 1, 1 << 40)) && !lacks(free(RESERVE_BYTES, 1 << 40)));
         assert!(lacks(free(299, 800)) && !lacks(free(300, 800)), "of a small one, a part");
         assert!(lacks(Left { is_read_only: true, ..USUAL }));
-        assert!(lacks(Left { free_files: 0, ..USUAL }));
-        assert!(!lacks(Left { free_files: 0, all_files: 0, ..USUAL }), "files are not counted there");
+    }
+
+    #[test]
+    fn a_file_system_lacks_room_for_files_below_what_is_kept_back() {
+        let lacks = |free_files, all_files| Left { free_files, all_files, ..USUAL }.lacking().is_some();
+        assert!(lacks(79, 1000) && !lacks(80, 1000));
+        assert!(lacks(9, 60) && !lacks(10, 60), "of a small one, a part");
+        assert!(!lacks(0, 0), "files are not counted there");
     }
 }

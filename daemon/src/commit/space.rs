@@ -29,6 +29,13 @@ const START_BYTES: u64 = 8 * 1024 * 1024;
 /// No more than this part of the disk is kept back for a checkpoint and a start.
 const CHECKPOINT_PART: u64 = 4;
 
+/// So many files more must have their place where a file system has only so many (inodes): a segment of the log, a checkpoint and
+/// sled's snapshots are new files, and the old ones go when those are there.
+const FILES: u64 = 64;
+
+/// No more than this part of all files is kept back.
+const FILES_PART: u64 = 8;
+
 /// How much is kept back on a disk of that size for a store that makes a checkpoint whenever its log has so many bytes.
 pub fn reserve_bytes(total_bytes: u64, log_bytes_max: u64) -> u64 {
     let checkpoint = log_bytes_max.saturating_mul(CHECKPOINT_LOGS).saturating_add(START_BYTES);
@@ -40,11 +47,18 @@ pub fn of(path: PathBuf, log_bytes_max: u64) -> Space {
     Arc::new(move || {
         let stat = rustix::fs::statvfs(&path)?;
         let total_bytes = stat.f_blocks.saturating_mul(stat.f_frsize);
+        let has_files = has_files(stat.f_favail, stat.f_files);
         Ok(Room {
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
-            reserve_bytes: reserve_bytes(total_bytes, log_bytes_max),
+            // No space is of use for what needs a file.
+            reserve_bytes: if has_files { reserve_bytes(total_bytes, log_bytes_max) } else { u64::MAX },
         })
     })
+}
+
+/// Whether more files have their place than are kept back. Where there are none in all, they are a matter of space alone.
+fn has_files(free: u64, all: u64) -> bool {
+    free >= FILES.min(all / FILES_PART)
 }
 
 #[cfg(test)]
@@ -67,6 +81,13 @@ mod tests {
             let beside_sagas = reserve_bytes(1 << 40, log_bytes_max) - SAGAS_BYTES;
             assert!(beside_sagas >= 2 * log_bytes_max + 5 * log_bytes_max / 2 + START_BYTES);
         }
+    }
+
+    #[test]
+    fn a_disk_without_files_is_as_good_as_full() {
+        assert!(has_files(64, 1 << 20) && !has_files(63, 1 << 20));
+        assert!(has_files(100, 800) && has_files(12, 100) && !has_files(11, 100), "of a small one, a part");
+        assert!(has_files(0, 0), "files are not counted there");
     }
 
     #[test]

@@ -242,7 +242,11 @@ impl<D: Domain, S: Store> Writer<D, S> {
             }
         };
         match (work.storage_low, low) {
-            (false, true) => warn!("little disk space is left: new actions are refused until there is more"),
+            (false, true) => {
+                warn!(
+                    "little disk space is left, or few files (df -i): new actions are refused until there is more"
+                );
+            }
             (true, false) => info!("there is enough disk space again"),
             _ => {}
         }
