@@ -4,6 +4,7 @@
 //! * [`message`]: the engine's vocabulary: hello, saga steps, settlements, queries. It knows nothing about likes.
 //! * [`codec`]: how a message becomes bytes and frames; the one file that names the encoding. [`checksum`]: over bytes that stand
 //!   in several places, for what either side keeps.
+//! * [`file_system`]: where neither side may keep anything.
 //! * [`socket`]: a Unix socket that wakes its owner for what comes only.
 //! * [`likes`]: the first domain: operations of the article service and of the user service.
 //! * [`failpoint`]: the named points between two durable actions at which crash tests kill a process.
@@ -13,6 +14,7 @@
 pub mod checksum;
 pub mod codec;
 pub mod failpoint;
+pub mod file_system;
 pub mod ids;
 pub mod likes;
 pub mod message;

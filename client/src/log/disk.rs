@@ -3,6 +3,9 @@
 //! Everything the log does to a disk goes through [`Disk`], so that it can be kept on another one: on one that records
 //! what it is told, or on one that loses power.
 
+mod listing;
+pub(super) mod mount;
+
 use std::fmt::{self, Debug};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
@@ -13,14 +16,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use like_protocol::file_system;
 use like_protocol::ids::BootId;
 use like_protocol::time::{BootClock, Clock};
 use rustix::fs::Access;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::listing;
-use super::mount;
 use super::owner::{self, Owner};
 use super::room::Left;
 use super::slot::JournalError;
@@ -242,8 +244,7 @@ impl Disk for RealDisk {
 
     fn admit(&self, journal: &Path) -> Result<(), JournalError> {
         let stat = rustix::fs::statfs(journal).map_err(|e| JournalError::io("look at", journal, e.into()))?;
-        let magic = stat.f_type as u64 & 0xffff_ffff;
-        match network_file_system(magic) {
+        match file_system::network(stat.f_type as u64) {
             Some(name) => Err(JournalError::NetworkFileSystem { path: journal.to_owned(), name }),
             None => Ok(()),
         }
@@ -392,23 +393,4 @@ impl LogFile for File {
 pub fn wall_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Network file systems that Linux mounts, by their magic numbers: there `flock` may be local, emulated or leased.
-const NETWORK_FILE_SYSTEMS: [(u64, &str); 10] = [
-    (0x6969, "nfs"),
-    (0x517b, "smb"),
-    (0xff53_4d42, "cifs"),
-    (0xfe53_4d42, "smb2"),
-    (0x0102_1997, "9p"),
-    (0x5346_414f, "afs"),
-    (0x6b41_4653, "kafs"),
-    (0x00c3_6400, "ceph"),
-    (0x0116_1970, "gfs2"),
-    (0x0bd0_0bd0, "lustre"),
-];
-
-/// The name of the network file system with this magic number, if it is one.
-pub(super) fn network_file_system(magic: u64) -> Option<&'static str> {
-    NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
 }

@@ -25,8 +25,6 @@
 
 pub mod disk;
 pub mod history;
-mod listing;
-mod mount;
 pub mod owner;
 pub mod record;
 mod room;

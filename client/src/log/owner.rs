@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{major, minor};
 
-use super::mount::{self, Device};
+use super::disk::mount::{self, Device};
 use super::slot::Slot;
 
 /// How often the lock table is looked through. The kernel hands it out a page at a time, so a line may be missed while

@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use like_protocol::file_system;
 use like_protocol::ids::StoreId;
 
 use super::carried::CARRIED;
@@ -79,6 +80,17 @@ pub enum DataDirError {
     /// There is something, but no store.
     #[error("{0} is not empty and holds no store: give an empty or a new directory (--data)")]
     Foreign(PathBuf),
+    /// `flock` can't be trusted there.
+    #[error(
+        "{path} is on a network file system ({name}), where another host's daemon may use it: give a directory on a \
+         local disk (--data)"
+    )]
+    NetworkFileSystem {
+        /// The directory.
+        path: PathBuf,
+        /// What kind of file system.
+        name: &'static str,
+    },
     /// The marker is not what was written.
     #[error("{0} is damaged: restore the data directory from a backup, then start once with --restored")]
     BadMarker(PathBuf),
@@ -139,6 +151,8 @@ impl DataDir {
             DirBuilder::new().mode(MODE).create(path).at("make", path)?;
         }
         let lock = File::open(path).at("open", path)?;
+        let stat = rustix::fs::fstatfs(&lock).map_err(io::Error::from).at("look at", path)?;
+        refuse_network(path, stat.f_type as u64)?;
         lock.try_lock().map_err(|refused| match refused {
             TryLockError::WouldBlock => DataDirError::InUse(path.to_owned()),
             TryLockError::Error(source) => DataDirError::Io { what: "lock", path: path.to_owned(), source },
@@ -276,6 +290,14 @@ impl Marker {
         written.at("write", &new)?;
         fs::rename(&new, &path).at("replace", &path)?;
         sync_directory(dir)
+    }
+}
+
+/// Refuses a directory on a network file system, by its magic number.
+fn refuse_network(path: &Path, magic: u64) -> Result<(), DataDirError> {
+    match file_system::network(magic) {
+        Some(name) => Err(DataDirError::NetworkFileSystem { path: path.to_owned(), name }),
+        None => Ok(()),
     }
 }
 

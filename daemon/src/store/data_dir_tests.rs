@@ -209,3 +209,13 @@ fn of_a_directory_that_can_not_be_looked_at_the_reason_is_told() {
     let refused = DataDir::open(&path, "user", false).unwrap_err();
     assert!(refused.to_string().contains("symbolic links"), "{refused}");
 }
+
+#[test]
+fn a_directory_on_a_network_file_system_is_refused() {
+    const NFS: u64 = 0x6969;
+    const EXT4: u64 = 0xef53;
+    let refused = refuse_network(Path::new("/srv/data"), NFS).unwrap_err().to_string();
+    assert!(refused.contains("/srv/data is on a network file system (nfs)"), "{refused}");
+    assert!(refused.contains("--data"), "it says what to do: {refused}");
+    refuse_network(Path::new("/srv/data"), EXT4).unwrap();
+}

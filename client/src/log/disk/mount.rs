@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 /// The number of a file system's device: major, minor.
-pub(super) type Device = (u32, u32);
+pub(in crate::log) type Device = (u32, u32);
 
 /// What says, among the options of a file system itself, that nobody may write to it: that it was mounted so, that it has met
 /// an error, or that it was shut down.
@@ -14,7 +14,7 @@ const READ_ONLY: [&str; 3] = ["ro", "emergency_ro", "shutdown"];
 
 /// A mount that this process sees, as proc_pid_mountinfo(5) shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Mount {
+pub(in crate::log) struct Mount {
     /// The device by which the kernel's tables name the file system. What stat(2) says of a file may be another one: each
     /// subvolume of btrfs has its own.
     pub device: Device,
@@ -24,7 +24,7 @@ pub(super) struct Mount {
 }
 
 /// The mount that a path is in; nothing if that is none of this process, or the kernel (before 5.8) doesn't tell.
-pub(super) fn of(path: &Path) -> Option<Mount> {
+pub(in crate::log) fn of(path: &Path) -> Option<Mount> {
     let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
     if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
         return None;
