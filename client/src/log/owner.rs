@@ -46,10 +46,11 @@ pub fn owner_of(slot: &Slot) -> Option<Owner> {
 /// As [`owner_of`], for a directory of this host.
 pub(super) fn holder_of(directory: &Path) -> Option<Owner> {
     let seen = fs::metadata(directory).ok()?;
-    let device = mount::of(directory).map_or((major(seen.dev()), minor(seen.dev())), |mount| mount.device);
+    let seen_device = (major(seen.dev()), minor(seen.dev()));
+    let device = mount::of(directory).map_or(seen_device, |mount| mount.device);
     let look = |_| {
         let locks = fs::read_to_string("/proc/locks").ok()?;
-        holders(&locks, device, seen.ino()).find(|pid| may_have_open(*pid, &seen))
+        holders(&locks, device, seen.ino()).find(|pid| device == seen_device || may_have_open(*pid, &seen))
     };
     let pid = (0..LOOKS_MAX).find_map(look)?;
     Some(Owner { pid, command: command_of(pid), stopped: is_stopped(pid) })
