@@ -70,6 +70,7 @@ fn fit_into(limit: u64, besides: u64, wanted: u32) -> Result<u32, TooFewDescript
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::process::Command;
 
     use super::*;
 
@@ -93,5 +94,27 @@ mod tests {
         // Other tests of this process open and close files meanwhile.
         assert!(open_now().unwrap() >= before + 20);
         drop(more);
+    }
+    /// Whether a test that is run only so passes in a process of its own, with other limits of open files.
+    #[test]
+    fn a_limit_is_raised_as_far_as_it_needs_to_be_and_goes() {
+        let itself = std::env::current_exe().unwrap();
+        let mut limited = Command::new("prlimit");
+        limited.arg("--nofile=40:60").arg("--").arg(itself);
+        limited.args(["--ignored", "--exact", "descriptors::tests::between_40_and_60_files"]);
+        let output = limited.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    }
+
+    #[test]
+    #[ignore = "no test of its own: it needs limits of its own"]
+    fn between_40_and_60_files() {
+        let open = u32::try_from(open_now().unwrap()).unwrap();
+        let fit = |wanted, own| (connections_that_fit(wanted, own).ok(), getrlimit(Resource::Nofile).current);
+        assert_eq!(fit(30 - open, 10), (Some(30 - open), Some(40)), "as many as may be open");
+        assert_eq!(fit(31 - open, 10), (Some(31 - open), Some(41)), "one more");
+        assert_eq!(fit(1000, 10), (Some(50 - open), Some(60)), "more than can be");
+        assert_eq!(fit(1, 60), (None, Some(60)));
     }
 }

@@ -19,3 +19,30 @@ pub fn abort_on_panic() {
         std::process::abort();
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+    use std::thread;
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_of_any_thread_is_reported_and_ends_the_process() {
+        let mut other = Command::new(std::env::current_exe().unwrap());
+        other.args(["--ignored", "--exact", "end::tests::a_thread_panics", "--nocapture"]);
+        let output = other.output().unwrap();
+        assert_eq!(output.status.signal(), Some(Signal::SIGABRT as i32), "{}", output.status);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("a thread's last words"));
+    }
+
+    #[test]
+    #[ignore = "no test of its own: it ends its process"]
+    fn a_thread_panics() {
+        abort_on_panic();
+        let _nothing_is_left_to_see_it = thread::spawn(|| panic!("a thread's last words")).join();
+    }
+}

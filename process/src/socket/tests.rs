@@ -121,6 +121,12 @@ fn what_is_no_socket_is_left_alone() {
 }
 
 #[test]
+fn a_bare_name_is_one_in_the_present_directory() {
+    let directories = ["s", "./s", "d/s", "/s"].map(|path| directory_of(Path::new(path)));
+    assert_eq!(directories, [".", ".", "d", "/"].map(Path::new));
+}
+
+#[test]
 fn a_missing_directory_is_named() {
     let refused = listen(Path::new("/no/such/directory/s")).unwrap_err().to_string();
     assert!(refused.contains("/no/such/directory/s"), "{refused}");
