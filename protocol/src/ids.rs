@@ -179,9 +179,17 @@ mod tests {
     }
 
     #[test]
-    fn text_form_is_read_back() {
-        let id = SagaId::generate();
-        assert_eq!(id.to_string().parse::<SagaId>().unwrap(), id);
-        assert!("not-a-uuid".parse::<SagaId>().is_err());
+    fn text_forms_are_pinned_and_read_back() {
+        fn pinned<I: fmt::Display + fmt::Debug + FromStr<Err = uuid::Error> + PartialEq>(id: I) {
+            let text = "11111111-1111-1111-1111-111111111111";
+            assert_eq!((id.to_string(), format!("{id:?}")), (text.to_owned(), text.to_owned()));
+            assert_eq!(text.parse::<I>().unwrap(), id);
+            assert!("not-a-uuid".parse::<I>().is_err());
+        }
+        let saga = SagaId::from_bytes([0x11; 16]);
+        pinned(saga);
+        pinned(StoreId::from_bytes([0x11; 16]));
+        pinned(BootId::from_bytes([0x11; 16]));
+        assert_eq!(StepId { saga, step: 3 }.to_string(), "11111111-1111-1111-1111-111111111111#3");
     }
 }

@@ -86,7 +86,7 @@ mod tests {
         }
         due.note(step(4), &Deadline { boot: BootId::from_bytes([9; 16]), at_ms: 99 }, &now);
         assert_eq!((due.pop(&now), due.pop(&now)), (Some(step(4)), None));
-        assert_eq!((due.next_ms(), due.len()), (Some(20), 3));
+        assert_eq!((due.next_ms(), due.len(), due.is_empty()), (Some(20), 3, false));
         now.at_ms = 19;
         assert_eq!(due.pop(&now), None);
         now.at_ms = 30;

@@ -119,6 +119,7 @@ mod tests {
         holds.take(ONE, wanted.to_vec());
         holds.release(ONE, &wanted);
         assert_eq!(holds.holder(&[7]), Some(ONE), "one step of it still holds");
+        assert!(!holds.is_empty());
         holds.release(ONE, &wanted);
         assert_eq!(holds.conflict(TWO, &wanted), None);
         assert!(holds.is_empty());
@@ -134,6 +135,7 @@ mod tests {
         assert_eq!(holds.touching(&[7]), 2);
         holds.release(ONE, &wanted);
         assert_eq!(holds.touching(&[7]), 1);
+        assert!(!holds.is_empty());
         holds.release(TWO, &wanted);
         assert!(holds.is_empty());
     }

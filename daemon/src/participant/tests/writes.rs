@@ -1,12 +1,15 @@
 //! What a domain writes: it may do so before it finds that it must reject, and more than a store can take; the engine then
 //! forgets what it wrote.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::*;
 use crate::participant::domain::{Context, Domain, Stop};
 use crate::participant::holds::Hold;
 use crate::participant::record::STORED_BYTES_MAX;
 use crate::store::fields::{Fields, Malformed, Stored, put_number};
 use crate::store::logged_store::VALUE_BYTES_MAX;
+use crate::store::{DOMAIN_TAG_FIRST, KeyRange, MemoryStore};
 use like_protocol::ids::SagaId;
 
 /// Writes first, and then rejects every operation and command that asks for a 0.
@@ -169,4 +172,29 @@ fn a_step_whose_record_no_store_takes_is_invalid_and_nothing_of_it_happens() {
     let batch = tx.into_batch();
     let long = batch.values().flatten().map(Vec::len).max();
     assert!(long.is_some_and(|long| long <= VALUE_BYTES_MAX && long + 2 * 10 > VALUE_BYTES_MAX), "{long:?}");
+}
+
+/// It would break the engine's rules without knowing it.
+#[test]
+fn a_domain_can_t_reach_the_engines_rows() {
+    fn is_kept_out(reach: impl FnOnce(&mut Context<'_, '_>)) -> bool {
+        let (store, holds) = (MemoryStore::default(), Holds::default());
+        let mut tx = Tx::new(&store);
+        let mut context = Context::new(&mut tx, &holds, 0, 0);
+        catch_unwind(AssertUnwindSafe(|| reach(&mut context))).is_err()
+    }
+    let (engines, own) = (&[DOMAIN_TAG_FIRST - 1][..], &[DOMAIN_TAG_FIRST][..]);
+    for (key, expected) in [(engines, true), (own, false)] {
+        let range = KeyRange::prefix(key);
+        let all = [
+            is_kept_out(|context| drop(context.get(key))),
+            is_kept_out(|context| drop(context.load::<u8>(key))),
+            is_kept_out(|context| drop(context.page(&range, 1))),
+            is_kept_out(|context| drop(context.firsts(&range, 1, 1))),
+            is_kept_out(|context| drop(context.last_key(&range))),
+            is_kept_out(|context| context.put(key, Vec::new())),
+            is_kept_out(|context| context.delete(key)),
+        ];
+        assert_eq!(all, [expected; 7], "{key:?}");
+    }
 }
