@@ -237,12 +237,14 @@ fn a_user_has_so_many_keys_and_no_more_until_old_ones_go() {
 fn a_full_users_own_old_keys_make_room_even_behind_others() {
     let mut users = Harness::new(Users);
     for number in 0..20 {
-        users.act(number, &like(100 + u64::from(number), 1, key(1)));
+        users.act(number, &like(u64::from(number), 1, key(1)));
     }
-    users.act(20, &like(7, 1, key(1)));
-    users.put_row(one_number(0x14, 7), vec![0x80, 8]);
+    users.act(20, &like(700, 1, key(1)));
+    users.put_row(one_number(0x14, 700), vec![0x80, 8]);
     users.wait(KEY_KEPT_MS);
-    assert_eq!(users.act(21, &like(7, 2, key(2))), made(21));
+    assert_eq!(users.act(21, &like(700, 2, key(2))), made(21));
+    let held = domain_rows(&users).into_iter().find(|(row, _)| row[..] == one_number(0x14, 700)[..]);
+    assert_eq!(held.unwrap().1, [0x80, 8], "one has gone for it");
 }
 
 #[test]
@@ -271,6 +273,10 @@ fn a_number_of_keys_that_is_damaged_is_counted_anew() {
         let held = domain_rows(&users).pop().unwrap();
         assert_eq!(held, (one_number(0x14, 7).to_vec(), vec![number]));
     }
+    assert_eq!(users.participant.damaged().0, 0, "it was written anew each time");
+    users.store_row(one_number(0x14, 7), b"damaged".to_vec());
+    users.act(4, &unlike(7, 9, key(4)));
+    assert_eq!(users.participant.damaged().0, 1, "nothing was written, so it is still damaged");
 }
 
 // Queries.

@@ -12,7 +12,7 @@ use crate::store::logged_store::VALUE_BYTES_MAX;
 use crate::store::{DOMAIN_TAG_FIRST, KeyRange, MemoryStore};
 use like_protocol::ids::SagaId;
 
-/// Writes first, and then rejects every operation and command that asks for a 0.
+/// Writes first, and then rejects every operation and command that asks for a 0. At an end it writes, and then looks at a row.
 #[derive(Clone, Copy)]
 struct Hasty;
 
@@ -59,8 +59,15 @@ impl Domain for Hasty {
         Ok(())
     }
 
-    fn settle(&self, _: &mut Context<'_, '_>, _: SagaId, _: &u8, _: Option<()>) -> Result<(), StoreError> {
-        Ok(())
+    fn settle(
+        &self,
+        context: &mut Context<'_, '_>,
+        _: SagaId,
+        number: &u8,
+        _: Option<()>,
+    ) -> Result<(), StoreError> {
+        context.put(vec![0x11, *number], Vec::new());
+        context.load::<()>(&[0x12, *number]).map(drop)
     }
 
     fn query(&self, _: &Context<'_, '_>, (): ()) -> Result<(), Stop<()>> {
@@ -88,6 +95,25 @@ fn what_a_domain_wrote_before_it_rejected_is_forgotten_and_the_rest_of_the_group
     assert_eq!(replies[1..3], [rejected(&()), ReplyBody::Rejected(payload(&()))]);
     let written: Vec<_> = hasty.store.rows().map(|(key, _)| key).filter(|key| key[0] >= 0x10).collect();
     assert_eq!(written, [[0x10, 1], [0x10, 2]]);
+}
+
+#[test]
+fn what_a_domain_wrote_at_an_end_before_it_met_damage_is_forgotten_and_the_damage_is_noted() {
+    for (ending, reply_is) in [
+        (Natural, (|reply| matches!(reply, ReplyBody::SettledBut(left) if left.len() == 1)) as fn(_) -> _),
+        (Forced, |reply| reply == ReplyBody::Settled),
+    ] {
+        let mut hasty = Harness::new(Hasty);
+        for number in [1, 2] {
+            hasty.act(number, &number);
+        }
+        hasty.store_row(vec![0x12, 1].into(), b"damaged".to_vec());
+        let ends = [1, 2].map(|number| hasty.settlement(number, ending)).to_vec();
+        assert!(reply_is(hasty.ask(RequestBody::Settle(ends))), "{ending:?}");
+        let written: Vec<_> = hasty.store.rows().map(|(key, _)| key).filter(|key| key[0] == 0x11).collect();
+        assert_eq!(written, [[0x11, 2]], "{ending:?}");
+        assert_eq!(hasty.participant.damaged().0, 1, "{ending:?}");
+    }
 }
 
 /// Writes down whatever it is told, and says it again.
