@@ -139,6 +139,21 @@ fn a_torn_end_goes_and_what_was_durable_is_missed() {
 }
 
 #[test]
+fn a_last_record_that_nobody_was_told_of_goes_if_any_byte_of_it_is_not_what_was_written() {
+    let temp = a_log_with_one_more();
+    let path = path_of(temp.path(), 3);
+    let whole = fs::read(&path).unwrap();
+    let end = records(temp.path(), 3, 8)[1];
+    for at in HEAD_BYTES..end {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let found = read(&*on(temp.path()), 0, Some(7)).unwrap();
+        assert!(found.last == 7 && found.rows == rows_through(7), "byte {at}");
+    }
+}
+
+#[test]
 fn a_torn_end_stays_one_when_the_log_has_gone_on_behind_it() {
     let temp = a_log();
     let path = path_of(temp.path(), 2);
@@ -207,6 +222,32 @@ fn a_record_is_written_and_a_segment_begun_when_all_before_it_is_durable() {
     log.append(&batch(1, 2)).unwrap();
     log.roll().unwrap();
     assert_eq!(*file.0.lock().unwrap(), ["write", "sync", "write", "sync", "write", "sync"]);
+}
+
+/// Where each write begins and ends.
+#[derive(Debug, Default)]
+struct Writes(std::sync::Mutex<Vec<(u64, u64)>>);
+
+impl DiskFile for Writes {
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.0.lock().unwrap().push((at, at + bytes.len() as u64));
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn most_records_lengthen_no_file_and_take_no_more_than_they_are_long() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut log, file) = (go_on(temp.path(), &Found::default()), Arc::new(Writes::default()));
+    log.file = Arc::clone(&file) as _;
+    (0..100).for_each(|_| log.append(&[(vec![0x10].into(), Some(vec![7; 4000]))].into()).unwrap());
+    let (record_bytes, writes) = (log.bytes() / 100, file.0.lock().unwrap());
+    let longer = writes.iter().filter(|(begin, end)| end - begin > record_bytes);
+    assert_eq!(longer.map(|(_, end)| *end).collect::<Vec<_>>(), [2 * ALLOTTED_BYTES_MAX]);
 }
 
 #[test]

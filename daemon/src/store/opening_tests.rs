@@ -109,3 +109,22 @@ fn every_changed_byte_and_every_truncation_of_what_is_kept_is_found_and_nothing_
     assert!(refused.contains("restore the data directory from a backup"), "{refused}");
     assert_eq!(fs::read(temp.path().join(LOG)).unwrap(), log);
 }
+
+#[test]
+fn what_can_not_be_looked_at_is_not_taken_for_absent() {
+    let temp = tempfile::tempdir().unwrap();
+    let kept = temp.path().join(OPENING);
+    fs::create_dir(&kept).unwrap();
+    assert!(Opening::begin(temp.path()).is_err(), "nobody can read what was kept");
+    fs::remove_dir(&kept).unwrap();
+    made(temp.path());
+    let opening = Opening::begin(temp.path()).unwrap();
+    fs::remove_file(&kept).unwrap();
+    fs::create_dir(&kept).unwrap();
+    assert!(opening.done().is_err(), "nobody can remove what was kept");
+    fs::remove_dir(&kept).unwrap();
+    let log = temp.path().join(LOG);
+    fs::remove_file(&log).unwrap();
+    std::os::unix::fs::symlink(&log, &log).unwrap();
+    assert!(Opening::begin(temp.path()).is_err(), "nobody can read the log");
+}

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::super::room::{MARGIN_BYTES, Room};
+use super::super::super::room::{MARGIN_BYTES, Room, taken_by};
 use super::*;
 
 /// Runs on a disk of which a tenth of `MARGIN_BYTES` is kept back, and of which so much is free.
@@ -24,6 +24,12 @@ fn values(runs: &Runs) -> u64 {
 /// What must be free for a merge of them to be begun.
 fn wanted(runs: &Runs) -> u64 {
     RESERVE_BYTES + runs.bytes_of(values(runs)) + 2 * MARGIN_BYTES
+}
+
+#[test]
+fn values_take_two_and_a_half_times_their_length() {
+    assert_eq!(taken_by(4, 1000), 10_000);
+    assert_eq!(taken_by(u64::MAX, 1000), u64::MAX / 2, "as good as everything");
 }
 
 #[test]
