@@ -98,16 +98,15 @@ pub fn meaning(step: u8, direction: Direction, reply: ReplyBody) -> Answer {
             Event::ActionRefused { step, refusal: refusal.into() }
         }
         (Compensation, ReplyBody::Step(StepReply::Undone)) => Event::CompensationDone { step },
-        (_, reply) => return not_decided(direction, reply),
+        (_, reply) => return not_decided(reply),
     };
     Answer::Decided(decided)
 }
 
-fn not_decided(direction: Direction, reply: ReplyBody) -> Answer {
+fn not_decided(reply: ReplyBody) -> Answer {
     match reply {
-        ReplyBody::Step(StepReply::Refused(message::Refusal::Final))
-            if direction == Direction::Compensation =>
-        {
+        // A refused action is decided.
+        ReplyBody::Step(StepReply::Refused(message::Refusal::Final)) => {
             let detail = "the participant holds the step for final: its saga was ended before";
             failed(FailureKind::Final, detail.into())
         }
@@ -161,6 +160,77 @@ fn cut(mut detail: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::saga::StepPlan;
+    use crate::saga::tests::{begun, done, sent};
+
+    /// Two steps, of which the second asks for what the first has replied.
+    struct Passes;
+
+    impl Definition for Passes {
+        fn kind(&self) -> &'static str {
+            "transfer"
+        }
+
+        fn version(&self) -> u16 {
+            1
+        }
+
+        fn steps(&self) -> &'static [StepPlan] {
+            const TAKE: StepPlan = StepPlan { name: "take", role: "debit", beside: false };
+            &[TAKE, StepPlan { name: "give", role: "credit", ..TAKE }]
+        }
+
+        fn operation(
+            &self,
+            params: &Payload,
+            _: usize,
+            replies: &[Payload],
+        ) -> Result<Payload, DefinitionError> {
+            Ok(replies.last().unwrap_or(params).clone())
+        }
+
+        fn note(
+            &self,
+            _: &Payload,
+            _: usize,
+            _: &[Option<Payload>],
+        ) -> Result<Option<Payload>, DefinitionError> {
+            Ok(None)
+        }
+
+        fn subject(&self, _: &Payload) -> Result<Vec<(&'static str, u64)>, DefinitionError> {
+            Ok(Vec::new())
+        }
+
+        fn explain_rejection(&self, _: usize, _: &Payload) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn a_step_that_was_sent_is_never_asked_for_without_the_replies_before_it() {
+        let operation = |events: &[Event], step| {
+            let mut state = SagaState::begin(begun().into());
+            events.iter().for_each(|event| state.apply(event).unwrap());
+            let request = state.request(SagaId::generate(), &Passes, step, Direction::Compensation);
+            request.map(|request| request.operation)
+        };
+        assert_eq!(operation(&[], 0).unwrap(), begun().params);
+        assert_eq!(operation(&[sent(0, 1), done(0)], 1).unwrap(), Payload::from(vec![0; 4]));
+        assert!(matches!(operation(&[sent(0, 1), sent(1, 1)], 1), Err(Unaskable::ReplyMissing)));
+        assert_eq!(operation(&[sent(0, 1)], 1).unwrap(), Payload::default(), "one that was not");
+        assert!(matches!(operation(&[], 2), Err(Unaskable::ReplyMissing)));
+    }
+
+    #[test]
+    fn an_answer_that_has_just_room_in_the_log_counts() {
+        let answer = |bytes| {
+            let reply = StepReply::Done(Payload::from(vec![0; bytes]));
+            meaning(0, Direction::Action, ReplyBody::Step(reply))
+        };
+        assert!(matches!(answer(PAYLOAD_BYTES_MAX), Answer::Decided(_)));
+        assert!(matches!(answer(PAYLOAD_BYTES_MAX + 1), Answer::Failed { .. }));
+    }
 
     #[test]
     fn no_more_is_kept_of_a_text_than_a_record_can_hold_whoever_wrote_it() {

@@ -1,6 +1,7 @@
 //! What is to be done in every phase.
 
 use super::*;
+use crate::saga::next::Milestone;
 
 fn next(events: impl IntoIterator<Item = Event>, now: &Now) -> Next {
     after(events).next(now)
@@ -130,4 +131,29 @@ fn nothing_is_done_about_a_quarantined_saga_until_its_end_is_forced() {
     assert_eq!(next([sent(0, 1), quarantined()], &LATE), Next::Nothing);
     assert_eq!(next([back(OPERATOR), quarantined()], &LATE), Next::Nothing);
     assert_eq!(next([quarantined(), forced(End::Compensated)], &LATE), Next::Settle(vec![0, 1]));
+}
+
+#[test]
+fn what_is_done_rests_on_the_event_without_which_a_power_loss_would_make_it_wrong() {
+    for (next, milestone) in [
+        (Next::Act(0), Some(Milestone::Begun)),
+        (Next::TurnBack(OPERATOR), None),
+        (Next::Compensate(vec![0]), Some(Milestone::TurnedBack)),
+        (Next::End(End::Compensated), Some(Milestone::TurnedBack)),
+        (Next::End(End::Completed), None),
+        (Next::Settle(vec![0]), Some(Milestone::Ended)),
+        (Next::Nothing, None),
+    ] {
+        assert_eq!(next.rests_on(), milestone, "{next:?}");
+    }
+    for (event, milestone) in [
+        (Event::Begun(begun().into()), Some(Milestone::Begun)),
+        (sent(0, 1), None),
+        (back(OPERATOR), Some(Milestone::TurnedBack)),
+        (Event::Ended(End::Completed), Some(Milestone::Ended)),
+        (forced(End::Completed), Some(Milestone::Ended)),
+        (Event::Settled, None),
+    ] {
+        assert_eq!(event.milestone(), milestone, "{event:?}");
+    }
 }

@@ -227,6 +227,12 @@ fn an_attempt_is_never_counted_twice() {
 }
 
 #[test]
+fn no_step_that_there_is_not_may_be_sent() {
+    let state = after([sent(0, 1), sent(1, 1)]);
+    assert_eq!([0, 1, 2].map(|step| state.may_be_sent(step)), [true, true, false]);
+}
+
+#[test]
 fn an_action_goes_from_not_sent_to_in_doubt_to_its_outcome() {
     assert_eq!(after([]).steps[0].action, Action::NotSent);
     assert_eq!(after([failed(0)]).steps[0].action, Action::NotSent);
