@@ -78,3 +78,16 @@ pub(super) fn explain(error: &io::Error, role: &str, target: &str) -> (Unreachab
         _ => (UnreachableKind::Other, format!("can't connect to {at}: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_may_not_be_used_is_told_from_one_that_too_many_wait_for() {
+        let kind = |error: io::ErrorKind| explain(&error.into(), "article", "s").0;
+        assert_eq!(kind(io::ErrorKind::PermissionDenied), UnreachableKind::PermissionDenied);
+        assert_eq!(kind(io::ErrorKind::WouldBlock), UnreachableKind::TooManyConnections);
+        assert_eq!(kind(io::ErrorKind::OutOfMemory), UnreachableKind::Other);
+    }
+}

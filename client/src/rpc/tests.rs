@@ -1,21 +1,23 @@
 //! The daemon's side is played by the test, over an in-memory stream.
 
+mod hello;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use futures::{FutureExt, SinkExt, StreamExt};
 use like_protocol::codec::{ReplyWriter, RequestReader, daemon_end};
 use like_protocol::ids::{BootId, StoreId};
 use like_protocol::message::{
     FromDaemon, MAGIC, PROTOCOL_VERSION, Payload, Reply, ReplyBody, Request, RequestBody, ServerHello,
-    ToDaemon, TurnedAway, Welcome,
+    ToDaemon, Welcome,
 };
 use like_protocol::time::{Clock, Now};
-use tokio::io::{AsyncReadExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 
 use super::*;
 
@@ -113,28 +115,6 @@ fn query(byte: u8) -> RequestBody {
     RequestBody::Query(Payload::from(vec![byte]))
 }
 
-async fn turned_away_by(hello: ServerHello) -> Unreachable {
-    let (remote, prepared) = remote();
-    let stream = prepared.stream();
-    let (connected, mut daemon) = tokio::join!(remote.connect(SOON), Daemon::greeting(stream, hello));
-    let unreachable = connected.err().unwrap();
-    assert!(daemon.reader.next().await.is_none(), "something was sent all the same");
-    assert_eq!(remote.last_welcome(), None);
-    unreachable
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_is_sent_before_the_hello_has_been_read() {
-    let (remote, prepared) = remote();
-    let mut stream = prepared.stream();
-    let unreachable = remote.connect(SOON).await.err().unwrap();
-    assert_eq!(unreachable.kind, UnreachableKind::NoHello);
-    drop(remote);
-    let mut sent = Vec::new();
-    stream.read_to_end(&mut sent).await.unwrap();
-    assert_eq!(sent, b"");
-}
-
 #[tokio::test]
 async fn a_request_gets_its_reply() {
     let (connection, mut daemon) = connected().await;
@@ -220,7 +200,7 @@ async fn a_lost_connection_fails_every_waiting_call_at_once() {
 async fn bytes_that_are_no_message_end_the_connection() {
     let (connection, daemon) = connected().await;
     let mut raw = daemon.writer.into_inner().into_inner();
-    tokio::io::AsyncWriteExt::write_all(&mut raw, &[0, 0, 0, 2, 250, 250]).await.unwrap();
+    raw.write_all(&[0, 0, 0, 2, 250, 250]).await.unwrap();
     let reply = connection.call(query(1), SOON).await;
     assert_eq!(reply.unwrap_err().kind, LostKind::Closed);
 }
@@ -259,6 +239,35 @@ async fn a_dropped_call_leaves_nothing_behind() {
     assert_eq!(connection.calls_waiting(), 0);
 }
 
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_when_its_turn_comes_is_not_sent() {
+    let (connection, mut daemon) = connected().await;
+    assert!(connection.call(query(1), SOON).now_or_never().is_none());
+    let serve = async {
+        let request = daemon.request().await;
+        assert_eq!(request.body, query(2));
+        daemon.reply(request.id, ReplyBody::Settled).await;
+    };
+    let (reply, ()) = tokio::join!(connection.call(query(2), SOON), serve);
+    assert_eq!(reply.unwrap(), ReplyBody::Settled);
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_any_more_is_closed() {
+    let (connection, mut daemon) = connected().await;
+    drop(connection);
+    assert!(daemon.reader.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_task_panicked_keeps_nobody_waiting() {
+    let (connection, _daemon) = connected().await;
+    let waiting = connection.call(query(1), 9 * SOON);
+    let panics = connection.call_on(Box::new(|| panic!("as it is to")), query(2), 9 * SOON);
+    let (waited, panicked) = tokio::time::timeout(SOON, join(waiting, panics)).await.unwrap();
+    assert!(waited.is_err() && panicked.is_err() && !connection.is_open());
+}
+
 #[tokio::test(start_paused = true)]
 async fn calls_to_a_peer_that_does_not_read_end_at_their_own_limits() {
     let (connection, _daemon) = connected().await;
@@ -268,40 +277,6 @@ async fn calls_to_a_peer_that_does_not_read_end_at_their_own_limits() {
         assert!(calls.await.iter().all(Result::is_err));
     }
     assert_eq!(connection.calls_waiting(), 0);
-}
-
-#[tokio::test]
-async fn whoever_turns_us_away_is_told_apart() {
-    let turned = |away| ServerHello::Turned { magic: MAGIC, away };
-    let full = turned_away_by(turned(TurnedAway::TooManyConnections)).await;
-    assert_eq!(full.kind, UnreachableKind::TooManyConnections);
-    let forbidden = turned_away_by(turned(TurnedAway::NotAllowed)).await;
-    assert_eq!(forbidden.kind, UnreachableKind::PermissionDenied);
-}
-
-#[tokio::test]
-async fn the_wrong_peer_gets_nothing() {
-    let other_role = Welcome { role: "user".to_owned(), ..welcome() };
-    assert_eq!(turned_away_by(ServerHello::Welcome(other_role)).await.kind, UnreachableKind::WrongRole);
-    let newer = Welcome { protocol: PROTOCOL_VERSION + 1, ..welcome() };
-    assert_eq!(turned_away_by(ServerHello::Welcome(newer)).await.kind, UnreachableKind::Incompatible);
-    let foreign = Welcome { magic: *b"HTTP", ..welcome() };
-    assert_eq!(turned_away_by(ServerHello::Welcome(foreign)).await.kind, UnreachableKind::Incompatible);
-}
-
-#[tokio::test]
-async fn a_clock_that_is_not_ours_is_refused() {
-    let skewed = |boot, at_ms| ServerHello::Welcome(Welcome { now: Now { boot, at_ms }, ..welcome() });
-    for hello in [skewed(BOOT, 8_999), skewed(BOOT, 11_001), skewed(BootId::from_bytes([2; 16]), 10_000)] {
-        assert_eq!(turned_away_by(hello).await.kind, UnreachableKind::ClockSkew);
-    }
-    for at_ms in [9_000, 11_000] {
-        let (remote, prepared) = remote();
-        let stream = prepared.stream();
-        let (connected, _daemon) =
-            tokio::join!(remote.connect(SOON), Daemon::greeting(stream, skewed(BOOT, at_ms)));
-        assert!(connected.is_ok(), "{at_ms}");
-    }
 }
 
 #[tokio::test]
@@ -337,6 +312,21 @@ async fn a_daemon_that_dies_before_its_hello_is_not_the_last_word() {
     let successor = prepared.stream();
     let (connection, _daemon) = tokio::join!(remote.connect(SOON), Daemon::welcoming(successor));
     connection.unwrap();
+    assert_eq!(prepared.dials.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn who_waited_for_a_daemon_that_died_shares_the_next_dial_too() {
+    let (remote, prepared) = remote();
+    let (dies, successor) = (prepared.stream(), prepared.stream());
+    let callers = join_all((0..20).map(|_| remote.connect(SOON)));
+    let daemons = async {
+        drop(dies);
+        tokio::time::sleep(BRIEFLY).await;
+        Daemon::welcoming(successor).await
+    };
+    let (connections, _daemon) = tokio::join!(callers, daemons);
+    assert!(connections.iter().all(Result::is_ok));
     assert_eq!(prepared.dials.load(Ordering::Relaxed), 2);
 }
 
