@@ -355,3 +355,17 @@ fn told_again(context: &Context, saga: SagaId, state: &SagaState) -> Vec<(Partic
     });
     told.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::saga::tests::{begun, done, sent};
+
+    #[test]
+    fn what_stands_as_an_end_says_is_not_left_broken_by_it() {
+        let mut state = SagaState::begin(begun().into());
+        [sent(0, 1), done(0)].iter().for_each(|event| state.apply(event).unwrap());
+        assert_eq!(broken_by(&state, End::Completed), ["'give' may not have been done"]);
+        assert_eq!(broken_by(&state, End::Compensated), ["'take' may have been done and not undone"]);
+    }
+}

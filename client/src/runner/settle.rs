@@ -271,6 +271,13 @@ mod tests {
         let (batch, at_ms) = next().await;
         assert_eq!(batch, Some(9));
         assert!(at_ms >= GATHER.as_millis(), "it did not wait for more: {at_ms} ms");
+        end(1);
+        let (batch, _) = futures::join!(next(), async {
+            tokio::time::sleep(GATHER / 2).await;
+            end(2);
+        });
+        assert_eq!(batch.0, Some(2), "what came while it waited waits for the next one");
+        let at_ms = began.elapsed().as_millis();
         waits.send_modify(|waiting| *waiting += 1);
         end(1);
         assert_eq!(next().await, (Some(1), at_ms));
