@@ -13,8 +13,8 @@ fn target() -> LikeTarget {
     LikeTarget { user: UserId(1), article: ArticleId(2), key }
 }
 
-/// A like that was compensated after these events.
-fn compensated(events: &[Event]) -> SagaState {
+/// A like after these events.
+fn after(events: &[Event]) -> SagaState {
     let Event::Begun(begun) = samples::begun(1) else { panic!("it begins") };
     let mut state = SagaState::begin(begun);
     for event in events {
@@ -27,9 +27,38 @@ fn encoded<T: Serialize>(value: &T) -> Payload {
     codec::encode(value).unwrap()
 }
 
+#[test]
+fn a_like_that_completed_is_answered_with_the_count_and_the_record_that_its_steps_replied() {
+    let record = SagaId::from_bytes([5; 16]);
+    let completed = after(&[
+        Event::ActionSent { step: 0, attempt: 1 },
+        Event::ActionDone { step: 0, reply: encoded(&ArticleReply { likes: 3 }) },
+        Event::ActionSent { step: 1, attempt: 1 },
+        Event::ActionDone { step: 1, reply: encoded(&UserReply { record }) },
+        Event::Ended(End::Completed),
+    ]);
+    let answer = LikeAnswer::of_ended(SAGA, &completed, &target()).ok().unwrap();
+    assert_eq!((answer.current_likes, answer.record, answer.saga), (Some(3), record, SAGA));
+}
+
+#[test]
+fn a_step_that_was_refused_is_told_as_such_and_not_as_a_deadline() {
+    let refused = after(&[
+        Event::ActionSent { step: 0, attempt: 1 },
+        Event::ActionFailed {
+            step: 0,
+            failure: Failure { kind: FailureKind::Unknown, detail: "why".to_owned() },
+        },
+        Event::ActionRefused { step: 0, refusal: Refusal::Final },
+        Event::TurnedBack(TurnBack::Refused { step: 0 }),
+    ]);
+    let Err(ActError::Compensated { last: None, detail, .. }) = why(&refused) else { panic!("not refused") };
+    assert!(detail.contains("`add like` was ended by an operator"), "{detail}");
+}
+
 /// The article step done, the user step rejected.
 fn rejected_by_user(rejection: UserRejection) -> SagaState {
-    compensated(&[
+    after(&[
         Event::ActionSent { step: 0, attempt: 1 },
         Event::ActionDone { step: 0, reply: encoded(&ArticleReply { likes: 1 }) },
         Event::ActionSent { step: 1, attempt: 1 },
@@ -58,7 +87,7 @@ fn a_rule_met_in_the_saga_is_the_rule_that_a_check_would_have_met() {
     let Err(ActError::Forbidden { rule, saga: Some(SAGA) }) = liked else { panic!("not forbidden") };
     assert_eq!(rule, Rule::AlreadyLiked { user: UserId(1), article: ArticleId(2) });
 
-    let missing = compensated(&[
+    let missing = after(&[
         Event::ActionSent { step: 0, attempt: 1 },
         Event::ActionRejected { step: 0, rejection: encoded(&ArticleRejection::NotFound(ArticleId(2))) },
     ]);
@@ -88,7 +117,7 @@ fn a_key_that_was_used_for_anything_else_is_refused() {
 fn a_deadline_that_passed_tells_what_the_last_attempt_came_to() {
     let failure = |kind| Failure { kind, detail: "why".to_owned() };
     for kind in [FailureKind::Locked, FailureKind::Storage, FailureKind::NotSent] {
-        let state = compensated(&[
+        let state = after(&[
             Event::ActionFailed { step: 0, failure: failure(kind) },
             Event::TurnedBack(TurnBack::Deadline { step: 0 }),
         ]);
@@ -96,7 +125,7 @@ fn a_deadline_that_passed_tells_what_the_last_attempt_came_to() {
         assert_eq!(last, Some(kind));
         assert!(detail.contains("`add like`") && detail.ends_with("why"), "{detail}");
     }
-    let silent = compensated(&[Event::TurnedBack(TurnBack::Deadline { step: 0 })]);
+    let silent = after(&[Event::TurnedBack(TurnBack::Deadline { step: 0 })]);
     assert!(matches!(why(&silent), Err(ActError::Compensated { last: None, .. })));
 }
 
