@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
+use crate::runner::pace::SLOW;
 use crate::runner::settle::Settler;
 use crate::runner::{admin, recover};
 
@@ -229,6 +230,23 @@ async fn a_settlement_in_whose_way_damage_stands_does_not_keep_the_others_open()
     let again = admin::force(&context, in_the_way, End::Completed, "looked at it".to_owned(), LONG);
     assert!(again.await.unwrap().settled);
     assert_eq!(settled(), [true; 2]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_settled_is_settled_once_nothing_stands_in_its_way() {
+    let bench = Bench::new();
+    bench.right.damaged.send_replace(true);
+    let runner = Runner::start(bench.context()).unwrap();
+    let run = || runner.run("pair", Payload::default(), LONG);
+    let (first, second) = futures::join!(run(), run());
+    assert!(tokio::time::timeout(SHORT, runner.settled()).await.is_err());
+    bench.right.damaged.send_replace(false);
+    tokio::time::pause();
+    tokio::time::timeout(9 * SLOW, runner.settled()).await.unwrap();
+    tokio::time::resume();
+    runner.close(LONG).await;
+    let states = bench.states();
+    assert!([first, second].iter().all(|ended| states[&ended.as_ref().unwrap().saga].settled));
 }
 
 #[tokio::test]

@@ -110,6 +110,57 @@ async fn a_saga_that_gets_nowhere_lets_those_that_wait_have_their_turn() {
     assert_eq!((report.recovered, report.completed, report.needs_attention), (3, 2, 1));
 }
 
+#[tokio::test]
+async fn what_ended_in_a_segment_that_is_full_by_now_is_told_all_the_same() {
+    let bench = Bench::new();
+    leave(&bench, bench.context(), 5).await;
+    // Each ends by itself, and a segment is full with the second that does in it.
+    say(&bench.left.actions, vec![Script::SayLate(ReplyBody::Step(StepReply::Done(Payload::default())))]);
+    let mut context = patient(&bench);
+    context.options.keeping.segment_bytes_max = 400;
+    let slot = context.journal.slots().unwrap().remove(0);
+    let before = slot.newest_segment().unwrap();
+    let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
+    assert!(slot.newest_segment().unwrap() > before + 2, "it went on in no new segments");
+    assert_eq!((report.recovered, report.completed), (5, 5), "{report:?}");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_lock_finishes_what_any_dead_runner_left() {
+    let bench = Bench::new();
+    let [first, second, waits] = [(); 3].map(|()| Runner::start(bench.context()).unwrap());
+    say(&bench.left.actions, vec![Script::Hush]);
+    let run = |runner| async move {
+        let _ = tokio::time::timeout(SHORT, Runner::run(runner, "pair", Payload::default(), LONG)).await;
+        let (saga, _) = runner.active().remove(0);
+        runner.let_go();
+        saga
+    };
+    let (by, another) = futures::join!(run(&first), run(&second));
+    say(&bench.left.actions, vec![Script::Say(ReplyBody::Step(StepReply::Locked { by })), done()]);
+    waits.run("pair", Payload::default(), LONG).await.unwrap();
+    let both_have_ended = async {
+        while [by, another].iter().any(|saga| bench.states()[saga].ended().is_none()) {
+            tokio::time::sleep(SHORT / 30).await;
+        }
+    };
+    tokio::time::timeout(LONG, both_have_ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_watches_keeps_what_it_took_over_until_that_has_been_answered() {
+    let bench = Bench::new();
+    left_in_doubt(&bench, LONG).await;
+    let late = ReplyBody::Step(StepReply::Done(Payload::default()));
+    say(&bench.right.actions, vec![Script::SayLate(late)]);
+    watched(&bench, async |told| {
+        taken_over(told, 1).await;
+        let ended = tokio::time::timeout(LONG, told.recv()).await.unwrap();
+        assert!(matches!(&ended, Some(Notice::LetGo { report, .. }) if report.completed == 1), "{ended:?}");
+    })
+    .await;
+}
+
 /// One turn at a time, and who hangs is waited for as long as [`LONG`].
 fn patient(bench: &Bench) -> Context {
     let mut context = bench.context();

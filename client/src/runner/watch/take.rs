@@ -106,3 +106,37 @@ pub async fn drive(context: &Context, recovery: Recovery, notices: &mpsc::Unboun
         Err(e) => Event::Failed(slot, e),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Keeping;
+    use crate::log::tests::cut_disk::CutDisk;
+    use crate::saga::Event as Happens;
+    use crate::saga::tests::begun;
+
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_left_open_rests_until_it_is_due_or_anything_else_is_open() {
+        let journal = CutDisk::default().journal();
+        let saga = SagaId::generate();
+        let log = log::take_over(journal.claim_free().unwrap(), Keeping::default()).unwrap().log;
+        log.append(saga, [Happens::Begun(begun().into())]).unwrap();
+        let slot = log.slot().clone();
+        log.let_go();
+        let found = log::find(journal.claim(&slot).unwrap().unwrap(), Keeping::default()).unwrap();
+        let left = Instant::now();
+        let rests = |saga, newest| {
+            let left = Left { sagas: HashSet::from([saga]), newest, pause: PAUSE, at: left };
+            left.rests(&found).is_some()
+        };
+        let now = found.newest_segment();
+        assert!(rests(saga, now) && rests(saga, now - 1) && !rests(SagaId::generate(), now));
+        tokio::time::advance(PAUSE).await;
+        assert!(!rests(saga, now), "it is due");
+        assert!(rests(saga, now - 1), "another watch has just tried it");
+        tokio::time::advance(2 * HOLD_MAX).await;
+        assert!(!rests(saga, now - 1), "somebody has had it for longer");
+    }
+}

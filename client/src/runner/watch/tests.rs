@@ -154,6 +154,13 @@ async fn a_slot_that_has_its_name_again_is_watched_again() {
     assert!(watcher.eyes.watch(&slot).unwrap());
 }
 
+/// Waits until it is to be looked again, and looks.
+async fn looks_again(watcher: &mut Watcher, inbox: &mut Told<Event>) -> Result<(), JournalError> {
+    let again = async { while !matches!(inbox.recv().await, Some(Event::LookAgain)) {} };
+    tokio::time::timeout(LONG, again).await.expect("nobody looks again");
+    watcher.take(Event::LookAgain)
+}
+
 #[tokio::test]
 async fn a_journal_that_was_moved_away_is_watched_on_when_it_is_back() {
     let (directory, context) = journal();
@@ -162,6 +169,7 @@ async fn a_journal_that_was_moved_away_is_watched_on_when_it_is_back() {
     let (mut watcher, mut inbox, owner) = watched(&context);
     std::fs::rename(&journal, &moved).unwrap();
     watcher.take(Event::Changed(Vec::new())).unwrap();
+    looks_again(&mut watcher, &mut inbox).await.unwrap();
     let slot = owner.log().slot().clone();
     watcher.take(Event::LetGo(slot)).unwrap();
     std::fs::rename(&moved, &journal).unwrap();
@@ -172,7 +180,7 @@ async fn a_journal_that_was_moved_away_is_watched_on_when_it_is_back() {
     std::fs::rename(&journal, &moved).unwrap();
     watcher.take(Event::Changed(Vec::new())).unwrap();
     Journal::open(&journal).unwrap();
-    let refused = watcher.take(Event::LookAgain).unwrap_err().to_string();
+    let refused = looks_again(&mut watcher, &mut inbox).await.unwrap_err().to_string();
     assert!(refused.contains("another directory"), "{refused}");
 }
 
@@ -224,6 +232,26 @@ async fn what_stands_in_the_way_of_a_slot_is_said_again_once_it_was_used_in_betw
         watcher.take(used).unwrap();
         assert!(watcher.skipped.is_empty());
     }
+}
+
+#[tokio::test]
+async fn every_change_of_a_journal_is_seen_not_the_first_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (events, mut inbox) = mpsc::unbounded_channel();
+    let _eyes = Eyes::open(directory.path(), events).unwrap();
+    for slot in ["0", "1", "2"] {
+        std::fs::create_dir(directory.path().join(slot)).unwrap();
+        let seen = tokio::time::timeout(LONG, inbox.recv()).await;
+        assert!(matches!(seen, Ok(Some(Event::Changed(_)))), "{slot} is not seen");
+    }
+}
+
+#[tokio::test]
+async fn any_slot_may_have_changed_when_changes_were_lost() {
+    let (_directory, context) = journal();
+    let (watcher, _inbox, owner) = watched(&context);
+    assert_eq!(watcher.eyes.slots_of(&[-1]), [owner.log().slot().clone()]);
+    assert_eq!(watcher.eyes.slots_of(&[]), []);
 }
 
 #[tokio::test]
