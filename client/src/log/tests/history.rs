@@ -52,6 +52,7 @@ fn a_damaged_header_is_told_and_costs_no_saga() {
         read.gaps.damage.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["slot 0 segment 2: bytes 0 to 52 are damaged (the header)"]
     );
+    assert!(!read.gaps.are_none());
     assert_eq!(read.sagas.len(), 3);
     assert!(read.sagas.iter().all(|(_, story)| !story.is_quarantined()));
 }
@@ -69,6 +70,25 @@ fn every_saga_is_told_once_and_as_it_stands() {
     assert!(told.gaps.are_none());
     let open = history::open_in(&told.sagas[0].0).unwrap();
     assert_eq!(open.iter().map(|story| story.saga).collect::<Vec<_>>(), [slots.open]);
+}
+
+#[test]
+fn a_segment_that_is_missing_is_looked_for_again_before_that_is_damage() {
+    let slots = two_segments();
+    let slot = &Journal::open_existing(slots.dir.path()).unwrap().slots().unwrap()[0];
+    let path = segment::path(slot.path(), 1);
+    let moved = path.with_extension("moved");
+    fs::rename(&path, &moved).unwrap();
+    let mut looks = 0;
+    let told = history::newest_first(slot, |_, is_head, read| {
+        looks += u32::from(is_head);
+        if looks == 2 && is_head {
+            fs::rename(&moved, &path).unwrap();
+        }
+        assert_eq!(read(&mut |_| {})?, []);
+        Ok(ControlFlow::Continue(()))
+    });
+    assert!(told.is_ok() && looks == 2, "{told:?} after {looks} looks");
 }
 
 #[test]

@@ -101,11 +101,24 @@ fn the_first_free_slot_is_taken_and_a_held_one_skipped() {
 #[test]
 fn only_what_is_named_as_slots_are_is_a_slot() {
     let (_dir, journal) = journal();
-    for name in ["+1", "01", "x", "-1", "1.old", "10"] {
+    for name in ["+1", "01", "x", "-1", "1.old", "10", "4294967295", "4294967296"] {
         fs::create_dir(journal.path().join(name)).unwrap();
     }
     let numbers: Vec<_> = journal.slots().unwrap().iter().map(Slot::number).collect();
     assert_eq!(numbers, [10]);
+}
+
+#[test]
+fn who_can_make_no_slot_or_not_use_the_one_he_made_says_so_and_tries_no_further() {
+    let disk = CutDisk::default();
+    let journal = disk.journal();
+    disk.lives_for(0);
+    let error = journal.claim_free().unwrap_err().to_string();
+    assert!(error.contains("create the slot"), "{error}");
+
+    let disk = CutDisk::default();
+    disk.denies(1);
+    assert!(disk.journal().claim_free().unwrap_err().is_permission());
 }
 
 #[test]
@@ -216,8 +229,9 @@ fn a_slot_without_permission_is_skipped() {
     let (dir, journal) = journal();
     drop(journal.claim_free().unwrap());
     fs::set_permissions(journal.path().join("0"), fs::Permissions::from_mode(0o500)).unwrap();
-    for path in [dir.path(), journal.path()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    // Whoever made what the journal is in answers for its name: it is not ours to open.
+    for (path, mode) in [(dir.path(), 0o711), (journal.path(), 0o777)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
     let mut child = child_that("claim without permission", journal.path());
     if rustix::process::getuid().is_root() {
