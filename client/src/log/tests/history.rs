@@ -92,6 +92,15 @@ fn a_segment_that_is_missing_is_looked_for_again_before_that_is_damage() {
 }
 
 #[test]
+fn a_segment_that_stays_missing_is_damage_and_costs_nothing_else() {
+    let slots = two_segments();
+    fs::remove_file(segment::path(&slots.dir.path().join("0"), 1)).unwrap();
+    let read = read(slots.dir.path());
+    assert!(read.gaps.skipped.is_empty() && read.gaps.damage.len() == 1, "{:?}", read.gaps);
+    assert_eq!(open_by_saga(&read), [(slots.late, false), (slots.open, true)]);
+}
+
+#[test]
 fn who_follows_a_log_reads_its_newest_segments_alone() {
     let slots = two_segments();
     let slot = &Journal::open_existing(slots.dir.path()).unwrap().slots().unwrap()[0];
