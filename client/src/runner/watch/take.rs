@@ -127,15 +127,14 @@ mod tests {
         log.let_go();
         let found = log::find(journal.claim(&slot).unwrap().unwrap(), Keeping::default()).unwrap();
         let left = Instant::now();
-        let rests = |saga, newest| {
-            let left = Left { sagas: HashSet::from([saga]), newest, pause: PAUSE, at: left };
-            left.rests(&found).is_some()
-        };
+        let left = |saga, newest| Left { sagas: HashSet::from([saga]), newest, pause: PAUSE, at: left };
+        let rests = |saga, newest| left(saga, newest).rests(&found).is_some();
         let now = found.newest_segment();
         assert!(rests(saga, now) && rests(saga, now - 1) && !rests(SagaId::generate(), now));
         tokio::time::advance(PAUSE).await;
         assert!(!rests(saga, now), "it is due");
-        assert!(rests(saga, now - 1), "another watch has just tried it");
+        let again = left(saga, now - 1).rests(&found).expect("another watch has just tried it");
+        assert_eq!((again.newest, again.at), (now, Instant::now()), "it rests anew");
         tokio::time::advance(2 * HOLD_MAX).await;
         assert!(!rests(saga, now - 1), "somebody has had it for longer");
     }
