@@ -237,25 +237,8 @@ fn closed(mut story: Story) -> Option<Story> {
 /// As for [`newest_in`].
 pub fn open_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
     let mut open = Vec::new();
-    each_recent_in(slot, |story| open.extend(story.is_open().then_some(story)))?;
+    let (head, _) = read_again(|_| segment::head(slot, &segment::numbers(slot)?))?;
+    head.map(|mut head| visit(&mut head, |story| open.extend(story.is_open().then_some(story))));
     open.sort_unstable_by_key(|story| story.saga);
     Ok(open)
-}
-
-/// What the head of one slot tells: everything that is open, and what has ended since the head was begun. Costs the same
-/// however long the history is.
-///
-/// # Errors
-/// As for [`newest_in`].
-pub fn recent_in(slot: &Slot) -> Result<Vec<Story>, JournalError> {
-    let mut recent = Vec::new();
-    each_recent_in(slot, |story| recent.push(story))?;
-    recent.sort_unstable_by_key(|story| story.saga);
-    Ok(recent)
-}
-
-fn each_recent_in(slot: &Slot, each: impl FnMut(Story)) -> Result<(), JournalError> {
-    let (head, _) = read_again(|_| segment::head(slot, &segment::numbers(slot)?))?;
-    head.map(|mut head| visit(&mut head, each));
-    Ok(())
 }

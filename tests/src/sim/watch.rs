@@ -3,6 +3,7 @@
 //! A crash shows a broken rule only if it strikes in the instant between. This looks at the log as a crash in this very
 //! instant would leave it, whenever a message leaves that chance picks.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,7 +92,12 @@ impl Logs {
         let slots = journal.slots().ok()?;
         let own = slots.iter().filter(|slot| self.own.iter().any(|own| own == slot.path()));
         let told = |slot: &Slot| -> Result<Option<Story>, JournalError> {
-            Ok(history::recent_in(slot)?.into_iter().find(|story| story.saga == saga))
+            let mut found = None;
+            history::newest_first(slot, |_, _, read| {
+                read(&mut |story| found = found.take().or((story.saga == saga).then_some(story)))?;
+                Ok(ControlFlow::Break(()))
+            })?;
+            Ok(found)
         };
         let found = own.filter_map(|slot| told(slot).ok().flatten()).next();
         let anywhere =
