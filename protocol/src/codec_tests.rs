@@ -5,11 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::{BootId, SagaId, StepId, StoreId};
-use crate::likes::user::UserNote;
 use crate::message::{
-    ClientHello, DaemonStatus, DamagedRow, Direction, Ending, MAGIC, PROTOCOL_VERSION, Refusal, Reply,
-    ReplyBody, Request, RequestBody, RetryReason, SETTLEMENTS_MAX, ServerHello, Settlement, StepReply,
-    StepRequest, TurnedAway, Unsettleable, UnsettledState, UnsettledStep, Welcome,
+    ClientHello, DaemonStatus, DamagedRow, Direction, Ending, MAGIC, NOTE_BYTES_MAX, PROTOCOL_VERSION,
+    Refusal, Reply, ReplyBody, Request, RequestBody, RetryReason, SETTLEMENTS_MAX, ServerHello, Settlement,
+    StepReply, StepRequest, TurnedAway, Unsettleable, UnsettledState, UnsettledStep, Welcome,
 };
 use crate::time::{Deadline, Now};
 
@@ -59,13 +58,12 @@ async fn a_frame_longer_than_the_limit_is_refused_before_it_is_read() {
 }
 
 #[tokio::test]
-async fn a_full_batch_of_settlements_fits_into_a_frame_with_the_longest_answers_to_be_kept() {
-    let note = encode(&UserNote { current_likes: Some(u64::MAX) }).unwrap();
+async fn a_full_batch_of_settlements_fits_into_a_frame_with_the_longest_notes() {
     let settlement = Settlement {
         id: StepId { saga: SagaId::generate(), step: u8::MAX },
         deadline: Deadline { boot: BootId::from_bytes([7; 16]), at_ms: u64::MAX },
         ending: Ending::Forced,
-        note: Some(note),
+        note: Some(Payload::from(vec![0xff; NOTE_BYTES_MAX])),
     };
     let body = RequestBody::Settle(vec![settlement; SETTLEMENTS_MAX]);
     let batch = ToDaemon::Request(Request { id: u64::MAX, body });

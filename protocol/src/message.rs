@@ -24,6 +24,9 @@ pub const PROTOCOL_VERSION: u16 = 1;
 /// How many settlements one request may carry. Bounds the work that one request puts on the writer.
 pub const SETTLEMENTS_MAX: usize = 256;
 
+/// How many bytes the note of a settlement may have: so a full batch of them fits into a request's frame.
+pub const NOTE_BYTES_MAX: usize = 256;
+
 /// How many rows one page of any list may have. Bounds how long one read may hold the writer: some
 /// milliseconds where each row has to be looked for by itself.
 pub const PAGE_ROWS_MAX: u32 = 256;
@@ -181,7 +184,8 @@ pub struct Settlement {
     pub deadline: Deadline,
     /// How it ended.
     pub ending: Ending,
-    /// What the domain keeps with a step that stands (the first answer to an idempotency key, say).
+    /// What the domain keeps with a step that stands (the first answer to an idempotency key, say): at most
+    /// [`NOTE_BYTES_MAX`].
     pub note: Option<Payload>,
 }
 

@@ -158,13 +158,15 @@ fn cut(mut detail: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::saga::StepPlan;
     use crate::saga::tests::{begun, done, sent};
 
-    /// Two steps, of which the second asks for what the first has replied.
-    struct Passes;
+    /// Two steps, of which the second asks for what the first has replied, and notes of so many bytes.
+    pub(in crate::saga) struct Passes {
+        pub note_bytes: usize,
+    }
 
     impl Definition for Passes {
         fn kind(&self) -> &'static str {
@@ -195,7 +197,7 @@ mod tests {
             _: usize,
             _: &[Option<Payload>],
         ) -> Result<Option<Payload>, DefinitionError> {
-            Ok(None)
+            Ok(Some(Payload::from(vec![0; self.note_bytes])))
         }
 
         fn subject(&self, _: &Payload) -> Result<Vec<(&'static str, u64)>, DefinitionError> {
@@ -212,7 +214,8 @@ mod tests {
         let operation = |events: &[Event], step| {
             let mut state = SagaState::begin(begun().into());
             events.iter().for_each(|event| state.apply(event).unwrap());
-            let request = state.request(SagaId::generate(), &Passes, step, Direction::Compensation);
+            let request =
+                state.request(SagaId::generate(), &Passes { note_bytes: 0 }, step, Direction::Compensation);
             request.map(|request| request.operation)
         };
         assert_eq!(operation(&[], 0).unwrap(), begun().params);

@@ -34,7 +34,10 @@ pub trait Definition: Send + Sync {
     ) -> Result<Payload, DefinitionError>;
 
     /// What a participant keeps with a step when its saga has completed. `replies` are those of the steps that have
-    /// been done (all of them, unless the end was forced).
+    /// been done (all of them, unless the end was forced). A note of more than [`NOTE_BYTES_MAX`] is not sent: many sagas are
+    /// settled by one request.
+    ///
+    /// [`NOTE_BYTES_MAX`]: like_protocol::message::NOTE_BYTES_MAX
     ///
     /// # Errors
     /// As for [`Definition::operation`].
