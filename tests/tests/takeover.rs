@@ -111,6 +111,35 @@ fn a_recovery_tells_of_what_needs_an_operator_whoever_drives_it() {
 }
 
 #[test]
+fn a_recovery_tells_of_what_needs_an_operator_also_if_nobody_drives_it_any_more() {
+    let house = House::with_article(PROGRAM);
+    let [stuck, unfinished] = [7, 8].map(|user| stopped_like(&house, user, 1));
+    house.freeze(Service::User);
+    let impatient = ["--json", "--attention-after", "1", "--timeout", "3s", "recover"];
+    stuck.kill();
+    house.likectl(&[&impatient[..], &["--compensate"]].concat()).expect_code(7);
+    // Two recoveries that stop when they have taken a slot over: one has what is stuck, the other what is left.
+    let stopped = || {
+        let mut command = house.command(&impatient);
+        let armed = Armed::arm(&mut command, house.path(), &[Fault::Stop(Failpoint::CarryDone, 1)]);
+        let recovery = Running::start(&mut command);
+        eventually("a recovery that stops", || recovery.is_stopped().then_some(()));
+        assert!(armed.all_fired());
+        recovery
+    };
+    let owner = stopped();
+    unfinished.kill();
+    let another = stopped();
+    owner.kill();
+    another.signal(Signal::CONT);
+    let another = another.end().expect_code(7);
+    assert_eq!((&another.json()["needs_attention"], &another.json()["unfinished"]), (&0.into(), &1.into()));
+    assert_eq!(another.error()["error"]["kind"], "needs_attention");
+    house.thaw(Service::User);
+    house.likectl(&["recover"]).expect_code(0);
+}
+
+#[test]
 fn whoever_waits_for_a_slot_sleeps() {
     let house = House::with_article(PROGRAM);
     let like = stopped_like(&house, 7, 1);

@@ -68,7 +68,8 @@ async fn once(tools: &Tools, order: Order) -> Result<(), CliError> {
     let settled = before.difference(&left).count();
     // What is left counts even if nobody reads on.
     let told = tell_once(tools, &report, &Told { settled, unsettled: left.len() });
-    let stuck = report.needs_attention + report.quarantined + name_live_owners(tools)?;
+    // Who had a stuck saga may have let go of it since, and who has it now may end it yet.
+    let stuck = stuck_of_all(tools)?.max(report.needs_attention + report.quarantined);
     if stuck > 0 {
         let what = if stuck == 1 { "one saga needs an operator" } else { "sagas need an operator" };
         return Err(CliError::NeedsAttention(
@@ -112,26 +113,25 @@ fn ended_of_the_dead(context: &Context) -> Result<BTreeSet<SagaId>, CliError> {
     Ok(open.filter(has_ended).map(|story| story.saga).collect())
 }
 
-/// Says whose the unfinished sagas are that recovery leaves alone, because their runner lives. How many of them need an
-/// operator.
-fn name_live_owners(tools: &Tools) -> Result<usize, CliError> {
-    let mut slots: Vec<(Slot, u64, usize)> = Vec::new();
-    for found in find_open(tools)?.sagas.into_iter().filter(|found| found.view.is_unfinished()) {
-        let stuck = usize::from(found.view.needs_attention);
-        match slots.iter_mut().find(|(slot, ..)| *slot == found.slot) {
-            Some((_, sagas, all_stuck)) => (*sagas, *all_stuck) = (*sagas + 1, *all_stuck + stuck),
-            None => slots.push((found.slot, 1, stuck)),
+/// How many sagas need an operator, whoever has them. Says whose the unfinished ones are that recovery leaves alone, because
+/// their runner lives.
+fn stuck_of_all(tools: &Tools) -> Result<usize, CliError> {
+    let unfinished: Vec<_> =
+        find_open(tools)?.sagas.into_iter().filter(|found| found.view.is_unfinished()).collect();
+    let mut slots: Vec<(&Slot, u64)> = Vec::new();
+    for found in &unfinished {
+        match slots.iter_mut().find(|(slot, _)| **slot == found.slot) {
+            Some((_, sagas)) => *sagas += 1,
+            None => slots.push((&found.slot, 1)),
         }
     }
-    let mut stuck_in_all = 0;
-    for (slot, sagas, stuck) in slots {
-        if let Some(owner) = owner::owner_of(&slot) {
+    for (slot, sagas) in slots {
+        if let Some(owner) = owner::owner_of(slot) {
             let sagas = count(sagas, "unfinished saga belongs", "unfinished sagas belong");
             tools.output.note(format!("left alone: {sagas} to {owner}"));
-            stuck_in_all += stuck;
         }
     }
-    Ok(stuck_in_all)
+    Ok(unfinished.iter().filter(|found| found.view.needs_attention).count())
 }
 
 fn in_words(report: &Report, told: &Told) -> String {
