@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use like_client::likes::{self, ActError, ArticleService, LikeAnswer, Likes, UnlikeAnswer, UserService};
-use like_client::log::{Journal, JournalError, Slot};
+use like_client::log::{Journal, JournalError, LogEnded, Slot};
 use like_client::rpc::Remote;
 use like_client::runner::watch::{self, Notice};
 use like_client::runner::{Context, Options, Order, Runner};
@@ -119,7 +119,7 @@ impl Host {
     /// # Errors
     /// See [`HostError`].
     pub async fn like(
-        &self,
+        self: &Arc<Self>,
         user: UserId,
         article: ArticleId,
         key: Option<CallerKey>,
@@ -135,7 +135,7 @@ impl Host {
     /// # Errors
     /// See [`HostError`].
     pub async fn unlike(
-        &self,
+        self: &Arc<Self>,
         user: UserId,
         article: ArticleId,
         key: Option<CallerKey>,
@@ -147,7 +147,7 @@ impl Host {
 
     /// Runs an act in a task of its own, so that it holds its place until it has ended, whether its client waits or not.
     async fn act<T, F>(
-        &self,
+        self: &Arc<Self>,
         act: impl FnOnce(Likes) -> F,
         ended: impl FnOnce(Option<&HostError>) + Send + 'static,
     ) -> Result<T, HostError>
@@ -159,23 +159,26 @@ impl Host {
             ended(Some(&HostError::Busy));
             return Err(HostError::Busy);
         };
-        let hosted = self.current();
-        let slot = hosted.runner.log().slot().clone();
+        let (host, hosted) = (Arc::clone(self), self.current());
         let (act, acts) = (act(hosted.likes.clone()), hosted.acts.clone());
         let answer = acts.spawn(async move {
             let answer = act.await.map_err(HostError::Act);
+            if let Err(HostError::Act(ActError::LogEnded { source, .. })) = &answer {
+                host.heed_end_of(&hosted, source);
+            }
             ended(answer.as_ref().err());
             drop((place, hosted));
             answer
         });
-        let answer = answer.await.unwrap_or_else(|e| Err(ActError::Internal(e.to_string()).into()));
-        if let Err(HostError::Act(ActError::LogEnded { source, .. })) = &answer
-            && slot == self.slot()
-        {
-            tracing::error!("the saga log has ended: {source}");
+        answer.await.unwrap_or_else(|e| Err(ActError::Internal(e.to_string()).into()))
+    }
+
+    /// The log of a runner has ended. That of one which was replaced was let go.
+    fn heed_end_of(&self, hosted: &Arc<Hosted>, why: &LogEnded) {
+        if Arc::ptr_eq(hosted, &self.current()) {
+            tracing::error!("{why}");
             self.log_ended.cancel();
         }
-        answer
     }
 
     fn current(&self) -> Arc<Hosted> {

@@ -7,6 +7,7 @@ use like_tests::gateway::{Gateway, Plan, like};
 use like_tests::house::{House, Service};
 use like_tests::process::eventually;
 use like_tests::source;
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use crate::{PROGRAM, opened, opened_as};
 
@@ -71,6 +72,22 @@ fn a_like_whose_client_hangs_up_is_counted_by_what_comes_of_it() {
     eventually("its outcome among the numbers", || {
         gateway.get("/metrics").expect(200).text().lines().find(|line| *line == pending).map(drop)
     });
+    house.thaw(Service::User);
+}
+
+#[test]
+fn a_log_that_can_not_be_written_any_more_is_noticed_whether_or_not_a_client_waits() {
+    let (house, mut gateway) = opened_as(&Plan::with(&["--timeout", "3s"]));
+    gateway.like(1, 6).expect(200);
+    house.freeze(Service::User);
+    let mut client = gateway.place.connect().expect("a connection");
+    client.write_all(&like(1, 7).bytes()).expect("sent");
+    eventually("a like under way", || (house.json(&["saga", "list"]).as_array()?.len() == 2).then_some(()));
+    drop(client);
+    let limit = Rlimit { current: Some(1), maximum: getrlimit(Resource::Fsize).maximum };
+    prlimit(Some(gateway.running().process()), Resource::Fsize, limit).expect("its files can be limited");
+    eventually("the end of a gateway whose log has ended", || gateway.running().has_ended().then_some(()));
+    gateway.end().expect_code(1);
     house.thaw(Service::User);
 }
 
