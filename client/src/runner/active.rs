@@ -79,11 +79,16 @@ impl Active {
         lock(&self.sagas).driven.len() == 1
     }
 
+    /// Whether none is driven.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.sagas).driven.is_empty()
+    }
+
     /// Waits until none is driven.
     pub async fn idle(&self) {
         loop {
             let none_left = self.none_left.notified();
-            if lock(&self.sagas).driven.is_empty() {
+            if self.is_empty() {
                 return;
             }
             none_left.await;

@@ -11,6 +11,7 @@ use super::pace::SLOW;
 use super::run::{Inner, Runner, lock};
 use super::watch::HOLD_MAX;
 use crate::log::{JournalError, Owner, Slot, Story, history, owner};
+use crate::saga::Begun;
 
 /// Looking through all slots costs some reading: one runner does it at most this often.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(super) struct Hunt {
     last: Mutex<Option<Instant>>,
-    /// When it last took over a slot with nothing but what needs an operator.
+    /// When it last took over a slot with nothing but what is tried at a slow pace.
     last_stuck: Mutex<Option<Instant>>,
 }
 
@@ -100,12 +101,14 @@ fn look_into(runner: &Inner, slot: &Slot, by: SagaId) -> Result<Found, JournalEr
     }
     let drives_it = open.iter().any(|story| story.saga == by);
     let after = runner.context.options.attention_after;
-    // What needs an operator is tried again at a slow pace: by recovery, and by who waits for that very saga.
-    let is_for_an_operator = |story: &Story| match &story.state {
-        Some(state) => state.ended().is_none() && state.needs_attention(after),
+    let is_known = |begun: &Begun| runner.context.definitions.find(&begun.kind, begun.version).is_some();
+    // What needs an operator, or can't be driven here, is tried again at a slow pace: by recovery, and by who waits for that
+    // very saga.
+    let is_in_vain = |story: &Story| match &story.state {
+        Some(state) => state.ended().is_none() && (state.needs_attention(after) || !is_known(&state.begun)),
         None => true,
     };
-    let is_stuck = open.iter().all(is_for_an_operator);
+    let is_stuck = open.iter().all(is_in_vain);
     if is_stuck && !drives_it {
         return Ok(Found::Nothing);
     }

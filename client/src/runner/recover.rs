@@ -127,6 +127,11 @@ impl Recovery {
         let _ = tokio::time::timeout_at(until, done).await;
     }
 
+    /// Whether nothing is driven any more though the log goes on: what has not ended then can't be driven here.
+    pub fn is_over(&self) -> bool {
+        self.runner.inner.active.is_empty() && self.log().ended().is_none()
+    }
+
     /// Lets go of the slot. What has ended gets a moment to be settled before.
     pub async fn let_go(&self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());

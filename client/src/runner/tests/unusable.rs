@@ -169,6 +169,47 @@ async fn what_needs_an_operator_is_driven_by_who_waits_for_it_and_that_not_over_
     }
 }
 
+#[tokio::test]
+async fn what_nobody_here_knows_how_to_drive_is_tried_again_at_a_slow_pace() {
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    let context = Context { definitions: Definitions::new(), ..bench.context() };
+    let (notices, mut told) = unbounded_channel();
+    let looks = async {
+        for _ in 0..2 {
+            taken_over(&mut told, 1).await;
+            let left = told.recv().await;
+            assert!(
+                matches!(&left, Some(Notice::LetGo { report, .. }) if report.unfinished == 1),
+                "{left:?}"
+            );
+            pass(SLOW / 2).await;
+            is_quiet(&mut told, "soon").await;
+            pass(SLOW / 2).await;
+        }
+    };
+    tokio::select! {
+        () = looks => {}
+        watched = watch(&context, Order::GoOn, notices, std::future::pending()) => panic!("{watched:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_here_knows_how_to_drive_is_left_alone_by_who_waits_for_something_else() {
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    let slot = bench.context().journal.slots().unwrap().remove(0);
+    let held = bench.context().journal.claim(&slot).unwrap().unwrap();
+    let hunter =
+        Runner::start(Context { definitions: Definitions::new().with(BESIDE), ..bench.context() }).unwrap();
+    drop(held);
+    let before = slot.newest_segment().unwrap();
+    let by = SagaId::generate();
+    say(&bench.left.actions, vec![Script::Say(ReplyBody::Step(StepReply::Locked { by }))]);
+    let _ = hunter.run("beside", Payload::default(), SHORT).await;
+    assert_eq!(slot.newest_segment().unwrap(), before);
+}
+
 #[test]
 fn a_slot_that_is_not_open_to_its_group_yet_is_waited_for() {
     let disk = CutDisk::default();

@@ -87,6 +87,7 @@ pub async fn drive(context: &Context, recovery: Recovery, notices: &mpsc::Unboun
     let (slot, until) = (recovery.log().slot().clone(), Instant::now() + HOLD_MAX);
     let _ = notices.send(Notice::TakenOver { slot: slot.number(), unfinished: recovery.found() });
     recovery.wait(until).await;
+    let is_over = recovery.is_over();
     recovery.let_go(until).await;
     let newest = *recovery.log().segments().end();
     let told = context.in_background(move || {
@@ -98,7 +99,7 @@ pub async fn drive(context: &Context, recovery: Recovery, notices: &mpsc::Unboun
         Ok(told) => told,
         Err(e) => return Event::Failed(slot, e),
     };
-    let pause = if report.unfinished == 0 { SLOW } else { PAUSE };
+    let pause = if is_over || report.unfinished == 0 { SLOW } else { PAUSE };
     let _ = notices.send(Notice::LetGo { slot: slot.number(), report, sagas });
     match open {
         Ok(open) if open.is_empty() => Event::LetGo(slot),
