@@ -95,6 +95,7 @@ mod tests {
         assert!(open_now().unwrap() >= before + 20);
         drop(more);
     }
+
     /// Whether a test that is run only so passes in a process of its own, with other limits of open files.
     #[test]
     fn a_limit_is_raised_as_far_as_it_needs_to_be_and_goes() {

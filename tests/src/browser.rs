@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::PATIENCE;
+use crate::process::{PATIENCE, skip};
 
 /// The variable that makes a missing browser a failure.
 const REQUIRED: &str = "LIKE_REQUIRE_BROWSER";
@@ -38,10 +38,7 @@ impl Browser {
         let there =
             Command::new("chromium").arg("--version").output().is_ok_and(|said| said.status.success());
         if !there {
-            let required = std::env::var_os(REQUIRED).is_some_and(|value| value == "1");
-            assert!(!required, "a browser is required, and there is no chromium");
-            // Past the harness, which would keep it to itself.
-            let _ = writeln!(std::io::stderr(), "SKIPPED a page in a browser: there is no chromium");
+            skip("a page in a browser", "there is no chromium", REQUIRED);
             return None;
         }
         let mut child = Command::new("sh")

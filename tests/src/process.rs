@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -283,6 +283,18 @@ impl Running {
         let [stdout, stderr] = <[String; 2]>::try_from(written.collect::<Vec<_>>()).expect("two outputs");
         Ended { status, stdout, stderr }
     }
+}
+
+/// Says aloud that something can't be tried here, and why.
+///
+/// # Panics
+/// It has to be: this variable is 1.
+#[track_caller]
+pub fn skip(what: &str, why: &str, required_by: &str) {
+    let required = std::env::var_os(required_by).is_some_and(|value| value == "1");
+    assert!(!required, "{what} is required by {required_by}, and can't be tried: {why}");
+    // Past the harness, which would keep it to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
 }
 
 /// What a panic said.

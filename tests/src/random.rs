@@ -1,5 +1,10 @@
 //! A small generator of random numbers that one seed repeats (SplitMix64).
 
+/// A seed for a run that was given none: another one each time.
+pub fn fresh_seed() -> u64 {
+    like_client::log::wall_ms() % 1_000_000_000
+}
+
 /// Random numbers from a seed.
 #[derive(Clone, Debug)]
 pub struct Random(u64);

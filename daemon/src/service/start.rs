@@ -125,7 +125,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Display;
     use std::sync::Arc;
 
     use like_protocol::ids::BootId;
@@ -136,20 +135,10 @@ mod tests {
     use crate::store::base::{Base, SledBase};
     use crate::store::room::Room;
     use crate::store::run::place;
+    use crate::store::tests::again;
 
     fn data(path: &Path) -> DataDir {
         DataDir::open(path, Articles::ROLE, false).unwrap()
-    }
-
-    /// Opens what was closed just now: a thread of sled's may go on for a moment behind a store that was dropped.
-    fn again<T, E: Display>(open: impl Fn() -> Result<T, E>) -> T {
-        loop {
-            match open() {
-                Ok(opened) => return opened,
-                Err(e) if e.to_string().contains("acquire lock") => thread::yield_now(),
-                Err(e) => panic!("{e}"),
-            }
-        }
     }
 
     #[test]
@@ -163,14 +152,14 @@ mod tests {
         }
         let run = store.runs().runs[0].entry.run;
         drop(store);
-        let base = again(|| SledBase::open(&mut data(temp.path()), b""));
+        let base = again(|| SledBase::open(&mut data(temp.path()), b"")).unwrap();
         base.feed(&mut [(&place(run, 0), &Some(b"no block".to_vec()))].into_iter()).unwrap();
         drop(base);
 
         let space: Space = Arc::new(|| Ok(Room { free_bytes: u64::MAX, reserve_bytes: 0 }));
         let now = Now { boot: BootId::from_bytes([1; 16]), at_ms: 1 };
-        let (_store, participant) =
-            again(|| take_up(Articles, data(temp.path()), 1, Arc::clone(&space), now));
+        let taken_up = again(|| take_up(Articles, data(temp.path()), 1, Arc::clone(&space), now));
+        let (_store, participant) = taken_up.unwrap_or_else(|refused| panic!("{refused}"));
         let (rows, named) = participant.damaged();
         assert_eq!((rows, named[0].row.as_str()), (1, "1001"), "{named:?}");
     }

@@ -10,6 +10,7 @@ use super::super::filter::Filter;
 use super::super::room::Room;
 use super::super::run::{FirstKeys, Run};
 use super::super::run_list::Entry;
+use super::super::tests;
 use super::*;
 
 #[path = "damage_tests.rs"]
@@ -38,16 +39,10 @@ fn again_with(
     shape: Shape,
     restored: bool,
 ) -> Result<LoggedStore, OpenError> {
-    loop {
+    tests::again(|| {
         let data = DataDir::open(path, "article", restored).unwrap();
-        match LoggedStore::open_with(data, log_bytes_max, shape) {
-            // A thread of sled's may go on for a moment behind a store that was dropped.
-            Err(OpenError::Refused { source, .. }) if source.to_string().contains("acquire lock") => {
-                std::thread::yield_now();
-            }
-            opened => return opened,
-        }
-    }
+        LoggedStore::open_with(data, log_bytes_max, shape)
+    })
 }
 
 fn batch(changes: &[(&[u8], Option<&[u8]>)]) -> Batch {

@@ -265,11 +265,22 @@ impl StoreError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::fmt::Display;
     use std::fs;
     use std::path::Path;
 
     use super::*;
+
+    /// Opens what was closed just now: a thread of sled's may go on for a moment behind a store that was dropped.
+    pub(crate) fn again<T, E: Display>(open: impl Fn() -> Result<T, E>) -> Result<T, E> {
+        loop {
+            match open() {
+                Err(e) if e.to_string().contains("acquire lock") => std::thread::yield_now(),
+                opened => return opened,
+            }
+        }
+    }
 
     /// Copies a store's files, as a process that is killed now leaves them.
     pub(super) fn copied(from: &Path, to: &Path) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::process::eventually;
+use crate::process::{Ended, eventually};
 
 /// How large one is: more than the services and runners keep back. Only what is written takes space.
 const IMAGE_BYTES: u64 = 1 << 30;
@@ -149,7 +149,5 @@ pub fn contents(directory: &Path) -> BTreeMap<PathBuf, u32> {
 /// # Panics
 /// It does not.
 pub fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|e| panic!("{program} can't be run: {e}"));
-    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    Ended::of(Command::new(program).args(arguments)).expect_code(0);
 }

@@ -8,6 +8,7 @@ use clap::Parser;
 
 use super::image::{FileSystem, run};
 use super::{Report, Settings, cut_on};
+use crate::random::fresh_seed;
 
 /// What the kernel tells every process of its boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -42,7 +43,7 @@ pub fn main(program: PathBuf, arguments: impl IntoIterator<Item = String>) -> Ex
     let flags = Flags::parse_from(&arguments);
     let Some(boot_id) = flags.boot_id else { return in_a_place_of_its_own(&program, &arguments) };
     run("mount", ["--bind".as_ref(), boot_id.as_os_str(), BOOT_ID.as_ref()]);
-    let seed = flags.seed.unwrap_or_else(|| like_client::log::wall_ms() % 1_000_000_000);
+    let seed = flags.seed.unwrap_or_else(fresh_seed);
     let all = || FileSystem::ALL.into_iter().filter(|kind| kind.can_be_made());
     let chosen = if flags.file_system.is_empty() { all().collect() } else { flags.file_system };
     eprintln!("power-cut: --seed {seed}, {} cuts on each of {chosen:?}", flags.cuts);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::{Settings, soak};
+use crate::random::fresh_seed;
 
 /// Random load on real processes, and random kills and stops of everything; then every promise is checked.
 #[derive(Parser, Debug)]
@@ -41,7 +42,7 @@ struct Flags {
 /// Its main. `program` holds all programs.
 pub fn main(program: PathBuf, arguments: impl IntoIterator<Item = String>) -> ExitCode {
     let flags = Flags::parse_from(arguments);
-    let seed = flags.seed.unwrap_or_else(|| like_client::log::wall_ms() % 1_000_000_000);
+    let seed = flags.seed.unwrap_or_else(fresh_seed);
     let minutes = flags.hours.map_or(flags.minutes, |hours| hours * 60);
     let settings = Settings {
         program,

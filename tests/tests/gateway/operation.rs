@@ -58,16 +58,21 @@ fn numbers_tell_what_has_happened_and_how_things_stand() {
     }
 }
 
-/// On a day when nothing works, clients have less patience than sagas: an alarm must not depend on theirs.
-#[test]
-fn a_like_whose_client_hangs_up_is_counted_by_what_comes_of_it() {
-    let (house, gateway) = opened_as(&Plan::with(&["--timeout", "2s"]));
+/// A gateway with a like under way, at a user service that hangs, whose client has hung up.
+fn with_a_like_that_nobody_waits_for(timeout: &str) -> (House, Gateway) {
+    let (house, gateway) = opened_as(&Plan::with(&["--timeout", timeout]));
     gateway.like(1, 6).expect(200);
     house.freeze(Service::User);
     let mut client = gateway.place.connect().expect("a connection");
     client.write_all(&like(1, 7).bytes()).expect("sent");
     eventually("a like under way", || (house.json(&["saga", "list"]).as_array()?.len() == 2).then_some(()));
-    drop(client);
+    (house, gateway)
+}
+
+/// On a day when nothing works, clients have less patience than sagas: an alarm must not depend on theirs.
+#[test]
+fn a_like_whose_client_hangs_up_is_counted_by_what_comes_of_it() {
+    let (house, gateway) = with_a_like_that_nobody_waits_for("2s");
     let pending = "like_gateway_acts_total{kind=\"like\",outcome=\"pending\"} 1";
     eventually("its outcome among the numbers", || {
         gateway.get("/metrics").expect(200).text().lines().find(|line| *line == pending).map(drop)
@@ -77,13 +82,7 @@ fn a_like_whose_client_hangs_up_is_counted_by_what_comes_of_it() {
 
 #[test]
 fn a_log_that_can_not_be_written_any_more_is_noticed_whether_or_not_a_client_waits() {
-    let (house, mut gateway) = opened_as(&Plan::with(&["--timeout", "3s"]));
-    gateway.like(1, 6).expect(200);
-    house.freeze(Service::User);
-    let mut client = gateway.place.connect().expect("a connection");
-    client.write_all(&like(1, 7).bytes()).expect("sent");
-    eventually("a like under way", || (house.json(&["saga", "list"]).as_array()?.len() == 2).then_some(()));
-    drop(client);
+    let (house, mut gateway) = with_a_like_that_nobody_waits_for("3s");
     let limit = Rlimit { current: Some(1), maximum: getrlimit(Resource::Fsize).maximum };
     prlimit(Some(gateway.running().process()), Resource::Fsize, limit).expect("its files can be limited");
     eventually("the end of a gateway whose log has ended", || gateway.running().has_ended().then_some(()));

@@ -1,12 +1,11 @@
 //! A machine with the like services installed, for one test.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use like_tests::process::{Ended, Running, eventually};
+use like_tests::process::{Ended, Running, eventually, skip};
 use serde_json::Value;
 
 const BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/box");
@@ -42,10 +41,7 @@ impl Machine {
     fn possible(name: &str) -> Option<Self> {
         static ABLE: OnceLock<Result<(), String>> = OnceLock::new();
         if let Err(why) = ABLE.get_or_init(able) {
-            let required = std::env::var_os("LIKE_REQUIRE_SYSTEMD").is_some_and(|value| value == "1");
-            assert!(!required, "systemd is required, and can't be had here: {why}");
-            // Past the harness, which would keep it to itself.
-            let _ = writeln!(std::io::stderr(), "SKIPPED {name}: no systemd can be booted here: {why}");
+            skip(name, &format!("no systemd can be booted here: {why}"), "LIKE_REQUIRE_SYSTEMD");
             return None;
         }
         Some(Self::at(name))
