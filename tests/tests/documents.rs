@@ -1,4 +1,5 @@
-//! What documents say of each other: links lead somewhere, and decision records that amend others are named there.
+//! What documents say of each other and of the source: links lead somewhere, decision records that amend others are named
+//! there, and excerpts stand where they were taken from.
 
 // A test that can't go on panics and says why.
 #![allow(clippy::expect_used)]
@@ -86,4 +87,31 @@ fn a_record_that_amends_another_is_named_there() {
         }
     }
     assert!(pairs > 20, "{pairs}");
+}
+
+/// The blocks of Rust in a text, without the indentation of the list that they stand in.
+fn excerpts(text: &str) -> Vec<String> {
+    let mut excerpts = Vec::new();
+    let mut lines = text.lines();
+    while let Some(fence) = lines.next() {
+        if let Some(indent) = fence.strip_suffix("```rust") {
+            let block = lines.by_ref().take_while(|line| line.trim() != "```");
+            excerpts
+                .push(block.map(|line| format!("{}\n", line.strip_prefix(indent).unwrap_or(line))).collect());
+        }
+    }
+    excerpts
+}
+
+#[test]
+fn the_guide_to_other_domains_shows_what_runs() {
+    let wallet = fs::read_dir(source::root().join("tests/src/wallet")).expect("a directory");
+    let sources = wallet.map(|file| fs::read_to_string(file.expect("a file").path()).expect("a source"));
+    let sources: Vec<_> = sources.collect();
+    let guide = fs::read_to_string(source::root().join("docs/domains.md")).expect("a document");
+    let excerpts = excerpts(&guide);
+    for excerpt in &excerpts {
+        assert!(sources.iter().any(|source| source.contains(excerpt)), "not in the source:\n{excerpt}");
+    }
+    assert!(excerpts.len() >= 5, "{} excerpts", excerpts.len());
 }

@@ -68,7 +68,8 @@ impl Transfers {
 
     fn balances(&self) -> Vec<u64> {
         let accounts = self.accounts();
-        assert!(accounts.iter().all(|account| account.arriving == 0), "nothing is under way: {accounts:?}");
+        let moving = |account: &Account| account.arriving + account.leaving;
+        assert!(accounts.iter().all(|account| moving(account) == 0), "nothing is under way: {accounts:?}");
         accounts.iter().map(|account| account.balance).collect()
     }
 }

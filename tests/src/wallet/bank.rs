@@ -80,7 +80,7 @@ impl Bank {
         command
     }
 
-    /// All accounts: `[{"account":1,"balance":70,"arriving":0},...]`.
+    /// All accounts: `[{"account":1,"balance":70,"arriving":0,"leaving":0},...]`.
     ///
     /// # Panics
     /// They can't be read.

@@ -3,11 +3,12 @@
 //! One row per account, with the id in eight bytes, highest first:
 //!
 //! ```text
-//! 10 account   -> balance(number) arriving(number)
+//! 10 account   -> balance(number) arriving(number) leaving(number)
 //! ```
 //!
 //! What a deposit brings is `arriving` until its saga has settled, and can't be spent before: so undoing a deposit never
-//! takes a balance below zero. A withdrawal holds its account exclusively; deposits commute and are only counted.
+//! takes a balance below zero. What a withdrawal takes is `leaving` for as long, and keeps its place: so undoing a withdrawal
+//! never makes more than can be counted. A withdrawal holds its account exclusively; deposits commute and are only counted.
 
 use like_daemon::participant::domain::{Context, Domain, Stop};
 use like_daemon::participant::holds::{Hold, Mode, Resource};
@@ -91,6 +92,8 @@ pub struct Account {
     pub balance: u64,
     /// What sagas that have not settled have brought.
     pub arriving: u64,
+    /// What such sagas have taken.
+    pub leaving: u64,
 }
 
 /// The wallet service's domain.
@@ -101,6 +104,14 @@ pub struct Wallet;
 struct Money {
     balance: u64,
     arriving: u64,
+    leaving: u64,
+}
+
+impl Money {
+    /// All of it, wherever the sagas that move it end.
+    fn in_all(self) -> Option<u64> {
+        self.balance.checked_add(self.arriving)?.checked_add(self.leaving)
+    }
 }
 
 type Stopped = Stop<WalletRejection>;
@@ -137,17 +148,16 @@ impl Domain for Wallet {
     ) -> Result<WalletReply, Stopped> {
         let (account, money) = match *operation {
             WalletOperation::Withdraw { account, amount } => {
-                let money = existing(context, account)?;
-                let balance = money.balance.checked_sub(amount);
-                let balance = balance.ok_or(Stop::Rejected(WalletRejection::Insufficient(account)))?;
-                (account, Money { balance, ..money })
+                let Money { balance, arriving, leaving } = existing(context, account)?;
+                let left = balance.checked_sub(amount);
+                let balance = left.ok_or(Stop::Rejected(WalletRejection::Insufficient(account)))?;
+                (account, Money { balance, arriving, leaving: leaving + amount })
             }
             WalletOperation::Deposit { account, amount } => {
-                let money = existing(context, account)?;
-                let arriving = money.arriving.checked_add(amount);
-                let fits = arriving.filter(|arriving| arriving.checked_add(money.balance).is_some());
-                let arriving = fits.ok_or(Stop::Rejected(WalletRejection::TooMuch(account)))?;
-                (account, Money { arriving, ..money })
+                let Money { balance, arriving, leaving } = existing(context, account)?;
+                let more = arriving.checked_add(amount).map(|arriving| Money { balance, arriving, leaving });
+                let fits = more.filter(|money| money.in_all().is_some());
+                (account, fits.ok_or(Stop::Rejected(WalletRejection::TooMuch(account)))?)
             }
         };
         context.put(key(account), money.stored());
@@ -162,7 +172,10 @@ impl Domain for Wallet {
         _: &WalletReply,
     ) -> Result<(), StoreError> {
         change(context, operation, |money| match operation {
-            WalletOperation::Withdraw { amount, .. } => money.balance += amount,
+            WalletOperation::Withdraw { amount, .. } => {
+                money.leaving -= amount;
+                money.balance += amount;
+            }
             WalletOperation::Deposit { amount, .. } => money.arriving -= amount,
         })
     }
@@ -174,8 +187,9 @@ impl Domain for Wallet {
         operation: &WalletOperation,
         _: Option<()>,
     ) -> Result<(), StoreError> {
-        change(context, operation, |money| {
-            if let WalletOperation::Deposit { amount, .. } = operation {
+        change(context, operation, |money| match operation {
+            WalletOperation::Withdraw { amount, .. } => money.leaving -= amount,
+            WalletOperation::Deposit { amount, .. } => {
                 money.arriving -= amount;
                 money.balance += amount;
             }
@@ -191,8 +205,8 @@ impl Domain for Wallet {
         };
         let rows = context.page(&range, PAGE_ROWS_MAX)?;
         let account = |row: &Found| {
-            let Money { balance, arriving } = row.load()?;
-            Ok(Account { id: id_of(&row.key)?, balance, arriving })
+            let Money { balance, arriving, leaving } = row.load()?;
+            Ok(Account { id: id_of(&row.key)?, balance, arriving, leaving })
         };
         rows.iter().map(account).collect()
     }
@@ -206,8 +220,8 @@ impl Domain for Wallet {
         if context.get(&key(account))?.is_some() {
             return Err(Stop::Rejected(WalletRejection::AlreadyOpen(account)));
         }
-        context.put(key(account), Money { balance, arriving: 0 }.stored());
-        Ok(vec![Account { id: account, balance, arriving: 0 }])
+        context.put(key(account), Money { balance, ..Money::default() }.stored());
+        Ok(vec![Account { id: account, balance, arriving: 0, leaving: 0 }])
     }
 }
 
@@ -243,10 +257,11 @@ impl Stored for Money {
     fn store(&self, out: &mut Vec<u8>) {
         put_number(out, self.balance);
         put_number(out, self.arriving);
+        put_number(out, self.leaving);
     }
 
     fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        Ok(Self { balance: fields.number()?, arriving: fields.number()? })
+        Ok(Self { balance: fields.number()?, arriving: fields.number()?, leaving: fields.number()? })
     }
 }
 
@@ -281,5 +296,47 @@ impl Stored for WalletReply {
 
     fn load(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
         Ok(Self { balance: fields.number()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use like_daemon::participant::Participant;
+    use like_daemon::store::MemoryStore;
+    use like_protocol::codec;
+    use like_protocol::ids::{BootId, SagaId, StepId};
+    use like_protocol::message::{Direction, Payload, ReplyBody, RequestBody, StepReply, StepRequest};
+    use like_protocol::time::Now;
+
+    use super::*;
+    use crate::model::daemon::Participate;
+
+    fn encoded<T: Serialize>(value: &T) -> Payload {
+        codec::encode(value).unwrap()
+    }
+
+    #[test]
+    fn what_a_withdrawal_may_bring_back_keeps_its_place() {
+        let now = Now { boot: BootId::from_bytes([1; 16]), at_ms: 1_000 };
+        let mut store = MemoryStore::default();
+        let mut wallet = Participant::open(Wallet, &mut store, &now).unwrap();
+        let mut ask = |body| wallet.group(&mut store, &now, Some(body)).unwrap();
+        let step = |number, direction, operation: WalletOperation| {
+            let id = StepId { saga: SagaId::from_bytes([number; 16]), step: 0 };
+            let deadline = now.deadline_in(Duration::from_secs(1));
+            RequestBody::Step(StepRequest { id, direction, deadline, operation: encoded(&operation) })
+        };
+        let account = 7;
+        let all = WalletCommand::Open { account, balance: u64::MAX };
+        let done = |balance| ReplyBody::Step(StepReply::Done(encoded(&WalletReply { balance })));
+        let withdraw = WalletOperation::Withdraw { account, amount: 10 };
+        let deposit = WalletOperation::Deposit { account, amount: 1 };
+        ask(RequestBody::Command(encoded(&all)));
+        assert_eq!(ask(step(1, Direction::Action, withdraw)), done(u64::MAX - 10));
+        let too_much = encoded(&WalletRejection::TooMuch(account));
+        assert_eq!(ask(step(2, Direction::Action, deposit)), ReplyBody::Step(StepReply::Rejected(too_much)));
+        assert_eq!(ask(step(1, Direction::Compensation, withdraw)), ReplyBody::Step(StepReply::Undone));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! walletd --socket PATH --data DIR ...                   (the engine's own flags)
-//! wallet-balances SOCKET                                 prints [{"account":1,"balance":70,"arriving":0},...]
+//! wallet-balances SOCKET                                 prints [{"account":1,"balance":70,"arriving":0,"leaving":0},...]
 //! wallet-transfer SOCKET JOURNAL FROM TO AMOUNT MS       prints {"saga_id":"...","state":"completed"}
 //! wallet-recover SOCKET JOURNAL [--resume|--compensate]  prints {"recovered":1,"unfinished":0}
 //! wallet-sagas JOURNAL                                   prints [{"saga_id":"...","from":1,"state":"completed",...},...]
@@ -165,8 +165,9 @@ pub async fn open_account(socket: &str, account: u64, balance: u64) -> Result<()
 
 async fn balances(socket: &str) -> Result<u8, Failed> {
     let accounts = accounts_after(socket, None).await?;
-    let told =
-        accounts.iter().map(|a| json!({ "account": a.id, "balance": a.balance, "arriving": a.arriving }));
+    let told = accounts.iter().map(
+        |a| json!({ "account": a.id, "balance": a.balance, "arriving": a.arriving, "leaving": a.leaving }),
+    );
     println!("{}", told.collect::<Value>());
     Ok(0)
 }
