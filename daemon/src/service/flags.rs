@@ -240,6 +240,12 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_is_made_after_so_many_kib() {
+        let flags = parse(&["--data", "d", "--socket", "s", "--checkpoint-kib", "3000"]).unwrap();
+        assert_eq!(Config::from_flags(flags).unwrap().log_bytes_max, 3000 * 1024);
+    }
+
+    #[test]
     fn names_and_numbers_of_users_and_groups_are_understood() {
         assert_eq!(user_id("root").unwrap(), 0);
         assert_eq!(group_id("root").unwrap(), 0);

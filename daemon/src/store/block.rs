@@ -236,6 +236,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_block_whose_first_row_has_another_key_than_its_index_says_is_refused() {
+        let begins = |rows: &Batch, key: &[u8]| {
+            BlockRows::of(7, 1, written(7, 1, rows)).unwrap().beginning_with(key).is_ok()
+        };
+        let rows = Batch::from([(vec![0x10].into(), None), (vec![0x12].into(), None)]);
+        assert!(begins(&rows, &[0x10]) && !begins(&rows, &[0x12]));
+        assert!(!begins(&Batch::new(), &[]));
+    }
+
+    #[test]
+    fn no_block_becomes_longer_than_it_may_be_if_rows_are_long_or_deleted_ones_have_long_keys() {
+        for value in [None, Some(&[7; 90][..])] {
+            let mut block = BlockWriter::default();
+            for key in (0..=u8::MAX).map(|first| [first; 200]) {
+                if block.is_full_for(&key, value, 1000) {
+                    break;
+                }
+                block.push(&key, value);
+            }
+            let bytes = block.take(1, 2).len();
+            assert!((600..=1000).contains(&bytes), "{bytes} bytes");
+        }
+    }
+
     proptest! {
         #[test]
         fn rows_are_read_as_they_were_written(

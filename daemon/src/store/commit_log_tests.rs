@@ -290,6 +290,19 @@ fn damage_of_a_record_that_others_stand_behind_is_no_torn_end_though_nothing_say
 }
 
 #[test]
+fn damage_of_many_records_is_no_torn_end_if_another_one_stands_behind_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut log = go_on(temp.path(), &Found::default());
+    (1..=60).for_each(|number| log.append(&batch(number % 3, number)).unwrap());
+    let (path, ends) = (path_of(temp.path(), 1), records(temp.path(), 1, 1));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[ends[0]..ends[59]].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let refused = read(&*on(temp.path()), 0, None).unwrap_err();
+    assert!(matches!(refused, LogError::Damaged { at: HEAD_BYTES, .. }), "{refused}");
+}
+
+#[test]
 fn a_torn_segment_that_a_power_loss_brought_back_is_passed_over() {
     let temp = a_log();
     let path = path_of(temp.path(), 2);

@@ -133,6 +133,31 @@ fn the_store_of_the_other_service_is_refused_and_left_untouched() {
 }
 
 #[test]
+fn a_file_systems_root_and_what_an_attempt_cut_short_leaves_are_as_good_as_empty() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("lost+found")).unwrap();
+    fs::write(temp.path().join(MARKER_NEW), "half").unwrap();
+    assert!(DataDir::open(temp.path(), "article", false).unwrap().is_new());
+}
+
+#[test]
+fn the_directory_above_need_not_be_ours_to_open() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("data");
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(temp.path(), Permissions::from_mode(0o311)).unwrap();
+    let as_nobody = std::thread::spawn(move || {
+        if rustix::process::geteuid().is_root() {
+            // Of this thread alone: somebody whom permissions bind.
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
+        }
+        assert!(File::open(path.parent().unwrap()).is_err());
+        sync_name(&path)
+    });
+    as_nobody.join().unwrap().unwrap();
+}
+
+#[test]
 fn a_store_that_was_never_completed_is_made_anew() {
     let temp = tempfile::tempdir().unwrap();
     drop(DataDir::open(temp.path(), "article", false).unwrap());
@@ -208,6 +233,10 @@ fn of_a_directory_that_can_not_be_looked_at_the_reason_is_told() {
     std::os::unix::fs::symlink(&path, &path).unwrap();
     let refused = DataDir::open(&path, "user", false).unwrap_err();
     assert!(refused.to_string().contains("symbolic links"), "{refused}");
+    // Nor is one whose marker can't be read taken for somebody else's.
+    fs::create_dir(dir.path().join(MARKER)).unwrap();
+    let refused = DataDir::open(dir.path(), "user", false).unwrap_err();
+    assert!(refused.to_string().contains("Is a directory"), "{refused}");
 }
 
 #[test]

@@ -117,6 +117,14 @@ mod tests {
     }
 
     #[test]
+    fn of_a_mark_that_can_not_be_opened_the_reason_is_told() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join(MARK)).unwrap();
+        let refused = Mark::open(&RealDisk(temp.path().to_owned())).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::IsADirectory);
+    }
+
+    #[test]
     fn the_mark_is_pinned() {
         let temp = tempfile::tempdir().unwrap();
         let (mark, _) = Mark::open(&RealDisk(temp.path().to_owned())).unwrap();

@@ -3,10 +3,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::aside::Steps;
+use super::super::filter::Filter;
 use super::super::memory::MemoryBase;
 use super::super::merge::{self, Merges};
 use super::super::merged::Merged;
-use super::super::run::place;
+use super::super::run::{FirstKeys, place};
 use super::super::{Batch, Row};
 use super::*;
 
@@ -117,6 +118,20 @@ fn a_reader_keeps_what_it_reads_until_it_has_done_and_then_it_is_removed() {
     assert!(runs.has_gone() && merge::is_due(&runs));
     merge_all(&runs);
     assert_eq!(base.runs().len(), 1);
+}
+
+#[test]
+fn a_list_of_runs_that_would_be_too_long_for_a_value_is_refused_and_the_one_before_stays() {
+    let base = MemoryBase::empty();
+    let runs = open(&base, SMALL);
+    let refused = (0..VALUE_BYTES_MAX as u64).find_map(|number| {
+        let entry = Entry { run: u64::MAX - 1 - number, level: 1, rows: 0, blocks: 0, pieces: 0 };
+        let empty = Run::new(entry, FirstKeys::default(), Filter::for_keys(0));
+        runs.add(Some(empty), number).err()
+    });
+    assert!(matches!(refused, Some(StoreError::Failed { .. })), "{refused:?}");
+    assert!(!runs.have_place() && base.row().len() <= VALUE_BYTES_MAX);
+    assert_eq!(*base.row(), runs.listed().row());
 }
 
 #[test]

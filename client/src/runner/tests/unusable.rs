@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::log::disk::{LogFile, RealDisk};
 use crate::log::tests::cut_disk::CutDisk;
 use crate::runner::pace::SLOW;
 use crate::runner::watch::claim_once_open;
@@ -67,6 +68,35 @@ async fn a_slot_that_cannot_be_read_holds_up_no_new_runner() {
     std::fs::remove_file(stray(&bench)).unwrap();
     let report = crate::runner::recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.completed, report.unusable.len()), (1, 1, 0));
+}
+
+/// A file that takes nothing, on a disk without space.
+#[derive(Debug)]
+struct Full;
+
+impl LogFile for Full {
+    fn write_at(&self, _: &[u8], _: u64) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_all(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_can_not_write_in_a_slot_says_so_and_takes_no_other_one() {
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    let disk = RealDisk { around: Some(Arc::new(|_| Arc::new(Full))) };
+    let journal = Journal::open_on(Arc::new(disk), bench.context().journal.path()).unwrap();
+    let refused = Runner::start(Context { journal, ..bench.context() }).err().unwrap();
+    assert!(refused.is_full() && refused.to_string().contains("/0/"), "{refused}");
+    assert_eq!(bench.context().journal.slots().unwrap().len(), 1);
 }
 
 #[tokio::test]
