@@ -276,7 +276,7 @@ fn why_compensated(
             let at_user = failing == Some(Act::of(usage).record_step);
             rejected(saga, rejection, at_user, target, usage)
         }
-        Some(Action::Refused(refusal)) => {
+        Some(Action::Refused(refusal)) if state.turned_back_after.is_none() => {
             let detail = match refusal {
                 Refusal::Expired => format!("`{name}` came too late: the saga's deadline had passed"),
                 Refusal::Compensated => format!("`{name}` was compensated before it ran"),

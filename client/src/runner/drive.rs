@@ -17,7 +17,7 @@ use super::tell::{Caller, Telling};
 use crate::log::{LogEnded, Position};
 use crate::saga::attempt::{Answer, Unaskable};
 use crate::saga::definition::side_by_side;
-use crate::saga::event::Failure;
+use crate::saga::event::{Failure, FailureKind};
 use crate::saga::next::Milestone;
 use crate::saga::state::Illegal;
 use crate::saga::{Begun, Definition, End, Event, Next, Phase, SagaState, TurnBack};
@@ -228,8 +228,17 @@ impl Driver {
         }
         let kind = failure.kind;
         tracing::debug!(saga_id = %self.saga, step, ?kind, "action failed: {}", failure.detail);
+        if kind == FailureKind::Unknown && self.is_cut_short(step) {
+            return Ok(Duration::ZERO);
+        }
         self.record(Event::ActionFailed { step: step as u8, failure })?.await?;
         Ok(self.paces.after(step, kind))
+    }
+
+    /// Whether the saga is given up for an earlier failure of the step: an attempt of which the deadline came before its answer
+    /// says less than that.
+    fn is_cut_short(&self, step: usize) -> bool {
+        self.until_given_up().is_zero() && lock(&self.state).steps[step].last_failure.is_some()
     }
 
     /// Whether the next thing to do is another attempt at an action.

@@ -22,6 +22,8 @@ pub(super) struct Hunt {
     last: Mutex<Option<Instant>>,
     /// When it last took over a slot with nothing but what is tried at a slow pace.
     last_stuck: Mutex<Option<Instant>>,
+    /// Who was found then to drive a saga that is waited for.
+    found: Mutex<Option<(SagaId, Owner)>>,
 }
 
 impl Hunt {
@@ -32,6 +34,11 @@ impl Hunt {
             *last = Some(Instant::now());
         }
         due
+    }
+
+    /// Who was last found to drive it.
+    fn found(&self, by: SagaId) -> Option<Owner> {
+        lock(&self.found).as_ref().filter(|(saga, _)| *saga == by).map(|(_, owner)| owner.clone())
     }
 
     fn may_try_stuck(&self) -> bool {
@@ -48,10 +55,10 @@ fn is_over(pause: Duration, since: Option<Instant>) -> bool {
 }
 
 /// Takes over every slot whose runner is gone and that has open sagas, and drives those in the background. If a live
-/// runner drives saga `by`, that is named.
+/// runner drives saga `by`, that is named: also between two looks, since the next attempt may be the last.
 pub(super) async fn finish_dead(runner: &Arc<Inner>, by: SagaId) -> Option<Owner> {
     if !runner.hunt.is_due() {
-        return None;
+        return runner.hunt.found(by);
     }
     let hunter = Arc::clone(runner);
     let found = runner.context.in_background(move || search(&hunter, by)).await;
@@ -68,6 +75,7 @@ pub(super) async fn finish_dead(runner: &Arc<Inner>, by: SagaId) -> Option<Owner
         taken.drive_all(open, Order::GoOn);
         tokio::spawn(taken.close(HOLD_MAX));
     }
+    *lock(&runner.hunt.found) = owner.clone().map(|owner| (by, owner));
     owner
 }
 

@@ -264,8 +264,11 @@ impl SagaState {
         if !forward || s.action != Action::InDoubt {
             return false;
         }
+        // Only that it came too late says less than why it had not been done before.
+        if action != Action::Refused(Refusal::Expired) {
+            s.last_failure = None;
+        }
         s.action = action;
-        s.last_failure = None;
         true
     }
 

@@ -116,17 +116,25 @@ fn a_key_that_was_used_for_anything_else_is_refused() {
 #[test]
 fn a_deadline_that_passed_tells_what_the_last_attempt_came_to() {
     let failure = |kind| Failure { kind, detail: "why".to_owned() };
+    // The last attempt may have come too late by a moment.
+    let too_late = [
+        Event::ActionSent { step: 0, attempt: 1 },
+        Event::ActionRefused { step: 0, refusal: Refusal::Expired },
+        Event::TurnedBack(TurnBack::Refused { step: 0 }),
+    ];
+    let given_up = [Event::TurnedBack(TurnBack::Deadline { step: 0 })];
     for kind in [FailureKind::Locked, FailureKind::Storage, FailureKind::NotSent] {
-        let state = after(&[
-            Event::ActionFailed { step: 0, failure: failure(kind) },
-            Event::TurnedBack(TurnBack::Deadline { step: 0 }),
-        ]);
-        let Err(ActError::Compensated { last, detail, .. }) = why(&state) else { panic!("not compensated") };
-        assert_eq!(last, Some(kind));
-        assert!(detail.contains("`add like`") && detail.ends_with("why"), "{detail}");
+        for turned_back in [&given_up[..], &too_late] {
+            let failed = Event::ActionFailed { step: 0, failure: failure(kind) };
+            let state = after(&[&[failed], turned_back].concat());
+            let Err(ActError::Compensated { last, detail, .. }) = why(&state) else { panic!("undone") };
+            assert_eq!(last, Some(kind));
+            assert!(detail.contains("`add like`") && detail.ends_with("why"), "{detail}");
+        }
     }
-    let silent = after(&[Event::TurnedBack(TurnBack::Deadline { step: 0 })]);
-    assert!(matches!(why(&silent), Err(ActError::Compensated { last: None, .. })));
+    for silent in [&given_up[..], &too_late] {
+        assert!(matches!(why(&after(silent)), Err(ActError::Compensated { last: None, .. })));
+    }
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! One saga: its steps, its failures, its end.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use like_protocol::time::Now;
+
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::runner::pace::SLOW;
 use crate::runner::settle::Settler;
 use crate::runner::{admin, recover};
+use crate::saga::Event;
 
 #[tokio::test]
 async fn a_saga_runs_its_steps_in_order_and_is_settled() {
@@ -301,4 +306,57 @@ async fn a_saga_taken_over_past_damage_needs_an_operator_at_once() {
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
     let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.needs_attention), (1, 1));
+}
+
+/// A clock that can be put ahead.
+#[derive(Clone)]
+struct Ahead {
+    clock: BootClock,
+    ahead_ms: Arc<AtomicU64>,
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now { at_ms: now.at_ms + self.ahead_ms.load(Ordering::Relaxed), ..now }
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_the_deadline_cuts_short_does_not_hide_why_the_saga_was_given_up() {
+    let bench = Bench::new();
+    let locked = Script::Say(ReplyBody::Step(StepReply::Locked { by: SagaId::generate() }));
+    say(&bench.right.actions, vec![locked, Script::Hush]);
+    let clock = Ahead { clock: BootClock::open().unwrap(), ahead_ms: Arc::default() };
+    let runner = Runner::start(Context { clock: Arc::new(clock.clone()), ..bench.context() }).unwrap();
+    let mut run = Box::pin(runner.run("pair", Payload::default(), LONG));
+    let asked = || bench.heard().iter().filter(|heard| *heard == "right action").count();
+    until(|| asked() == 2, &mut run).await;
+    clock.ahead_ms.store(LONG.as_millis() as u64, Ordering::Relaxed);
+    let outcome = run.await.unwrap();
+    assert_eq!((outcome.state.ended(), asked()), (Some(End::Compensated), 2));
+    assert_eq!(outcome.state.turned_back_after.unwrap().kind, FailureKind::Locked);
+}
+
+#[tokio::test]
+async fn every_attempt_that_meets_a_lock_tells_who_holds_it() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let holder = Runner::start(bench.context()).unwrap();
+    let mut holds = Box::pin(holder.run("pair", Payload::default(), LONG));
+    until(|| bench.has_heard("right action"), &mut holds).await;
+    let (by, _) = holder.active().remove(0);
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Locked { by }))]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let mut waits = Box::pin(runner.run("pair", Payload::default(), LONG));
+    until(|| runner.active().iter().any(|(_, saga)| saga.steps[1].action_attempts >= 5), &mut waits).await;
+    let story = history::read(&bench.context().journal).unwrap().sagas.into_iter();
+    let story = story.map(|(_, story)| story).find(|story| story.saga != by).unwrap();
+    let failures = story.records.iter().filter_map(|record| match &record.event {
+        Event::ActionFailed { failure, .. } => Some(failure.detail.clone()),
+        _ => None,
+    });
+    let failures: Vec<_> = failures.collect();
+    let named = format!("locked by saga {by} of pid {}", std::process::id());
+    assert!(failures.len() >= 4 && failures.iter().all(|told| told.starts_with(&named)), "{failures:?}");
 }

@@ -252,6 +252,8 @@ fn a_failure_is_remembered_until_something_better_is_known() {
     assert_eq!(after([sent(0, 1), failed(0), sent(0, 2), done(0)]).steps[0].last_failure, None);
     let stuck = after([sent(0, 1), failed(0), back(TurnBack::Deadline { step: 0 })]);
     assert_eq!(stuck.turned_back_after, Some(failure()));
+    let late = after([sent(0, 1), failed(0), sent(0, 2), refused(0), back(TurnBack::Refused { step: 0 })]);
+    assert_eq!(late.turned_back_after, Some(failure()), "that it came too late is nothing better");
 }
 
 #[test]
