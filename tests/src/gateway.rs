@@ -242,6 +242,20 @@ impl Gateway {
         self.send(&Request::new("POST", path).json(document))
     }
 
+    /// Sends a request for a saga until it is answered so. One whose deadline comes too early for that is undone, as on a
+    /// machine that is slow at the moment.
+    ///
+    /// # Panics
+    /// It is answered otherwise.
+    #[track_caller]
+    pub fn until(&self, status: u16, request: &Request) -> Answer {
+        eventually("an answer that takes some time", || {
+            let answer = self.send(request);
+            assert!([status, 500].contains(&answer.status), "{answer:?}");
+            (answer.status == status).then_some(answer)
+        })
+    }
+
     /// An article's likes.
     ///
     /// # Panics

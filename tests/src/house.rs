@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use like_client::likes;
 use like_client::log::Journal;
@@ -16,7 +17,7 @@ use like_protocol::time::{BootClock, Clock};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Armed, Ended, Fault, Running, eventually, program};
+use crate::process::{Armed, Ended, Fault, PATIENCE, Running, eventually, program};
 
 /// What a `likectl` command needs to know of a house, whoever looks after its daemons meanwhile.
 #[derive(Clone, Debug)]
@@ -302,6 +303,23 @@ impl House {
         let journal = Journal::open(&self.journal()).expect("a journal");
         likes::context(journal, remotes.each_ref(), clock, options)
     }
+}
+
+/// Tries what has to come about before a deadline passes: first with so much time, then with twice as much whenever that
+/// was not enough on this machine. `within` gets it as `--timeout` takes it, and returns nothing where it was too little.
+///
+/// # Panics
+/// No time was enough.
+#[track_caller]
+pub fn in_time<T>(what: &str, first: Duration, mut within: impl FnMut(&str) -> Option<T>) -> T {
+    let mut time = first;
+    while time <= PATIENCE {
+        if let Some(found) = within(&format!("{}ms", time.as_millis())) {
+            return found;
+        }
+        time *= 2;
+    }
+    panic!("never in time: {what}")
 }
 
 /// How much has been written to a journal: its segments without the space behind what stands in them.

@@ -20,7 +20,7 @@ use like_protocol::likes::{ARTICLE_ROLE, ArticleId, USER_ROLE, UserId};
 use like_protocol::time::{BootClock, Clock};
 use like_tests::hostile::ram::{Files, RamDisk};
 use like_tests::house::{House, Service, zeros_from};
-use like_tests::process::{Armed, Fault, Running, eventually};
+use like_tests::process::{Armed, Fault, PATIENCE, Running, eventually};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
 
@@ -38,12 +38,12 @@ fn real_journal() -> RamDisk {
     runtime.block_on(async {
         let context = house.context_with(Options { keeping: KEEPING, ..Options::default() });
         let remote = |role| context.participants.find(role).expect("a service").clone();
-        let articles = ArticleService::new(remote(ARTICLE_ROLE), Duration::from_secs(5));
-        let users = UserService::new(remote(USER_ROLE), Duration::from_secs(5));
+        let articles = ArticleService::new(remote(ARTICLE_ROLE), PATIENCE);
+        let users = UserService::new(remote(USER_ROLE), PATIENCE);
         for round in 0..3 {
             let runner = Runner::start(context.clone()).expect("a runner");
             let likes = Likes::new(runner.clone(), articles.clone(), users.clone());
-            let timeout = Duration::from_secs(5);
+            let timeout = PATIENCE;
             for user in 0..2 {
                 let user = UserId(10 * round + user);
                 likes.like(user, ArticleId(1), None, timeout).await.expect("a like");
@@ -51,7 +51,7 @@ fn real_journal() -> RamDisk {
                     likes.unlike(user, ArticleId(1), None, timeout).await.expect("an unlike");
                 }
             }
-            runner.close(Duration::from_secs(5)).await;
+            runner.close(PATIENCE).await;
         }
     });
     house.stop(Service::User).expect_code(0);

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use like_protocol::failpoint::Failpoint;
-use like_tests::house::{House, Service};
+use like_tests::house::{House, Service, in_time};
 use like_tests::process::{Armed, Fault, PATIENCE, Running, eventually};
 use like_tests::promises;
 use rustix::process::Signal;
@@ -18,7 +18,8 @@ use serde_json::Value;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_like-multicall");
 
 /// How long a killed runner's saga may take to its end, in the median, before this says that nobody was woken: far more than
-/// it takes on a busy machine, far less than any interval at which somebody would look. `cargo compare` measures it.
+/// it takes on a machine that has time, far less than any interval at which somebody would look. On one that has none, as long
+/// as it takes whoever is started for it, who has more to do. `cargo compare` measures it.
 const TAKEOVER_MEDIAN_MAX: Duration = Duration::from_millis(500);
 
 /// How many runners are killed for one median.
@@ -65,27 +66,47 @@ fn takeover(house: &House, lines: &mpsc::Receiver<String>, user: u64) -> Duratio
     killed.elapsed()
 }
 
+/// The same where nobody watches, and a recovery is started.
+fn recovery(house: &House, user: u64) -> Duration {
+    let mut like = stopped_like(house, user, 1);
+    let killed = Instant::now();
+    like.kill_now();
+    eventually("the end of a killed runner", || like.has_ended().then_some(()));
+    assert_eq!(house.json(&["recover"])["completed"], 1);
+    killed.elapsed()
+}
+
+fn median(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
 #[test]
 fn a_killed_runners_saga_is_ended_by_who_is_woken_for_it() {
-    let house = House::with_article(PROGRAM);
+    let [house, unwatched] = [(); 2].map(|()| House::with_article(PROGRAM));
     let (_watcher, lines) = watcher(&house);
     let mut users = 1..;
     let mut medians = Vec::new();
-    for round in 1..=ROUNDS {
+    for _ in 0..ROUNDS {
+        // In turns, so that both meet the same load.
         let kills = users.by_ref().take(KILLS);
-        let mut took: Vec<_> = kills.map(|user| takeover(&house, &lines, user)).collect();
-        took.sort_unstable();
-        println!("round {round}: {took:?}");
-        medians.push(took[KILLS / 2]);
-        if took[KILLS / 2] <= TAKEOVER_MEDIAN_MAX {
+        let took = kills.map(|user| (takeover(&house, &lines, user), recovery(&unwatched, user)));
+        let (woken, started): (Vec<_>, Vec<_>) = took.unzip();
+        medians.push((median(woken), median(started)));
+        if medians.last().is_some_and(is_prompt) {
             break;
         }
     }
     println!("medians: {medians:?}");
-    assert!(medians.iter().any(|median| *median <= TAKEOVER_MEDIAN_MAX), "{medians:?}");
+    assert!(medians.iter().any(is_prompt), "{medians:?}");
     assert_eq!(house.likes(1), (medians.len() * KILLS) as u64);
     promises::every_saga_has_ended(&house);
     promises::no_drift(&house);
+}
+
+/// Whether who was woken took no longer than it may.
+fn is_prompt((woken, started): &(Duration, Duration)) -> bool {
+    *woken <= TAKEOVER_MEDIAN_MAX.max(*started)
 }
 
 #[test]
@@ -217,9 +238,17 @@ fn an_interrupted_retry_names_the_saga_that_it_leaves_behind() {
 fn a_stopped_runner_keeps_its_saga_and_is_named() {
     let house = House::with_article(PROGRAM);
     let like = stopped_like(&house, 7, 2);
-    let refused = house.likectl(&["--json", "--timeout", "1s", "unlike", "1", "--user", "7"]).expect_code(5);
-    let error = &refused.error()["error"];
-    assert_eq!(error["kind"], "locked", "{refused:?}");
+    let refused = in_time("an unlike that meets the lock", Duration::from_secs(1), |timeout| {
+        let refused = house.likectl(&["--json", "--timeout", timeout, "unlike", "1", "--user", "7"]);
+        let kind = refused.error()["error"]["kind"].clone();
+        // Without an answer before the deadline, or even a hello, nobody knows of a lock.
+        assert!(
+            matches!(kind.as_str(), Some("locked" | "compensated" | "unfinished" | "unavailable")),
+            "{kind}"
+        );
+        (kind == "locked").then_some(refused)
+    });
+    let error = &refused.expect_code(5).error()["error"];
     let told = error.to_string();
     assert!(told.contains(&like.pid().to_string()) && told.contains("stopped"), "{told}");
     like.signal(rustix::process::Signal::CONT);

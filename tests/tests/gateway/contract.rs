@@ -321,8 +321,10 @@ fn ask_on_a_bad_day(checked: &mut Checked, house: &mut House, gateway: &Gateway)
     checked.answer(&unlikes, &unlike(77, 2), &gateway.place).expect(200);
     checked.answer(&unlikes, &unlike(77, 2), &gateway.place).expect(409);
     house.freeze(Service::User);
-    checked.answer(&likes, &like(77, 3), &gateway.place).expect(202);
-    checked.answer(&unlikes, &unlike(77, 1), &gateway.place).expect(202);
+    for (operation, request) in [(&likes, like(77, 3)), (&unlikes, unlike(77, 1))] {
+        let answer = gateway.until(202, &request);
+        checked.check(operation, &request, &answer);
+    }
     house.thaw(Service::User);
     for (operation, request) in [(&likes, like(77, 7)), (&unlikes, unlike(77, 4))] {
         // The connection is there, and the service is not.

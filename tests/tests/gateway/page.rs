@@ -49,7 +49,7 @@ fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
     let hostile =
         serde_json::json!({ "article_id": 2, "title": "<img src=x onerror=document.title='taken'>" });
     gateway.post("/articles", &hostile).expect(201);
-    gateway.like(1, 6).expect(200);
+    gateway.until(200, &like(1, 6));
     browser.until("document.getElementById('recent').textContent.includes('like of article 1 by user 6')");
     browser.click("#more-articles", "");
     browser.until("document.getElementById('articles').textContent.includes('onerror')");
@@ -63,7 +63,7 @@ fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
 
     // No id is rounded, and none is shown otherwise than it has to be typed.
     gateway.article(u64::MAX);
-    gateway.like(u64::MAX, u64::MAX - 1).expect(200);
+    gateway.until(200, &like(u64::MAX, u64::MAX - 1));
     let act = format!("like of article {} by user {}", u64::MAX, u64::MAX - 1);
     browser.until(&format!("document.getElementById('recent').textContent.includes('{act}')"));
     browser.click("#more-articles", "Read again");
@@ -75,7 +75,7 @@ fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
 
     // A bad day.
     house.freeze(Service::User);
-    gateway.like(1, 7).expect(202);
+    gateway.until(202, &like(1, 7));
     house.kill(Service::User);
     browser.until("document.getElementById('verdict').textContent.includes('1 saga needs an operator')");
     browser
@@ -130,7 +130,7 @@ fn a_bad_day_stays_readable_on_a_phone_and_in_the_dark() {
     let Some(mut browser) = Browser::open(&house.path().join("profile"), &address(&gateway)) else { return };
     (1..=3).for_each(|article| gateway.article(article));
     for user in 0..6 {
-        gateway.like(1 + user % 3, 1_000_000 + user).expect(200);
+        gateway.until(200, &like(1 + user % 3, 1_000_000 + user));
         patient.like(1 + user % 3, 2_000_000 + user).expect(200);
     }
     house.freeze(Service::User);
@@ -144,7 +144,7 @@ fn a_bad_day_stays_readable_on_a_phone_and_in_the_dark() {
     std::thread::scope(|scope| {
         for user in 0..STUCK {
             let gateway = &gateway;
-            scope.spawn(move || gateway.like(1 + user % 3, 4_000_000 + user).expect(202));
+            scope.spawn(move || gateway.until(202, &like(1 + user % 3, 4_000_000 + user)));
         }
     });
     house.kill(Service::User);

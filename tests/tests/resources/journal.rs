@@ -12,7 +12,8 @@ const RECORDED: &str = env!("CARGO_BIN_EXE_like-recorded");
 
 /// A like of `user` by a runner whose journal fails so; how it ended, and whether the fault happened.
 fn like_with(house: &House, user: u64, fault: DiskFault) -> (Ended, bool) {
-    let mut command = house.command(&["--json", "--timeout", "2s", "like", "1", "--user", &user.to_string()]);
+    let mut command =
+        house.command(&["--json", "--timeout", "10m", "like", "1", "--user", &user.to_string()]);
     let armed = ArmedDisk::arm(&mut command, &house.journal(), house.path(), fault);
     let ended = Ended::of(&mut command);
     (ended, armed.fired() > 0)
