@@ -348,13 +348,20 @@ fn record_at(bytes: &[u8], segment: u64, number: u64) -> Result<Option<Record>, 
     Ok(Some(Record { bytes: RECORD_HEADER_BYTES + length, rows, is_whole }))
 }
 
-/// Whether a record with a higher number stands anywhere behind this place of a segment: then all before that one was durable.
+/// Whether a record with a higher number stands anywhere behind the one at this place of a segment: then all before that one was
+/// durable. What an intact header says to be its record is passed over, since a value may have been made to look like a record. Where
+/// the header is not intact such a value is believed: nothing says then that a torn end is one, and not damage.
 fn is_followed(bytes: &[u8], segment: u64, number: u64) -> bool {
+    let is_header = |header: &[u8]| le_u32(&header[20..]) == header_checksum(segment, &header[..20]);
     let most = number.saturating_add((bytes.len() / RECORD_HEADER_BYTES) as u64);
-    bytes.windows(RECORD_HEADER_BYTES).any(|header| {
-        (number < le_u64(&header[8..]) && le_u64(&header[8..]) <= most)
-            && le_u32(&header[20..]) == header_checksum(segment, &header[..20])
-    })
+    let own = bytes.first_chunk::<RECORD_HEADER_BYTES>();
+    let own = own.filter(|header| le_u64(&header[8..]) == number && is_header(*header));
+    let behind = own.map_or(0, |header| RECORD_HEADER_BYTES + le_u32(header) as usize);
+    bytes
+        .get(behind..)
+        .unwrap_or_default()
+        .windows(RECORD_HEADER_BYTES)
+        .any(|header| (number < le_u64(&header[8..]) && le_u64(&header[8..]) <= most) && is_header(header))
 }
 
 /// The number of a segment's first record, if its head is what was written.

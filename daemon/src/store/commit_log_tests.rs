@@ -303,6 +303,31 @@ fn damage_of_many_records_is_no_torn_end_if_another_one_stands_behind_them() {
 }
 
 #[test]
+fn a_torn_end_with_a_value_that_looks_like_the_next_record_is_a_torn_end() {
+    let temp = a_log();
+    let path = path_of(temp.path(), 2);
+    let mut next = Vec::new();
+    put_record(&mut next, 2, 9, &Batch::new()).unwrap();
+    let made: Batch = [(vec![0x10, 9].into(), Some(next)), (vec![0x11, 9].into(), Some(vec![9; 5]))].into();
+    let mut whole = fs::read(&path).unwrap();
+    let begin = *records(temp.path(), 2, 5).last().unwrap();
+    let mut record = Vec::new();
+    put_record(&mut record, 2, 8, &made).unwrap();
+    let end = begin + record.len();
+    whole[begin..end].copy_from_slice(&record);
+    // What a power cut has left of it has the value, and lacks a byte in front of it or behind.
+    for lost in (begin + RECORD_HEADER_BYTES..end).filter(|at| whole[*at] != 0) {
+        let mut torn = whole.clone();
+        torn[lost] = 0;
+        fs::write(&path, torn).unwrap();
+        let found = read(&*on(temp.path()), 0, Some(7)).unwrap();
+        assert!(found.last == 7 && found.rows == rows_through(7), "byte {lost}");
+    }
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(read(&*on(temp.path()), 0, Some(7)).unwrap().last, 8);
+}
+
+#[test]
 fn a_torn_segment_that_a_power_loss_brought_back_is_passed_over() {
     let temp = a_log();
     let path = path_of(temp.path(), 2);
