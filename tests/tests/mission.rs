@@ -1,5 +1,8 @@
 //! What a like is to do, point by point, on real processes.
 
+// A test that can't go on panics and says why.
+#![allow(clippy::expect_used)]
+
 use std::time::Duration;
 
 use like_protocol::failpoint::Failpoint;
