@@ -227,6 +227,15 @@ fn a_store_that_did_not_get_its_new_id_is_not_restored_and_still_knows_how_much_
 }
 
 #[test]
+fn a_store_is_not_taken_for_restored_while_how_much_was_durable_once_can_not_be_forgotten() {
+    let temp = tempfile::tempdir().unwrap();
+    complete(temp.path(), "article");
+    fs::create_dir(temp.path().join(MARK)).unwrap();
+    let refused = DataDir::open(temp.path(), "article", true).unwrap_err();
+    assert!(matches!(refused, DataDirError::Io { what: "remove", .. }), "{refused}");
+}
+
+#[test]
 fn of_a_directory_that_can_not_be_looked_at_the_reason_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
