@@ -335,7 +335,7 @@ fn record_at(bytes: &[u8], segment: u64, number: u64) -> Result<Option<Record>, 
     if *header == [0; RECORD_HEADER_BYTES] {
         return Ok(None);
     }
-    if le_u32(&header[20..]) != header_checksum(segment, &header[..20]) {
+    if !is_header(segment, header) {
         return Err(Malformed("a record's checksum does not match"));
     }
     if le_u64(&header[8..]) != number {
@@ -352,22 +352,24 @@ fn record_at(bytes: &[u8], segment: u64, number: u64) -> Result<Option<Record>, 
 /// durable. What an intact header says to be its record is passed over, since a value may have been made to look like a record. Where
 /// the header is not intact such a value is believed: nothing says then that a torn end is one, and not damage.
 fn is_followed(bytes: &[u8], segment: u64, number: u64) -> bool {
-    let is_header = |header: &[u8]| le_u32(&header[20..]) == header_checksum(segment, &header[..20]);
     let most = number.saturating_add((bytes.len() / RECORD_HEADER_BYTES) as u64);
     let own = bytes.first_chunk::<RECORD_HEADER_BYTES>();
-    let own = own.filter(|header| le_u64(&header[8..]) == number && is_header(*header));
+    let own = own.filter(|header| le_u64(&header[8..]) == number && is_header(segment, *header));
     let behind = own.map_or(0, |header| RECORD_HEADER_BYTES + le_u32(header) as usize);
-    bytes
-        .get(behind..)
-        .unwrap_or_default()
-        .windows(RECORD_HEADER_BYTES)
-        .any(|header| (number < le_u64(&header[8..]) && le_u64(&header[8..]) <= most) && is_header(header))
+    bytes.get(behind..).unwrap_or_default().windows(RECORD_HEADER_BYTES).any(|header| {
+        (number < le_u64(&header[8..]) && le_u64(&header[8..]) <= most) && is_header(segment, header)
+    })
 }
 
 /// The number of a segment's first record, if its head is what was written.
 fn first_record(disk: &dyn Disk, segment: u64) -> io::Result<Option<u64>> {
     let head = disk.read(&name_of(segment), Some(HEAD_BYTES))?;
     Ok(rows::behind_head(&head, MAGIC, segment).map(|(first, _)| first))
+}
+
+/// Whether these bytes are a record's header in this segment.
+fn is_header(segment: u64, header: &[u8]) -> bool {
+    le_u32(&header[20..]) == header_checksum(segment, &header[..20])
 }
 
 fn header_checksum(segment: u64, header: &[u8]) -> u32 {
