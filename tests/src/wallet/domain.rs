@@ -146,18 +146,19 @@ impl Domain for Wallet {
         _: SagaId,
         operation: &WalletOperation,
     ) -> Result<WalletReply, Stopped> {
-        let (account, money) = match *operation {
-            WalletOperation::Withdraw { account, amount } => {
-                let Money { balance, arriving, leaving } = existing(context, account)?;
+        let (WalletOperation::Withdraw { account, amount } | WalletOperation::Deposit { account, amount }) =
+            *operation;
+        let Money { balance, arriving, leaving } = existing(context, account)?;
+        let money = match operation {
+            WalletOperation::Withdraw { .. } => {
                 let left = balance.checked_sub(amount);
                 let balance = left.ok_or(Stop::Rejected(WalletRejection::Insufficient(account)))?;
-                (account, Money { balance, arriving, leaving: leaving + amount })
+                Money { balance, arriving, leaving: leaving + amount }
             }
-            WalletOperation::Deposit { account, amount } => {
-                let Money { balance, arriving, leaving } = existing(context, account)?;
+            WalletOperation::Deposit { .. } => {
                 let more = arriving.checked_add(amount).map(|arriving| Money { balance, arriving, leaving });
                 let fits = more.filter(|money| money.in_all().is_some());
-                (account, fits.ok_or(Stop::Rejected(WalletRejection::TooMuch(account)))?)
+                fits.ok_or(Stop::Rejected(WalletRejection::TooMuch(account)))?
             }
         };
         context.put(key(account), money.stored());

@@ -341,11 +341,7 @@ async fn an_attempt_that_the_deadline_cuts_short_does_not_hide_why_the_saga_was_
 #[tokio::test]
 async fn every_attempt_that_meets_a_lock_tells_who_holds_it() {
     let bench = Bench::new();
-    say(&bench.right.actions, vec![Script::Hush]);
-    let holder = Runner::start(bench.context()).unwrap();
-    let mut holds = Box::pin(holder.run("pair", Payload::default(), LONG));
-    until(|| bench.has_heard("right action"), &mut holds).await;
-    let (by, _) = holder.active().remove(0);
+    let (_holder, (by, _)) = in_doubt(&bench, LONG).await;
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Locked { by }))]);
     let runner = Runner::start(bench.context()).unwrap();
     let mut waits = Box::pin(runner.run("pair", Payload::default(), LONG));

@@ -304,13 +304,20 @@ fn say(service: &Mutex<Vec<Script>>, scripts: Vec<Script>) {
     *service.lock().unwrap() = scripts;
 }
 
-/// A saga that a runner left while its second step was in doubt, and where it stood. Its service goes on saying nothing.
-async fn left_in_doubt(bench: &Bench, timeout: Duration) -> (SagaId, SagaState) {
+/// A runner with a saga whose second step is in doubt, and where that stands. Its service goes on saying nothing.
+async fn in_doubt(bench: &Bench, timeout: Duration) -> (Runner, (SagaId, SagaState)) {
     say(&bench.right.actions, vec![Script::Hush]);
     let runner = Runner::start(bench.context()).unwrap();
     let mut run = Box::pin(runner.run("pair", Payload::default(), timeout));
     until(|| bench.has_heard("right action"), &mut run).await;
-    let left = runner.active().remove(0);
+    drop(run);
+    let stands = runner.active().remove(0);
+    (runner, stands)
+}
+
+/// The same saga, left by its runner.
+async fn left_in_doubt(bench: &Bench, timeout: Duration) -> (SagaId, SagaState) {
+    let (runner, left) = in_doubt(bench, timeout).await;
     runner.let_go();
     left
 }
