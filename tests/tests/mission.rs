@@ -88,21 +88,9 @@ fn a_user_service_that_answers_with_an_error_leaves_the_likes_as_they_were() {
 #[test]
 fn a_user_service_that_dies_leaves_the_likes_as_they_were() {
     let mut house = House::with_article(PROGRAM);
-    let saga = in_time("a like that has time for one step", Duration::from_secs(1), |timeout| {
-        let arguments = ["--json", "--timeout", timeout, "like", "1", "--user", "7"];
-        let like = like_stopped_at_begin(&house, &arguments)?;
-        house.kill(Service::User);
-        go_on(&like);
-        let ended = like.end();
-        let saga =
-            house.json(&["saga", "show", ended.error()["error"]["saga_id"].as_str().expect("its saga")]);
-        if ended.code() == Some(5) && done_at_article(&saga) == ["main", "compensation"] {
-            assert_eq!(ended.error()["error"]["kind"], "compensated", "{ended:?}");
-            return Some(saga);
-        }
-        try_again(&mut house, ended);
-        None
-    });
+    let kill = |house: &mut House| house.kill(Service::User);
+    let (ended, saga) = done_and_undone_at_article(&mut house, Duration::from_secs(1), 5, kill);
+    assert_eq!(ended.error()["error"]["kind"], "compensated", "{ended:?}");
     assert_eq!(house.likes(1), 0, "the article is as it was while the user service is still down");
     assert_eq!(saga["state"], "compensated");
     assert_eq!(saga["steps"][1]["compensation"], Value::Null, "never sent: nothing to undo: {saga}");
@@ -110,21 +98,43 @@ fn a_user_service_that_dies_leaves_the_likes_as_they_were() {
     promises::kept(&house);
 }
 
+/// A like that has time for the article's step, and to undo it, while the user service is struck before anything is sent: how it
+/// ended, with this code, and its saga. Whoever had too little time tries again.
+fn done_and_undone_at_article(
+    house: &mut House,
+    first: Duration,
+    code: i32,
+    strike: impl Fn(&mut House),
+) -> (Ended, Value) {
+    in_time("a like that has time for one step", first, |timeout| {
+        let like =
+            like_stopped_at_begin(house, &["--json", "--timeout", timeout, "like", "1", "--user", "7"])?;
+        strike(house);
+        go_on(&like);
+        let ended = like.end();
+        let saga =
+            house.json(&["saga", "show", ended.error()["error"]["saga_id"].as_str().expect("its saga")]);
+        if ended.code() == Some(code) && done_at_article(&saga) == ["main", "compensation"] {
+            return Some((ended, saga));
+        }
+        // It was given up all the same, or is told to be unfinished.
+        assert!(matches!(ended.code(), Some(5 | 6)), "{ended:?}");
+        if house.runs(Service::User) {
+            house.kill(Service::User);
+        }
+        house.start(Service::User);
+        promises::kept(house);
+        assert_eq!((house.likes(1), house.records(1)), (0, 0));
+        house.turn_page();
+        None
+    })
+}
+
 /// What was done at the article service for a saga.
 fn done_at_article(saga: &Value) -> Vec<&str> {
     let events = saga["events"].as_array().expect("events").iter();
     let done = events.filter(|event| event["service"] == "article" && event["status"] == "done");
     done.map(|event| event["action_type"].as_str().expect("a type")).collect()
-}
-
-/// Makes way for another try, after a saga whose deadline came before all was done that was to be: it was given up all the
-/// same, or is told to be unfinished.
-fn try_again(house: &mut House, ended: Ended) {
-    assert!(matches!(ended.code(), Some(5 | 6)), "{ended:?}");
-    house.start(Service::User);
-    promises::kept(house);
-    assert_eq!((house.likes(1), house.records(1)), (0, 0));
-    house.turn_page();
 }
 
 #[tokio::test]
@@ -159,22 +169,9 @@ async fn a_repeated_compensation_undoes_once() {
 #[test]
 fn a_saga_times_out() {
     let mut house = House::with_article(PROGRAM);
-    let ended = in_time("a like that has time for one step", Duration::from_millis(500), |timeout| {
-        let arguments = ["--json", "--timeout", timeout, "like", "1", "--user", "7"];
-        let like = like_stopped_at_begin(&house, &arguments)?;
-        house.freeze(Service::User);
-        go_on(&like);
-        // The user service may have the request in its hands: the caller is told that the outcome stands in the log.
-        let ended = like.end();
-        let saga =
-            house.json(&["saga", "show", ended.error()["error"]["saga_id"].as_str().expect("its saga")]);
-        if ended.code() == Some(6) && done_at_article(&saga) == ["main", "compensation"] {
-            return Some(ended);
-        }
-        house.kill(Service::User);
-        try_again(&mut house, ended);
-        None
-    });
+    let freeze = |house: &mut House| house.freeze(Service::User);
+    // The user service may have the request in its hands: the caller is told that the outcome stands in the log.
+    let (ended, _) = done_and_undone_at_article(&mut house, Duration::from_millis(500), 6, freeze);
     assert_eq!(ended.error()["error"]["kind"], "unfinished");
     assert_eq!(house.likes(1), 0, "turned back after its deadline, and the article compensated");
     house.thaw(Service::User);
