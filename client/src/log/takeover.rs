@@ -4,6 +4,7 @@
 //! segment that ends with a mark; sync it and both directories; and only then send, cut or delete anything. A crash
 //! anywhere in between leaves the old head in force, and the procedure is simply run again.
 
+use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl Default for Keeping {
 pub struct TakenOver {
     /// Its log, open for appending.
     pub log: SagaLog,
-    /// The sagas that are left to be driven, settled or looked at by an operator.
+    /// The sagas that are left to be driven, settled or looked at by an operator: what was driven last comes last.
     pub open: Vec<Story>,
     /// What was found damaged.
     pub damage: Vec<Damage>,
@@ -106,8 +107,9 @@ pub struct Found {
     damage: Vec<Damage>,
     /// Whether the head is told again as a whole.
     merges: bool,
-    /// What is told again.
-    stories: Stories,
+    /// What is told again, in the order of its last words: so who takes over more than it comes to begins, next time, with what it
+    /// has not come to.
+    stories: Vec<Story>,
 }
 
 /// Reads a slot that is to be taken over, if something is open in it.
@@ -118,6 +120,8 @@ pub fn find(lock: SlotLock, keeping: Keeping) -> Result<Found, JournalError> {
     let numbers = segment::numbers(lock.slot())?;
     let (mut head, unfinished) = segment::head(lock.slot(), &numbers)?;
     let is_small = head.as_ref().is_some_and(|head| head.scan.written <= keeping.merge_bytes_max);
+    let told = head.as_ref().map(|head| head.scan.records.iter().map(|(at, record)| (record.saga, *at)));
+    let last_words: HashMap<_, _> = told.into_iter().flatten().collect();
     let (mut stories, mut all_open) = (Stories::new(), true);
     let keep = |story: Story| {
         all_open &= story.is_open();
@@ -133,6 +137,8 @@ pub fn find(lock: SlotLock, keeping: Keeping) -> Result<Found, JournalError> {
     let retention_ms = u64::try_from(keeping.retention.as_millis()).unwrap_or(u64::MAX);
     let oldest_ms = lock.slot().disk().wall_ms().saturating_sub(retention_ms);
     stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));
+    let mut stories: Vec<_> = stories.into_values().collect();
+    stories.sort_by_key(|story| last_words.get(&story.saga));
     Ok(Found { lock, keeping, numbers, head, unfinished, damage, merges, stories })
 }
 
@@ -147,7 +153,7 @@ pub fn take_over(lock: SlotLock, keeping: Keeping) -> Result<TakenOver, JournalE
 impl Found {
     /// The sagas that are left to be driven, settled or looked at by an operator.
     pub fn open(&self) -> impl Iterator<Item = &Story> {
-        self.stories.values().filter(|story| story.is_open())
+        self.stories.iter().filter(|story| story.is_open())
     }
 
     /// The number of the newest segment; 0 if there is none.
@@ -168,8 +174,8 @@ impl Found {
         let cut: Vec<_> = unfinished.iter().map(|segment| Cut::of(segment, 0)).chain(torn).collect();
         let unclosed = head.as_ref().filter(|head| !head.scan.let_go).map(|head| (head.place, head.scan.end));
         let disk = lock.slot().disk();
-        stories.values_mut().for_each(|story| story.taken_over(disk.wall_ms(), disk.pid()));
-        let carried: Vec<_> = stories.into_values().map(Story::condensed).collect();
+        stories.iter_mut().for_each(|story| story.taken_over(disk.wall_ms(), disk.pid()));
+        let carried: Vec<_> = stories.into_iter().map(Story::condensed).collect();
 
         if unclosed.is_some() || !unfinished.is_empty() {
             // Whoever died may not have come to it. Were one of these names lost in a power cut and the next one kept, it

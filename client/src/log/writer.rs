@@ -330,9 +330,10 @@ impl Shared {
         if open.lock.is_none() {
             return;
         }
-        let stories = open.live.values().filter_map(|records| Story::of(records.clone()));
-        let mut stories: Vec<_> = stories.map(Story::condensed).collect();
-        stories.sort_unstable_by_key(|story| story.saga);
+        let mut live: Vec<_> = open.live.values().collect();
+        live.sort_unstable_by_key(|live| live.last);
+        let stories = live.into_iter().filter_map(|live| Story::of(live.records.clone()));
+        let stories: Vec<_> = stories.map(Story::condensed).collect();
         let synced = open.write().and_then(|()| open.segment.file.sync_data());
         let rotated = synced.map_err(|e| e.to_string()).and_then(|()| {
             let Some(lock) = &open.lock else { return Err("no lock".to_owned()) };

@@ -12,16 +12,18 @@ mod slot;
 mod space;
 mod story;
 mod takeover;
+mod turns;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use like_protocol::ids::SagaId;
 use like_protocol::message::Payload;
+use tracing::subscriber::DefaultGuard;
 
 use super::disk::RealDisk;
 use super::record::{Entry, FIRST_TAG, Header, Place, SagaRecord, encode};
@@ -191,4 +193,34 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 /// Waits for one future.
 fn wait_for<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Hears what is said aloud on this thread.
+#[derive(Clone, Default)]
+pub(crate) struct Ear(Arc<Mutex<Vec<u8>>>);
+
+impl Ear {
+    /// Listens for as long as the guard lives.
+    pub fn listen() -> (Self, DefaultGuard) {
+        let ear = Self::default();
+        let writer = ear.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        (ear, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// What was said so far.
+    pub fn heard(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Ear {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -267,23 +267,9 @@ fn a_slot_of_a_newer_format_is_skipped_aloud_and_left_as_it_is() {
 }
 
 /// What `act` gives, and what was said aloud meanwhile.
-fn listening<T>(act: impl FnOnce() -> T) -> (T, String) {
-    #[derive(Clone, Default)]
-    struct Ear(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Ear {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let ear = Ear::default();
-    let writer = ear.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let given = tracing::subscriber::with_default(subscriber, act);
-    let said = ear.0.lock().unwrap().clone();
-    (given, String::from_utf8(said).unwrap())
+pub(super) fn listening<T>(act: impl FnOnce() -> T) -> (T, String) {
+    let (ear, _listens) = Ear::listen();
+    (act(), ear.heard())
 }
 
 #[test]

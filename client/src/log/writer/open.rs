@@ -53,8 +53,30 @@ pub(super) struct Open {
     pub syncing: bool,
     pub durable: Position,
     pub waiting: Vec<Waiting>,
-    /// The records of sagas that are not settled: what a rotation carries over.
-    pub live: HashMap<SagaId, Vec<SagaRecord>>,
+    /// Sagas that are not settled: what a rotation carries over.
+    pub live: HashMap<SagaId, Live>,
+    /// How many events there have been.
+    events: u64,
+}
+
+/// What is told of a saga that is not settled.
+#[derive(Debug)]
+pub struct Live {
+    /// All its records.
+    pub records: Vec<SagaRecord>,
+    /// For comparing: when its last one was told.
+    pub last: u64,
+}
+
+impl Live {
+    fn of_usual_length() -> Self {
+        Self { records: Vec::with_capacity(RECORDS_USUAL), last: 0 }
+    }
+}
+
+/// What stories tell, in their order.
+fn live(open: impl Iterator<Item = (SagaId, Vec<SagaRecord>)>) -> HashMap<SagaId, Live> {
+    (0..).zip(open).map(|(last, (saga, records))| (saga, Live { records, last })).collect()
 }
 
 impl Open {
@@ -78,7 +100,8 @@ impl Open {
             syncing: false,
             durable: start,
             waiting: Vec::new(),
-            live: open.iter().map(|story| (story.saga, story.records.clone())).collect(),
+            live: live(open.iter().map(|story| (story.saga, story.records.clone()))),
+            events: open.len() as u64,
         }
     }
 
@@ -88,7 +111,7 @@ impl Open {
         self.stated_bytes = 0;
         self.segment_bytes_max = segment.bytes + keeping.segment_bytes_max;
         self.segment = segment;
-        self.live = open.into_iter().map(|story| (story.saga, story.records)).collect();
+        self.live = live(open.into_iter().map(|story| (story.saga, story.records)));
     }
 
     /// What it takes of its file system.
@@ -114,7 +137,9 @@ impl Open {
         let at_ms = disk.wall_ms();
         for (saga, event) in events {
             let settles = event == Event::Settled;
-            let records = self.live.entry(saga).or_insert_with(|| Vec::with_capacity(RECORDS_USUAL));
+            let Live { records, last } = self.live.entry(saga).or_insert_with(Live::of_usual_length);
+            *last = self.events;
+            self.events += 1;
             if matches!(event, Event::Begun(_)) {
                 // A story whose beginning was lost is told anew from here.
                 records.clear();

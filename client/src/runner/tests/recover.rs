@@ -111,6 +111,26 @@ async fn a_saga_that_gets_nowhere_lets_those_that_wait_have_their_turn() {
 }
 
 #[tokio::test]
+async fn who_takes_over_more_than_it_comes_to_begins_the_next_time_with_what_it_has_not_come_to() {
+    let bench = Bench::new();
+    leave(&bench, bench.context(), 3).await;
+    say(&bench.left.actions, vec![Script::Hush]);
+    let (context, slot) = (patient(&bench), bench.context().journal.slots().unwrap().remove(0));
+    let before = bench.states();
+    let is_tried = |(saga, state): &(SagaId, SagaState)| {
+        state.steps[0].action_attempts > before[saga].steps[0].action_attempts
+    };
+    for tried in 1..=3 {
+        let recovery = Recovery::start(&context, &slot, Order::GoOn).unwrap().unwrap();
+        let mut over = Box::pin(recovery.wait(tokio::time::Instant::now() + LONG));
+        until(|| bench.heard().len() == tried, &mut over).await;
+        drop(over);
+        recovery.let_go(tokio::time::Instant::now()).await;
+        assert_eq!(bench.states().into_iter().filter(is_tried).count(), tried);
+    }
+}
+
+#[tokio::test]
 async fn what_ended_in_a_segment_that_is_full_by_now_is_told_all_the_same() {
     let bench = Bench::new();
     leave(&bench, bench.context(), 5).await;
