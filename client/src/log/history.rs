@@ -197,11 +197,15 @@ pub fn survey(journal: &Journal, mut each: impl FnMut(&Slot, Story)) -> Result<G
 
 /// The slot and story of one saga. Of each slot no more is read than it takes to find it, the newest first.
 ///
+/// It may stand in two slots: one was moved away, the saga got an end by force, and the slot was moved back. What has not ended
+/// comes first then, and what not every participant knows of next. Either stands in the head of its slot, so no more is read once
+/// it was found anywhere.
+///
 /// # Errors
 /// The journal's directory can't be read; or the saga was not found, and there is a slot that can't be read: it may stand
 /// there.
 pub fn find(journal: &Journal, saga: SagaId) -> Result<Option<(Slot, Story)>, JournalError> {
-    let mut unread = None;
+    let (mut first, mut unread): (Option<(Slot, Story)>, _) = (None, None);
     for slot in journal.slots()? {
         let mut found = None;
         let searched = newest_first(&slot, |_, _, read| {
@@ -210,14 +214,32 @@ pub fn find(journal: &Journal, saga: SagaId) -> Result<Option<(Slot, Story)>, Jo
                     found = Some(story);
                 }
             })?;
-            Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            let enough = found.is_some() || first.is_some();
+            Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
-        if let Some(story) = found {
-            return Ok(Some((slot, story)));
-        }
         unread = unread.or(searched.err());
+        let Some(story) = found else { continue };
+        if let Some((other, told)) = &first
+            && told.is_open()
+            && story.is_open()
+        {
+            let slots = [other, &slot].map(Slot::number);
+            tracing::warn!(saga_id = %saga, ?slots, "open in two slots: each has to come to its end");
+        }
+        if first.as_ref().is_none_or(|(_, told)| what_is_left(told) < what_is_left(&story)) {
+            first = Some((slot, story));
+        }
     }
-    unread.map_or(Ok(None), Err)
+    match (first, unread) {
+        (None, Some(unread)) => Err(unread),
+        (found, _) => Ok(found),
+    }
+}
+
+/// For comparing: how much is left to be done about a saga.
+fn what_is_left(story: &Story) -> (bool, bool) {
+    let unended = story.state.as_ref().is_none_or(|state| state.ended().is_none());
+    (unended, story.is_open())
 }
 
 /// A story of an older segment as it stands unless a later one tells it too. What was open there is told again in the

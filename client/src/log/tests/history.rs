@@ -4,6 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use super::cut_disk::CutDisk;
+use super::slot::listening;
 use super::*;
 use crate::log::record::HEADER_BYTES;
 use crate::log::{JournalError, Slot, history};
@@ -145,6 +146,33 @@ fn the_newest_segment_is_told_first_and_no_more_is_read_than_is_wanted() {
     fs::remove_file(segment::path(slot.path(), 1)).unwrap();
     fs::create_dir(segment::path(slot.path(), 1)).unwrap();
     assert!(history::find(&journal, slots.open).unwrap().is_some());
+}
+
+/// What a person moves away, ends by force and moves back.
+#[test]
+fn of_a_saga_in_several_slots_that_is_found_of_which_most_is_left_to_be_done() {
+    let stages = [settled_events(), settled_events().into_iter().take(6).collect(), open_events()];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let logs = order.map(|stage: usize| {
+            let log = take_over(journal.claim_free().unwrap(), Keeping::default()).unwrap().log;
+            tell(&log, saga(1), stages[stage].clone());
+            log
+        });
+        logs.iter().for_each(SagaLog::let_go);
+        for stage in [2, 1] {
+            let (found, said) = listening(|| history::find(&journal, saga(1)).unwrap().unwrap());
+            let place = order.iter().position(|there| *there == stage).unwrap();
+            assert_eq!((found.0.number() as usize, found.1.records.len()), (place, stages[stage].len()));
+            assert_eq!(said.contains("open in two slots"), stage == 2, "{order:?} {stage}: {said}");
+            // It gets its end there.
+            let lock = journal.claim_when_free(&found.0).unwrap().unwrap();
+            let log = take_over(lock, Keeping::default()).unwrap().log;
+            tell(&log, saga(1), settled_events().into_iter().skip(stages[stage].len()));
+            log.let_go();
+        }
+    }
 }
 
 #[test]
