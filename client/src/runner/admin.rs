@@ -343,7 +343,7 @@ async fn tell_again(
 /// What participants are told of an end that they may have been told before: every step of it, with the notes that
 /// belong to it.
 fn told_again(context: &Context, saga: SagaId, state: &SagaState) -> Vec<(ParticipantAt, Settlement)> {
-    let definition = context.definitions.find(&state.begun.kind, state.begun.version).map(AsRef::as_ref);
+    let definition = context.definition_of(&state.begun).map(AsRef::as_ref);
     let now = context.clock.now();
     let mut noted = settlements(saga, state, definition);
     let told = state.begun.steps.iter().map(|planned| {

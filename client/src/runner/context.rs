@@ -9,9 +9,9 @@ use like_protocol::ids::SagaId;
 use like_protocol::time::Clock;
 use tokio::sync::oneshot;
 
-use crate::log::{Journal, JournalError, Keeping};
+use crate::log::{Journal, JournalError, Keeping, Story};
 use crate::rpc::Remote;
-use crate::saga::Definitions;
+use crate::saga::{Begun, Definition, Definitions};
 
 /// How long one attempt waits for its reply. A participant answers within a group commit, so this is long; what it
 /// bounds is how long a daemon that hangs without closing its connection can keep a saga waiting.
@@ -43,6 +43,18 @@ pub struct Context {
 }
 
 impl Context {
+    /// How a saga that began so is driven, if that is known here.
+    pub(super) fn definition_of(&self, begun: &Begun) -> Option<&Arc<dyn Definition>> {
+        self.definitions.find(&begun.kind, begun.version)
+    }
+
+    /// Whether a saga could go on, but nobody here knows how. An end can be told all the same.
+    pub(super) fn is_foreign(&self, story: &Story) -> bool {
+        let unended =
+            story.state.as_ref().filter(|state| state.ended().is_none() && !state.quarantined_now());
+        unended.is_some_and(|state| self.definition_of(&state.begun).is_none())
+    }
+
     /// Does work that reads, locks and syncs files where it holds up nobody: not on a thread that serves connections.
     ///
     /// # Errors

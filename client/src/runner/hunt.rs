@@ -11,7 +11,6 @@ use super::pace::SLOW;
 use super::run::{Inner, Runner, lock};
 use super::watch::HOLD_MAX;
 use crate::log::{JournalError, Owner, Slot, Story, history, owner};
-use crate::saga::Begun;
 
 /// Looking through all slots costs some reading: one runner does it at most this often.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -109,11 +108,12 @@ fn look_into(runner: &Inner, slot: &Slot, by: SagaId) -> Result<Found, JournalEr
     }
     let drives_it = open.iter().any(|story| story.saga == by);
     let after = runner.context.options.attention_after;
-    let is_known = |begun: &Begun| runner.context.definitions.find(&begun.kind, begun.version).is_some();
     // What needs an operator, or can't be driven here, is tried again at a slow pace: by recovery, and by who waits for that
     // very saga.
     let is_in_vain = |story: &Story| match &story.state {
-        Some(state) => state.ended().is_none() && (state.needs_attention(after) || !is_known(&state.begun)),
+        Some(state) => {
+            state.ended().is_none() && (state.needs_attention(after) || runner.context.is_foreign(story))
+        }
         None => true,
     };
     let is_stuck = open.iter().all(is_in_vain);

@@ -102,18 +102,29 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Takes the first free slot over whose log can be read; one that can't is left as it is, and holds nobody up.
+    /// Takes the first free slot over whose log can be read; one that can't is left as it is, and holds nobody up. So is one with
+    /// a saga that nobody here knows how to drive: a runner may live long, and who does know must get at it meanwhile.
     pub(super) fn over_free(context: &Context) -> Result<(Self, Vec<Story>), JournalError> {
         let last = context.journal.slots()?.last().map(Slot::number);
         let mut first = 0;
         loop {
             let lock = context.journal.claim_free_from(first)?;
             let slot = lock.slot().number();
-            match Self::over(context.clone(), lock) {
+            first = slot + 1;
+            let taken = match log::find(lock, context.options.keeping) {
+                Ok(found) if found.open().any(|story| context.is_foreign(story)) => {
+                    tracing::info!(
+                        slot,
+                        "slot left alone: a saga there is of a kind that this program does not know"
+                    );
+                    continue;
+                }
+                found => found.and_then(|found| Self::over_found(context.clone(), found)),
+            };
+            match taken {
                 // Where a new one can't be read either, it is not the slot's fault.
                 Err(e) if e.is_unreadable() && Some(slot) <= last => {
-                    tracing::warn!(slot, "slot skipped: {e}");
-                    first = slot + 1;
+                    tracing::warn!(slot, "slot skipped: {e}")
                 }
                 taken => return taken,
             }
@@ -232,8 +243,8 @@ impl Runner {
             self.inner.settle(saga, &state);
             return None;
         }
-        let Begun { kind, version, .. } = &*state.begun;
-        let Some(definition) = self.inner.context.definitions.find(kind, *version).cloned() else {
+        let Some(definition) = self.inner.context.definition_of(&state.begun).cloned() else {
+            let Begun { kind, version, .. } = &*state.begun;
             tracing::warn!(saga_id = %saga, %kind, version, "not driven: this program does not know the kind");
             return None;
         };
@@ -355,8 +366,8 @@ impl Inner {
     /// Settles a saga whose end has been written, in the background. Its kind need not be known here: an end can be told
     /// without knowing what the steps were about.
     pub(super) fn settle(&self, saga: SagaId, state: &SagaState) {
-        let definition = self.context.definitions.find(&state.begun.kind, state.begun.version);
-        self.settler.settle(saga, state, definition.map(AsRef::as_ref), self.log.appended());
+        let definition = self.context.definition_of(&state.begun).map(AsRef::as_ref);
+        self.settler.settle(saga, state, definition, self.log.appended());
     }
 
     /// The services that a saga of these steps needs, with the stores they have. A service that is down but was seen

@@ -34,6 +34,16 @@ pub fn advice(saga: &SagaView, owner: Option<&Owner>) -> Vec<String> {
         );
         return vec![telling, restored];
     }
+    if !saga.known && owner.is_none() {
+        let kind = saga.kind.as_deref().unwrap_or_default();
+        return vec![
+            format!(
+                "This program does not know how to drive a saga of kind `{kind}` as it was begun. Safe at any time: `likectl recover` \
+                 of a release that does goes on with it."
+            ),
+            force,
+        ];
+    }
     let mut advice = match owner {
         Some(owner) if owner.stopped => vec![format!(
             "Its runner does nothing: {owner}. Safe: `kill -CONT {0}` lets it go on, `kill -9 {0}` hands its sagas to \

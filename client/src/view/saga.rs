@@ -24,6 +24,9 @@ pub struct SagaView {
     pub events: Vec<StepEvent>,
     /// Everything that happened, in order, in words.
     pub history: Vec<HistoryLine>,
+    /// Whether this program knows how to drive it.
+    #[serde(skip)]
+    pub known: bool,
 }
 
 /// A view is a summary with more.
@@ -144,6 +147,7 @@ impl SagaView {
             steps: story.state.as_ref().map(steps).unwrap_or_default(),
             events: teller.step_events(story),
             history: story.records.iter().map(|record| teller.line(record, started_ms)).collect(),
+            known: teller.definition.is_some(),
         }
     }
 }

@@ -73,3 +73,12 @@ pub fn turning_back() -> Vec<Event> {
         Event::TurnedBack(TurnBack::Deadline { step: 1 }),
     ]
 }
+
+/// The same in a later version of its kind, which is not known here.
+pub fn foreign(events: Vec<Event>) -> Vec<Event> {
+    let later = |event| match event {
+        Event::Begun(begun) => Event::Begun(Begun { version: begun.version + 1, ..(*begun).clone() }.into()),
+        event => event,
+    };
+    events.into_iter().map(later).collect()
+}

@@ -4,7 +4,7 @@ use like_protocol::codec;
 use like_protocol::likes::user::UserRejection;
 
 use super::advice::advice;
-use super::samples::{completed, down, turning_back, view};
+use super::samples::{completed, down, foreign, turning_back, view};
 use crate::log::Owner;
 use crate::saga::Event;
 
@@ -47,6 +47,16 @@ fn what_may_be_done_next_depends_on_who_owns_the_saga() {
     let stopped = Owner { stopped: true, ..owner };
     assert!(advice(&saga, Some(&stopped))[0].contains("kill -CONT 42"));
     assert!(advice(&saga, None)[0].contains("likectl recover"));
+}
+
+#[test]
+fn nobody_is_advised_to_recover_what_this_program_does_not_know_how_to_drive() {
+    let saga = view(foreign(turning_back()));
+    let told = advice(&saga, None).join("\n");
+    assert!(told.contains("kind `like`") && told.contains("of a release that does"), "{told}");
+    assert!(told.contains("saga force") && !told.contains("saga retry"), "{told}");
+    let owner = Owner { pid: 42, command: "likectl".to_owned(), stopped: false };
+    assert!(advice(&saga, Some(&owner))[0].starts_with("Wait"), "that one may know");
 }
 
 #[test]

@@ -240,6 +240,29 @@ async fn what_nobody_here_knows_how_to_drive_is_left_alone_by_who_waits_for_some
     assert_eq!(slot.newest_segment().unwrap(), before);
 }
 
+#[tokio::test]
+async fn what_nobody_here_knows_how_to_drive_is_left_to_who_does_however_long_this_runner_lives() {
+    let bench = Bench::new();
+    left_behind(&bench).await;
+    let older = Context { definitions: Definitions::new().with(BESIDE), ..bench.context() };
+    let lives = Runner::start(older.clone()).unwrap();
+    assert_eq!(lives.log().slot().number(), 1);
+    let report = crate::runner::recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
+    assert_eq!((report.recovered, report.completed), (1, 1));
+    assert_eq!(Runner::start(older).unwrap().log().slot().number(), 0, "what has ended is in nobody's way");
+}
+
+#[tokio::test]
+async fn an_end_is_told_by_who_does_not_know_what_it_is_the_end_of() {
+    let bench = Bench::new();
+    bench.right.settles.send_replace(false);
+    let dead = Runner::start(bench.context()).unwrap();
+    dead.run("pair", Payload::default(), LONG).await.unwrap();
+    dead.let_go();
+    let older = Runner::start(Context { definitions: Definitions::new(), ..bench.context() }).unwrap();
+    assert_eq!(older.log().slot().number(), 0);
+}
+
 #[test]
 fn a_slot_that_is_not_open_to_its_group_yet_is_waited_for() {
     let disk = CutDisk::default();

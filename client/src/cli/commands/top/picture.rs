@@ -245,6 +245,9 @@ fn remedy(saga: &SagaView, owner: Option<&Owner>, hangs: bool) -> (Option<String
         (Some(owner), _) => {
             (Some(format!("its runner, {owner}, does nothing")), Some(format!("kill -CONT {}", owner.pid)))
         }
+        (None, None) if saga.is_unfinished() && !saga.known => {
+            (Some("this program does not know its kind".to_owned()), Some(format!("likectl saga show {id}")))
+        }
         // What is to be done there stands in the advice.
         (None, Some(owner)) if saga.needs_attention && advice::acts_itself(owner) => {
             (failed, Some(format!("likectl saga show {id}")))

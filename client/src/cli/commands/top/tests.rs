@@ -14,7 +14,7 @@ use crate::log::{Owner, SagaRecord, Story};
 use crate::saga::event::{Failure, FailureKind};
 use crate::saga::{End, Event, TurnBack};
 use crate::view::Counts;
-use crate::view::samples::begun;
+use crate::view::samples::{begun, foreign};
 
 const NOW_MS: u64 = 1_763_805_600_000;
 
@@ -162,11 +162,12 @@ fn what_needs_an_operator_comes_first_with_the_command_that_helps() {
         seen(3, 1_000, completed(3)[..2].to_vec()),
         Seen { owner: owner(true), ..seen(4, 900, completed(4)[..2].to_vec()) },
         seen(5, 400_000, stuck(5, 5)),
+        seen(8, 800, foreign(completed(8)[..2].to_vec())),
         lost,
     ];
     let picture = Picture::of(&both_up(Journaled { open, ..Journaled::default() }), None);
     let counts =
-        Counts { running: 2, compensating: 2, quarantined: 1, unsettled: 1, needs_attention: 2, hanging: 1 };
+        Counts { running: 3, compensating: 2, quarantined: 1, unsettled: 1, needs_attention: 2, hanging: 1 };
     assert_eq!(picture.counts, counts);
     let id = |byte: u8| SagaId::from_bytes([byte; 16]).to_string();
     let shown = picture.open.iter().map(|saga| (saga.summary.saga_id.clone(), saga.command.clone()));
@@ -182,6 +183,7 @@ fn what_needs_an_operator_comes_first_with_the_command_that_helps() {
             (id(2), None),
             (id(3), command("likectl recover".to_owned())),
             (id(4), command("kill -CONT 12".to_owned())),
+            (id(8), command(format!("likectl saga show {}", id(8)))),
             (id(1), None),
         ]
     );
