@@ -46,6 +46,8 @@ pub(super) struct Driver {
     definition: Arc<dyn Definition>,
     state: Arc<Mutex<SagaState>>,
     told: Option<Caller>,
+    /// Whether an earlier runner left it.
+    left: bool,
     paces: ActionPaces,
     /// The last milestone that this runner wrote, where it ends in the log, until it is known to be durable.
     milestone: Mutex<Option<(Milestone, Position)>>,
@@ -62,6 +64,11 @@ enum Stop {
     Unaskable(#[from] Unaskable),
 }
 
+/// In front of what is said of a saga, so that who began another one does not take it for that.
+pub(super) fn whose(left: bool) -> &'static str {
+    if left { "left by an earlier runner: " } else { "" }
+}
+
 impl Driver {
     pub fn new(
         runner: &Arc<Inner>,
@@ -75,6 +82,7 @@ impl Driver {
             saga,
             definition,
             state,
+            left: told.is_none(),
             told,
             paces: ActionPaces::default(),
             milestone: Mutex::default(),
@@ -107,7 +115,9 @@ impl Driver {
                         let _ = told.send(Err(ended));
                     }
                 }
-                Err(stop) => tracing::error!(saga_id = %self.saga, "not driven any further: {stop}"),
+                Err(stop) => {
+                    tracing::error!(saga_id = %self.saga, "{}not driven any further: {stop}", whose(self.left))
+                }
             }
         }
     }
@@ -125,7 +135,7 @@ impl Driver {
                 Next::Compensate(steps) => self.compensate(steps).await?,
                 Next::End(end) => self.end(end).await?,
                 Next::Settle(_) => {
-                    self.runner.settle(self.saga, &lock(&self.state));
+                    self.runner.settle(self.saga, &lock(&self.state), self.left);
                     return Ok(());
                 }
                 Next::Nothing => return Ok(()),
@@ -289,7 +299,7 @@ impl Driver {
         if in_a_row == needed {
             tracing::error!(
                 saga_id = %self.saga, step, failures = in_a_row, needs_attention = true,
-                "compensation keeps failing: an operator is needed: {}", failure.detail
+                "{}compensation keeps failing: an operator is needed: {}", whose(self.left), failure.detail
             );
         }
         self.record(Event::CompensationFailed { step: step as u8, in_a_row, failure })?.await?;

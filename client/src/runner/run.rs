@@ -240,7 +240,7 @@ impl Runner {
         let Story { saga, state, .. } = story;
         let state = state.filter(|state| !state.quarantined_now())?;
         if state.ended().is_some() {
-            self.inner.settle(saga, &state);
+            self.inner.settle(saga, &state, true);
             return None;
         }
         let Some(definition) = self.inner.context.definition_of(&state.begun).cloned() else {
@@ -263,7 +263,7 @@ impl Runner {
         self.inner.log.durable(position).await?;
         story.add(self.inner.context.journal.disk().wall_ms(), event);
         if let Some(state) = &story.state {
-            self.inner.settle(story.saga, state);
+            self.inner.settle(story.saga, state, false);
         }
         Ok(())
     }
@@ -365,9 +365,10 @@ impl Runner {
 impl Inner {
     /// Settles a saga whose end has been written, in the background. Its kind need not be known here: an end can be told
     /// without knowing what the steps were about.
-    pub(super) fn settle(&self, saga: SagaId, state: &SagaState) {
+    /// `left` says whether an earlier runner left it.
+    pub(super) fn settle(&self, saga: SagaId, state: &SagaState, left: bool) {
         let definition = self.context.definition_of(&state.begun).map(AsRef::as_ref);
-        self.settler.settle(saga, state, definition, self.log.appended());
+        self.settler.settle((saga, left), state, definition, self.log.appended());
     }
 
     /// The services that a saga of these steps needs, with the stores they have. A service that is down but was seen

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::context::Context;
+use super::drive::whose;
 use super::pace::{Pace, SLOW};
 use super::run::lock;
 use crate::log::{LogEnded, Position, SagaLog};
@@ -28,6 +29,8 @@ const GATHER: Duration = Duration::from_millis(4);
 /// One saga that has ended: what its participants are to be told.
 struct Ended {
     saga: SagaId,
+    /// Whether an earlier runner left it.
+    left: bool,
     position: Position,
     parts: Vec<(ParticipantAt, Settlement)>,
 }
@@ -58,10 +61,10 @@ impl Settler {
         Self { clock, ended, unsettled, awaited, tasks: Mutex::new(tasks) }
     }
 
-    /// Settles a saga whose end was written at or before `position`.
+    /// Settles a saga whose end was written at or before `position`. `left` says whether an earlier runner left it.
     pub fn settle(
         &self,
-        saga: SagaId,
+        (saga, left): (SagaId, bool),
         state: &SagaState,
         definition: Option<&dyn Definition>,
         position: Position,
@@ -74,7 +77,7 @@ impl Settler {
         }
         self.unsettled.send_modify(|unsettled| *unsettled += 1);
         // The task that receives lives as long as this, or was stopped: then the log says what is unsettled.
-        let _ = self.ended.send(Ended { saga, position, parts });
+        let _ = self.ended.send(Ended { saga, left, position, parts });
     }
 
     /// Waits until everything given so far is settled.
@@ -169,9 +172,10 @@ async fn settle_batch(
             return Ok(());
         }
         for InVain { id, why } in in_the_way {
+            let left = batch.iter().any(|ended| ended.saga == id.saga && ended.left);
             tracing::error!(
                 saga_id = %id.saga, step = id.step, needs_attention = true,
-                "can't be settled: an operator is needed: {why}"
+                "{}can't be settled: an operator is needed: {why}", whose(left)
             );
         }
         tokio::time::sleep(SLOW).await;
@@ -258,7 +262,7 @@ mod tests {
         let log = crate::log::Position::default();
         let end = |number| {
             let saga = SagaId::from_bytes([number; 16]);
-            ended.send(Ended { saga, position: log, parts: Vec::new() }).unwrap();
+            ended.send(Ended { saga, left: false, position: log, parts: Vec::new() }).unwrap();
         };
         let began = Instant::now();
         (0..=u8::MAX).chain(0..=u8::MAX).chain(0..9).for_each(&end);

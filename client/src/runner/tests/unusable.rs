@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::log::disk::{LogFile, RealDisk};
+use crate::log::tests::Ear;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::runner::pace::SLOW;
 use crate::runner::watch::claim_once_open;
@@ -261,6 +262,45 @@ async fn an_end_is_told_by_who_does_not_know_what_it_is_the_end_of() {
     dead.let_go();
     let older = Runner::start(Context { definitions: Definitions::new(), ..bench.context() }).unwrap();
     assert_eq!(older.log().slot().number(), 0);
+}
+
+#[tokio::test]
+async fn who_begins_a_saga_is_told_of_another_that_it_is_another() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Refused(Refusal::Expired)))]);
+    say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+    bench.right.settles.send_replace(false);
+    let mut context = bench.context();
+    context.options.attention_after = 1;
+    let said = async |context: Context, what: &str| {
+        let (ear, _listens) = Ear::listen();
+        let runner = Runner::start(context).unwrap();
+        let mut run = Box::pin(runner.run("pair", Payload::default(), LONG));
+        until(|| ear.heard().contains(what), &mut run).await;
+        drop(run);
+        let failures = runner.active().first().map(|(_, state)| state.steps[0].compensation_failures);
+        runner.let_go();
+        (ear.heard(), failures)
+    };
+    let (own, failures) = said(context.clone(), "compensation keeps failing").await;
+    assert!(!own.contains("left by"), "{own}");
+    // One more than the first one has met. The new saga does not come to an end.
+    say(&bench.right.actions, vec![Script::Hush]);
+    context.options.attention_after = failures.unwrap() + 1;
+    said(context, "left by an earlier runner: compensation keeps failing").await;
+    let ended = Runner::start(bench.context()).unwrap();
+    say(&bench.right.actions, vec![done()]);
+    ended.run("pair", Payload::default(), LONG).await.unwrap();
+    ended.let_go();
+    say(&bench.right.actions, vec![Script::Hush]);
+    let elsewhere = bench.context_with(&Service::new("right", &bench.heard));
+    let (ear, _listens) = Ear::listen();
+    let runner = Runner::start(elsewhere).unwrap();
+    until(
+        || ear.heard().contains("left by an earlier runner: can't be settled"),
+        &mut Box::pin(runner.settled()),
+    )
+    .await;
 }
 
 #[test]
