@@ -72,7 +72,7 @@ impl<'a> Client<'a> {
                 std::thread::sleep(Duration::from_millis(self.random.below(PAUSE_MS)));
                 match self.random.below(100) {
                     0..60 => self.act(&mut pair),
-                    60..70 => self.be_refused(&pair),
+                    60..70 => self.be_refused(&mut pair),
                     70..76 => self.ask_again(&pair),
                     76..88 => self.read_likes(&pair),
                     88..97 => self.look_around(&pair),
@@ -209,19 +209,24 @@ impl<'a> Client<'a> {
         Came::Unknown
     }
 
-    /// Asks for what a rule forbids, without any effect.
-    fn be_refused(&mut self, pair: &Pair) {
+    /// Asks for what a rule forbids, without any effect; unless a service could not say so beforehand, and nobody is told what
+    /// came of it: the saga may still be on its way when the rule does not forbid it any more.
+    fn be_refused(&mut self, pair: &mut Pair) {
         let liked = matches!(pair.stands, Stands::Liked(_));
-        let (request, status, kind) = match (self.random.below(3), pair.answered.last()) {
+        let (request, status, kind, always) = match (self.random.below(3), pair.answered.last()) {
             (0, Some((act, key, _))) => {
                 let other = Pair { article: pair.article % ARTICLES + 1, ..pair.clone() };
-                (other.request(act, Some(key)), 422, "invalid")
+                (other.request(act, Some(key)), 422, "invalid", true)
             }
-            (1, _) => (like(NO_ARTICLE, pair.user), 404, "not_found"),
-            _ if liked => (pair.request("like", None), 409, "already_liked"),
-            _ => (pair.request("unlike", None), 409, "not_liked"),
+            (1, _) => (like(NO_ARTICLE, pair.user), 404, "not_found", true),
+            _ if liked => (pair.request("like", None), 409, "already_liked", false),
+            _ => (pair.request("unlike", None), 409, "not_liked", false),
         };
-        let Sent::Answered(answer) = self.send("http refused", &request) else { return };
+        let sent = self.send("http refused", &request);
+        if !always && matches!(&sent, Sent::Lost | Sent::Answered(Answer { status: 202, .. })) {
+            pair.stands = Stands::Unknown;
+        }
+        let Sent::Answered(answer) = sent else { return };
         // It met a lock, and begun a saga that will be refused.
         let may_be = answer.status == 202 || passes(&answer);
         let is_told = answer.status == status && answer.json()["kind"] == kind;
