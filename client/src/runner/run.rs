@@ -368,7 +368,7 @@ impl Inner {
     /// `left` says whether an earlier runner left it.
     pub(super) fn settle(&self, saga: SagaId, state: &SagaState, left: bool) {
         let definition = self.context.definition_of(&state.begun).map(AsRef::as_ref);
-        self.settler.settle((saga, left), state, definition, self.log.appended());
+        self.settler.settle(saga, left, state, definition, self.log.appended());
     }
 
     /// The services that a saga of these steps needs, with the stores they have. A service that is down but was seen

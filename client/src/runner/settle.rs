@@ -64,7 +64,8 @@ impl Settler {
     /// Settles a saga whose end was written at or before `position`. `left` says whether an earlier runner left it.
     pub fn settle(
         &self,
-        (saga, left): (SagaId, bool),
+        saga: SagaId,
+        left: bool,
         state: &SagaState,
         definition: Option<&dyn Definition>,
         position: Position,

@@ -264,7 +264,7 @@ async fn who_has_lost_its_log_settles_nothing_any_more() {
     let end = log.appended();
     log.durable(end).await.unwrap();
     let settler = Settler::start(context, log.clone());
-    settler.settle((saga, false), &state, None, end);
+    settler.settle(saga, false, &state, None, end);
     log.let_go();
     assert!(tokio::time::timeout(SHORT, settler.idle()).await.is_err());
     assert_eq!(bench.heard(), ["left action", "right action"]);
