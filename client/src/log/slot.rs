@@ -372,11 +372,12 @@ fn sync_names(disk: &dyn Disk, path: &Path, stands: Option<&Path>) -> io::Result
 }
 
 /// Makes durable the names of a directory and of those above it, as far as they are ours to open: whoever made the
-/// others answers for them.
-fn sync_names_above(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+/// others answers for them. Where directories can't be synced (EINVAL), as on squashfs and erofs, nobody makes any.
+pub(super) fn sync_names_above(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied};
     for above in path.ancestors().skip(1).filter(|above| disk.is_directory(above)) {
         match disk.sync_directory(above) {
-            Err(e) if e.kind() != io::ErrorKind::PermissionDenied => return Err(e),
+            Err(e) if !matches!(e.kind(), PermissionDenied | InvalidInput) => return Err(e),
             _ => {}
         }
     }

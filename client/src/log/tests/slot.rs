@@ -11,8 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::cut_disk::CutDisk;
 use super::*;
+use crate::log::disk::{Disk, RealDisk};
 use crate::log::owner::owner_of;
 use crate::log::record::{FORMAT_VERSION, HEADER_BYTES};
+use crate::log::slot::sync_names_above;
 use crate::log::{JournalError, Slot};
 
 /// Tells a child process what it is to do.
@@ -302,4 +304,12 @@ fn of_a_journal_that_can_not_be_looked_at_the_reason_is_told() {
     fs::write(&path, "").unwrap();
     let refused = Journal::open(&path).unwrap_err();
     assert!(refused.to_string().contains("File exists"), "{refused}");
+}
+
+#[test]
+fn a_journal_may_lie_below_a_file_system_that_can_not_sync_directories() {
+    let disk = RealDisk::default();
+    let refused = disk.sync_directory(Path::new("/proc")).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    sync_names_above(&disk, Path::new("/proc/self/journal")).unwrap();
 }
