@@ -172,7 +172,7 @@ pub async fn force(
     let forced = Event::Forced { end, reason, by_uid, leaves_broken: leaves_broken.clone() };
     runner.force(&mut story, forced).await?;
     drop(alone);
-    let settled = tokio::time::timeout(wait, runner.settled()).await.is_ok();
+    let settled = tokio::time::timeout(wait, runner.settled()).await.unwrap_or(false);
     Ok(Forced { known, state: story.state, leaves_broken, settled })
 }
 

@@ -273,9 +273,10 @@ impl Runner {
         self.inner.active.idle().await;
     }
 
-    /// Waits until everything that has ended is settled.
-    pub async fn settled(&self) {
-        self.inner.settler.idle().await;
+    /// Waits until everything that has ended is settled, and is true then; or until what is left was tried, and trying again is in
+    /// vain until a person has seen to something.
+    pub async fn settled(&self) -> bool {
+        self.inner.settler.idle().await
     }
 
     /// The sagas that are being driven right now, and where they stand.

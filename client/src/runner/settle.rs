@@ -41,11 +41,19 @@ pub(super) struct InVain {
     why: String,
 }
 
+/// How many sagas are not settled yet.
+#[derive(Default)]
+struct Unsettled {
+    all: usize,
+    /// Those that were tried, of which something can't be settled until a person has seen to it.
+    in_vain: usize,
+}
+
 /// Settles what it is given, in the background, until it is dropped or stopped.
 pub(super) struct Settler {
     clock: Arc<dyn Clock>,
     ended: mpsc::UnboundedSender<Ended>,
-    unsettled: Arc<watch::Sender<usize>>,
+    unsettled: Arc<watch::Sender<Unsettled>>,
     /// How many wait until everything is settled: while somebody does, nothing is gathered.
     awaited: Arc<watch::Sender<usize>>,
     tasks: Mutex<JoinSet<()>>,
@@ -54,7 +62,7 @@ pub(super) struct Settler {
 impl Settler {
     pub fn start(context: Context, log: SagaLog) -> Self {
         let (ended, inbox) = mpsc::unbounded_channel();
-        let (unsettled, awaited) = (Arc::new(watch::Sender::new(0)), Arc::new(watch::Sender::new(0)));
+        let (unsettled, awaited) = (Arc::new(watch::Sender::default()), Arc::new(watch::Sender::new(0)));
         let mut tasks = JoinSet::new();
         let clock = Arc::clone(&context.clock);
         tasks.spawn(gather(context, log, inbox, Arc::clone(&unsettled), awaited.subscribe()));
@@ -76,15 +84,16 @@ impl Settler {
             let latest = self.clock.now().deadline_in(DEADLINE_AHEAD_MAX);
             parts.iter_mut().for_each(|(_, settlement)| settlement.deadline = latest);
         }
-        self.unsettled.send_modify(|unsettled| *unsettled += 1);
+        self.unsettled.send_modify(|unsettled| unsettled.all += 1);
         // The task that receives lives as long as this, or was stopped: then the log says what is unsettled.
         let _ = self.ended.send(Ended { saga, left, position, parts });
     }
 
-    /// Waits until everything given so far is settled.
-    pub async fn idle(&self) {
+    /// Waits until everything given so far is settled, and is true then; or until what is left was tried in vain.
+    pub async fn idle(&self) -> bool {
         let _awaited = Awaited::count(&self.awaited);
-        let _ = self.unsettled.subscribe().wait_for(|unsettled| *unsettled == 0).await;
+        let mut unsettled = self.unsettled.subscribe();
+        unsettled.wait_for(|left| left.all == left.in_vain).await.is_ok_and(|left| left.all == 0)
     }
 
     pub fn stop(&self) {
@@ -113,7 +122,7 @@ async fn gather(
     context: Context,
     log: SagaLog,
     mut inbox: mpsc::UnboundedReceiver<Ended>,
-    unsettled: Arc<watch::Sender<usize>>,
+    unsettled: Arc<watch::Sender<Unsettled>>,
     mut awaited: watch::Receiver<usize>,
 ) {
     let mut batches = JoinSet::new();
@@ -152,12 +161,13 @@ async fn settle_batch(
     context: &Context,
     log: &SagaLog,
     mut batch: Vec<Ended>,
-    unsettled: &watch::Sender<usize>,
+    unsettled: &watch::Sender<Unsettled>,
 ) -> Result<(), LogEnded> {
     if let Some(last) = batch.iter().map(|ended| ended.position).max() {
         log.durable(last).await?;
     }
     reach(Failpoint::EndSynced);
+    let mut were_in_vain = 0;
     loop {
         let in_the_way = tell_all(context, log, &batch).await?;
         reach(Failpoint::SettleReplied);
@@ -168,16 +178,22 @@ async fn settle_batch(
         reach(Failpoint::SettledWritten);
         let many = batch.len();
         batch.retain(is_left);
-        unsettled.send_modify(|unsettled| *unsettled -= many - batch.len());
-        if batch.is_empty() {
-            return Ok(());
-        }
         for InVain { id, why } in in_the_way {
             let left = batch.iter().any(|ended| ended.saga == id.saga && ended.left);
             tracing::error!(
                 saga_id = %id.saga, step = id.step, needs_attention = true,
                 "{}can't be settled: an operator is needed: {why}", whose(left)
             );
+        }
+        // Not before it was said: who waits for this may end the process.
+        unsettled.send_modify(|unsettled| {
+            unsettled.all -= many - batch.len();
+            unsettled.in_vain += batch.len();
+            unsettled.in_vain -= were_in_vain;
+        });
+        were_in_vain = batch.len();
+        if batch.is_empty() {
+            return Ok(());
         }
         tokio::time::sleep(SLOW).await;
     }

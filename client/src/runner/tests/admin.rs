@@ -208,7 +208,7 @@ async fn only_the_second_is_settled(bench: &Bench, context: Context, left: [Saga
     };
     tokio::time::timeout(LONG, the_second_is).await.expect("it waits for the first, which never will be");
     assert_eq!(settled(), [false, true]);
-    assert!(tokio::time::timeout(SHORT, runner.settled()).await.is_err(), "it is not forgotten");
+    assert!(!runner.settled().await, "it is not forgotten");
 }
 
 #[tokio::test]

@@ -263,3 +263,20 @@ async fn nothing_is_open_any_more_of_what_has_ended_and_is_settled() {
     assert!(matches!(ends[..], [(_, Some(End::Completed))]), "{ends:?}");
     assert!(open.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn nobody_waits_for_a_settlement_that_was_tried_in_vain() {
+    let bench = Bench::new();
+    bench.right.settles.send_replace(false);
+    let dead = Runner::start(bench.context()).unwrap();
+    dead.run("pair", Payload::default(), LONG).await.unwrap();
+    dead.let_go();
+    let mut context = bench.context_with(&Service::new("right", &bench.heard));
+    context.options.attempt_timeout = 9 * LONG;
+    let acts = async {
+        Runner::start(context.clone()).unwrap().close(9 * LONG).await;
+        recover::once(&context, Order::GoOn, 9 * LONG).await.unwrap();
+    };
+    tokio::time::timeout(LONG, acts).await.expect("it waits for what a person has to see to");
+    assert!(bench.states().values().all(|state| !state.settled), "it is not forgotten");
+}
