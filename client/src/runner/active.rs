@@ -104,10 +104,12 @@ impl Active {
         driven
     }
 
-    /// Whether all have had their turn and stand so. It looks no further than the first that does not: there may be very many.
+    /// Whether there are any, and all have had their turn and stand so. It looks no further than the first that does not: there
+    /// may be very many.
     pub fn all(&self, stands_so: impl Fn(&SagaState) -> bool) -> bool {
         let had_its_turn = |it: &Driven| it.task.is_some() && it.turn.is_none();
-        lock(&self.sagas).driven.values().all(|it| had_its_turn(it) && stands_so(&lock(&it.state)))
+        let driven = &lock(&self.sagas).driven;
+        !driven.is_empty() && driven.values().all(|it| had_its_turn(it) && stands_so(&lock(&it.state)))
     }
 
     /// Stops driving all of them, wherever they stand.
@@ -185,6 +187,8 @@ mod tests {
         assert!(!active.all(|_| true), "nothing has come of it yet");
         active.rests(saga(1));
         assert!(active.all(|_| true) && !active.all(|_| false));
+        active.ended(saga(1));
+        assert!(!active.all(|_| true), "none is left: who has just ended was not waited for in vain");
     }
 
     #[tokio::test(start_paused = true)]
