@@ -30,6 +30,8 @@ pub(super) struct State {
     wall_ms: u64,
     /// How many more operations the host lives to do.
     operations_left: Option<u32>,
+    /// After how many more changes one fails, if one is to. Those behind it don't.
+    pub(super) fails_after: Option<u32>,
     pub(super) syncs: Option<Syncs>,
     /// Whether its host can't tell its boots apart.
     pub(super) has_no_boot_id: bool,
@@ -60,6 +62,8 @@ pub(super) struct Content {
     /// What is certainly on the disk, and what was written since that was said of it.
     synced: Vec<u8>,
     unsynced: Vec<(usize, Vec<u8>)>,
+    /// Whether a sync of it has failed: what had been written by then is never on the disk, whoever syncs later.
+    lacks_some: bool,
 }
 
 impl CutDisk {
@@ -146,14 +150,25 @@ impl Content {
     }
 
     fn sync(&mut self) {
-        self.synced.clone_from(&self.bytes);
+        for (at, bytes) in std::mem::take(&mut self.unsynced) {
+            overwrite(&mut self.synced, &bytes, at);
+        }
+    }
+
+    /// A sync of it has failed.
+    fn give_up(&mut self) {
         self.unsynced.clear();
+        self.lacks_some = true;
     }
 
     /// Of what was written and not synced, some is left: all, none, up to a moment, or of each write some of its sectors,
     /// and others changed. A lost sector is what it was before, or zeros where nothing was.
     fn tear(&mut self, fate: &mut impl FnMut() -> u8) {
         let writes = std::mem::take(&mut self.unsynced);
+        if std::mem::take(&mut self.lacks_some) {
+            self.bytes.clone_from(&self.synced);
+            writes.iter().for_each(|(at, bytes)| overwrite(&mut self.bytes, bytes, *at));
+        }
         if writes.is_empty() {
             return;
         }
@@ -174,7 +189,7 @@ impl Content {
                 _ => self.keep_some(&bytes, at, fate),
             }
         }
-        self.sync();
+        self.synced.clone_from(&self.bytes);
     }
 
     fn keep_some(&mut self, bytes: &[u8], at: usize, fate: &mut impl FnMut() -> u8) {
@@ -205,6 +220,15 @@ impl State {
         }
         Ok(&mut self.kept)
     }
+
+    /// The same for an operation that changes something.
+    fn change(&mut self) -> io::Result<&mut Kept> {
+        if let Some(left) = self.fails_after {
+            self.fails_after = left.checked_sub(1);
+            self.fails_after.ok_or_else(|| io::Error::other("it fails once"))?;
+        }
+        self.operate()
+    }
 }
 
 fn missing() -> io::Error {
@@ -230,7 +254,7 @@ impl Disk for CutDisk {
 
     fn make_directory(&self, path: &Path, _: bool) -> io::Result<()> {
         let mut state = self.lock();
-        let kept = state.operate()?;
+        let kept = state.change()?;
         if path == Path::new(JOURNAL) || kept.slot {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -240,7 +264,7 @@ impl Disk for CutDisk {
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        let kept = state.operate()?;
+        let kept = state.change()?;
         if directory == Path::new(JOURNAL) {
             kept.slot_synced = kept.slot;
         } else {
@@ -277,7 +301,7 @@ impl Disk for CutDisk {
 
     fn create(&self, file: &Path) -> io::Result<Arc<dyn LogFile>> {
         let mut state = self.lock();
-        let kept = state.operate()?;
+        let kept = state.change()?;
         let (name, number) = (name_of(file)?, kept.files.len());
         if kept.names.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -294,7 +318,7 @@ impl Disk for CutDisk {
 
     fn remove(&self, file: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        let kept = state.operate()?;
+        let kept = state.change()?;
         kept.names.remove(&name_of(file)?).map(drop).ok_or_else(missing)
     }
 
@@ -354,12 +378,16 @@ struct CutFile(CutDisk, usize);
 
 impl LogFile for CutFile {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        self.0.lock().operate()?.files[self.1].write(bytes, at as usize);
+        self.0.lock().change()?.files[self.1].write(bytes, at as usize);
         Ok(bytes.len())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.lock().operate()?.files[self.1].sync();
+        let mut state = self.0.lock();
+        if state.fails_after == Some(0) {
+            state.kept.files[self.1].give_up();
+        }
+        state.change()?.files[self.1].sync();
         Ok(())
     }
 
