@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::fields::{Malformed, Stored};
+use super::gaps::Gaps;
 use super::seal::{open, seal};
 use super::{Batch, Damage, Key, KeyRange, Row, Store, StoreError, firsts_by};
 
@@ -40,6 +41,8 @@ pub struct Tx<'a> {
     kept: Batch,
     /// Writes of the request that is being evaluated, each key once. They are few, and this takes memory once for a whole group.
     request: Vec<(Key, Option<Vec<u8>>)>,
+    /// What the group has emptied: each of its requests may look for the first row of the same queue, and take some away.
+    gaps: Gaps,
     /// Damaged rows that the request goes on without.
     noticed: RefCell<Vec<Damage>>,
 }
@@ -47,7 +50,8 @@ pub struct Tx<'a> {
 impl<'a> Tx<'a> {
     /// A group that has written nothing.
     pub fn new(store: &'a dyn Store) -> Self {
-        Self { store, kept: Batch::new(), request: Vec::new(), noticed: RefCell::default() }
+        let (kept, request, gaps, noticed) = Default::default();
+        Self { store, kept, request, gaps, noticed }
     }
 
     /// The value under `key`.
@@ -78,6 +82,8 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// The store can't be read.
     pub fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Found>, StoreError> {
+        let from = self.gaps.end_of(&range.from).unwrap_or_else(|| range.from.clone());
+        let range = &KeyRange { from, to: range.to.clone() };
         let written = self.written_in(range);
         if written.is_empty() {
             return Ok(self.store.scan(range, limit)?.into_iter().map(opened).collect());
@@ -92,6 +98,10 @@ impl<'a> Tx<'a> {
                 Some(value) => rows.insert(Key::from_slice(key), Ok(value.clone())),
                 None => rows.remove(key),
             };
+        }
+        if deleted > 0 && limit > 0 {
+            let first = rows.first_key_value().map_or(range.to.as_slice(), |(key, _)| key);
+            self.gaps.note(&range.from, first);
         }
         Ok(rows.into_iter().take(limit).map(|(key, value)| Found { key, value }).collect())
     }
@@ -145,6 +155,9 @@ impl<'a> Tx<'a> {
     }
 
     fn write(&mut self, key: Key, value: Option<Vec<u8>>) {
+        if value.is_some() {
+            self.gaps.put(&key);
+        }
         match self.request.iter_mut().find(|(written, _)| *written == key) {
             Some((_, written)) => *written = value,
             None => self.request.push((key, value)),
@@ -158,7 +171,11 @@ impl<'a> Tx<'a> {
 
     /// Ends a request that comes to nothing: its writes are forgotten.
     pub fn forget(&mut self) {
-        self.request.clear();
+        if !self.request.is_empty() {
+            self.request.clear();
+            // What it had deleted is there again.
+            self.gaps = Gaps::default();
+        }
     }
 
     /// Whether no request has written anything that was kept.
@@ -201,6 +218,8 @@ fn opened((key, sealed): Row) -> Found {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use proptest::prelude::*;
 
     use super::super::MemoryStore;
@@ -235,6 +254,8 @@ mod tests {
                     Some(value) => tx.put(vec![key], vec![value]),
                     None => tx.delete(vec![key]),
                 }
+                // What is seen on the way must not change what is seen in the end.
+                tx.scan(&KeyRange { from: vec![from.min(key)], to: vec![to] }, usize::from(key % 3)).unwrap();
                 match end {
                     Some(true) => tx.keep(),
                     Some(false) => tx.forget(),
@@ -255,6 +276,54 @@ mod tests {
             prop_assert_eq!(&last, &after.last_key(&range).unwrap());
             prop_assert_eq!(last, stored.last(&range).unwrap().map(|(key, _)| key));
         }
+    }
+
+    /// A store that counts the rows that it is asked for.
+    #[derive(Default)]
+    struct Counted {
+        rows: MemoryStore,
+        read: AtomicUsize,
+    }
+
+    impl Store for Counted {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+            self.rows.get(key)
+        }
+        fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
+            let rows = self.rows.scan(range, limit)?;
+            self.read.fetch_add(rows.len(), Ordering::Relaxed);
+            Ok(rows)
+        }
+        fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
+            self.rows.last(range)
+        }
+        fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+            self.rows.apply(batch)
+        }
+        fn sync(&mut self) -> Result<(), StoreError> {
+            self.rows.sync()
+        }
+        fn bytes(&self) -> u64 {
+            self.rows.bytes()
+        }
+    }
+
+    #[test]
+    fn what_a_group_has_taken_from_a_queue_it_does_not_go_through_again_and_again() {
+        let mut store = Counted::default();
+        let queued = (0..1000u16).map(|number| Key::from_slice(&number.to_be_bytes()));
+        store.apply(queued.map(|key| (key.clone(), Some(seal(&key, &[])))).collect()).unwrap();
+        let mut tx = Tx::new(&store);
+        let queue = KeyRange { from: vec![0], to: vec![9] };
+        for taken in (0..1000u16).step_by(2) {
+            let rows = tx.scan(&queue, 2).unwrap();
+            let numbers = [taken, taken + 1].map(|number| number.to_be_bytes().to_vec());
+            assert_eq!(rows.iter().map(|row| row.key.to_vec()).collect::<Vec<_>>(), numbers);
+            rows.into_iter().for_each(|row| tx.delete(row.key));
+            tx.keep();
+        }
+        assert!(tx.scan(&queue, 2).unwrap().is_empty());
+        assert_eq!(store.read.load(Ordering::Relaxed), 2 * 1000, "each row is found once and passed once");
     }
 
     #[test]
