@@ -34,6 +34,10 @@ pub const FORMAT: u32 = 4;
 const MARKER: &str = "like-store";
 const MARKER_NEW: &str = "like-store.new";
 const SNAPSHOT: &str = "snap.";
+
+/// A directory of root's at the root of a file system.
+const LOST_AND_FOUND: &str = "lost+found";
+
 const MODE: u32 = 0o700;
 
 /// Why a data directory can't be used. Each message says what to do.
@@ -305,7 +309,7 @@ fn refuse_network(path: &Path, magic: u64) -> Result<(), DataDirError> {
 fn is_vacant(dir: &Path) -> Result<bool, DataDirError> {
     for entry in fs::read_dir(dir).at("list", dir)? {
         let name = entry.at("list", dir)?.file_name();
-        if name != "lost+found" && name != MARKER_NEW {
+        if name != LOST_AND_FOUND && name != MARKER_NEW {
             return Ok(false);
         }
     }
@@ -333,7 +337,12 @@ fn remove_leftovers(dir: &Path, complete: bool) -> Result<(), DataDirError> {
 
 fn sync_tree(dir: &Path) -> Result<(), DataDirError> {
     for entry in fs::read_dir(dir).at("list", dir)? {
-        let path = entry.at("list", dir)?.path();
+        let entry = entry.at("list", dir)?;
+        if entry.file_name() == LOST_AND_FOUND {
+            // Nothing of it is ours, nor need it be ours to look into.
+            continue;
+        }
+        let path = entry.path();
         if path.is_dir() {
             sync_tree(&path)?;
         } else {

@@ -2,6 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
+const NOBODY: u32 = 65534;
+
 fn complete(path: &Path, role: &str) -> StoreId {
     let mut data = DataDir::open(path, role, false).unwrap();
     data.complete().unwrap();
@@ -135,9 +137,20 @@ fn the_store_of_the_other_service_is_refused_and_left_untouched() {
 #[test]
 fn a_file_systems_root_and_what_an_attempt_cut_short_leaves_are_as_good_as_empty() {
     let temp = tempfile::tempdir().unwrap();
-    fs::create_dir(temp.path().join("lost+found")).unwrap();
+    fs::create_dir(temp.path().join(LOST_AND_FOUND)).unwrap();
     fs::write(temp.path().join(MARKER_NEW), "half").unwrap();
     assert!(DataDir::open(temp.path(), "article", false).unwrap().is_new());
+}
+
+/// Does something as somebody whom permissions bind.
+fn as_nobody<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let of_this_thread_alone = move || {
+        if rustix::process::geteuid().is_root() {
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(NOBODY)).unwrap();
+        }
+        work()
+    };
+    std::thread::spawn(of_this_thread_alone).join().unwrap()
 }
 
 #[test]
@@ -146,15 +159,24 @@ fn the_directory_above_need_not_be_ours_to_open() {
     let path = temp.path().join("data");
     fs::create_dir(&path).unwrap();
     fs::set_permissions(temp.path(), Permissions::from_mode(0o311)).unwrap();
-    let as_nobody = std::thread::spawn(move || {
-        if rustix::process::geteuid().is_root() {
-            // Of this thread alone: somebody whom permissions bind.
-            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
-        }
+    as_nobody(move || {
         assert!(File::open(path.parent().unwrap()).is_err());
-        sync_name(&path)
+        sync_name(&path).unwrap();
     });
-    as_nobody.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_store_is_made_at_the_root_of_a_file_system_though_not_all_there_is_ours_to_open() {
+    let temp = tempfile::tempdir().unwrap();
+    let (path, lost) = (temp.path().to_owned(), temp.path().join(LOST_AND_FOUND));
+    DirBuilder::new().mode(0o000).create(&lost).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&path, Some(NOBODY), None).unwrap();
+    }
+    as_nobody(move || {
+        assert!(fs::read_dir(lost).is_err());
+        complete(&path, "article");
+    });
 }
 
 #[test]
