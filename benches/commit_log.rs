@@ -15,7 +15,7 @@ const LOG_BYTES: u64 = 32 * 1024 * 1024;
 pub fn bench(criterion: &mut Criterion) {
     let changes = Service::new().decide(steps(GROUP).into_iter().map(RequestBody::Step).collect());
     let directory = tempfile::tempdir().expect("a directory");
-    let disk = RealDisk(directory.path().to_owned());
+    let disk = RealDisk::open(directory.path()).expect("it is there");
     let begin = || CommitLog::go_on(Arc::new(disk.clone()), &Found::default(), LOG_BYTES).expect("a log");
     let empty = |log: &mut CommitLog| {
         let full = log.roll().expect("a segment");

@@ -144,7 +144,7 @@ mod tests {
         std::thread::spawn(move || {
             let hour = NonZeroU64::new(3600 * 1_000_000_000);
             rustix::thread::set_current_timer_slack(hour).unwrap();
-            let disk = RealDisk(std::env::temp_dir());
+            let disk = RealDisk::open(&std::env::temp_dir()).unwrap();
             for round in 0..500 {
                 let aside = Aside::begin(&disk, "count", Count(200)).unwrap();
                 let left = std::cell::Cell::new(100);

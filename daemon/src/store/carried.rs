@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_others_go() {
         let temp = tempfile::tempdir().unwrap();
-        let disk = RealDisk(temp.path().to_owned());
+        let disk = RealDisk::open(temp.path()).unwrap();
         let bytes =
             [(7, &[1, 2]), (9, &[2, 3])].map(|(number, names)| write(&disk, number, &rows(names)).unwrap());
         assert_eq!(
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn the_file_is_pinned() {
         let temp = tempfile::tempdir().unwrap();
-        let disk = RealDisk(temp.path().to_owned());
+        let disk = RealDisk::open(temp.path()).unwrap();
         write(&disk, 7, &[(vec![1, 2].into(), Some(vec![2; 3])), (vec![1, 3].into(), None)].into()).unwrap();
         let golden = [
             b"likecar1\x07\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0".as_slice(),
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn every_changed_byte_outside_of_values_and_every_truncation_is_noticed() {
         let temp = tempfile::tempdir().unwrap();
-        write(&RealDisk(temp.path().to_owned()), 7, &rows(&[1, 2])).unwrap();
+        write(&RealDisk::open(temp.path()).unwrap(), 7, &rows(&[1, 2])).unwrap();
         let bytes = fs::read(temp.path().join(name_of(7))).unwrap();
         for at in 0..bytes.len() {
             assert!(decode(&bytes[..at], 7).is_err(), "cut at {at}");

@@ -10,7 +10,7 @@ use super::*;
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 fn on(dir: &Path) -> Arc<dyn Disk> {
-    Arc::new(RealDisk(dir.to_owned()))
+    Arc::new(RealDisk::open(dir).unwrap())
 }
 
 fn path_of(dir: &Path, segment: u64) -> PathBuf {

@@ -4,15 +4,18 @@
 //! loses power. sled and what is kept for its sake have real files.
 
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::sync::thread::{self, JoinHandle};
+use nix::dir::Dir;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
-const MODE: u32 = 0o600;
+use crate::sync::thread::{self, JoinHandle};
 
 /// The files of one directory.
 pub trait Disk: Debug + Send + Sync {
@@ -92,57 +95,77 @@ pub trait DiskFile: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A directory of this host.
+/// A directory of this host: the same one, whatever it is called by now. Who went by its name could be led to another one that
+/// somebody has put in its place, and write and remove there.
 #[derive(Clone, Debug)]
-pub struct RealDisk(pub PathBuf);
+pub struct RealDisk {
+    path: PathBuf,
+    directory: Arc<File>,
+}
+
+impl RealDisk {
+    /// The directory that is at `path` now.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), directory: Arc::new(File::open(path)?) })
+    }
+
+    fn file(&self, name: &str, how: OFlag) -> io::Result<File> {
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        Ok(openat(&self.directory, name, how | OFlag::O_CLOEXEC, mode)?.into())
+    }
+}
 
 impl Disk for RealDisk {
     fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
-            names.extend(entry?.file_name().into_string());
+        for entry in Dir::from_fd(self.file(".", OFlag::O_DIRECTORY)?.into())? {
+            names.extend(entry?.file_name().to_str().map(str::to_owned));
         }
         Ok(names)
     }
 
     fn read(&self, name: &str, most: Option<usize>) -> io::Result<Vec<u8>> {
-        let path = self.0.join(name);
-        let Some(most) = most else { return fs::read(path) };
-        let mut bytes = Vec::with_capacity(most);
-        File::open(path)?.take(most as u64).read_to_end(&mut bytes)?;
+        let (mut file, mut bytes) = (self.file(name, OFlag::O_RDONLY)?, Vec::new());
+        match most {
+            Some(most) => file.take(most as u64).read_to_end(&mut bytes)?,
+            None => file.read_to_end(&mut bytes)?,
+        };
         Ok(bytes)
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().write(true).open(self.0.join(name))?))
+        Ok(Arc::new(self.file(name, OFlag::O_WRONLY)?))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(MODE);
-        Ok(Arc::new(options.open(self.0.join(name))?))
+        Ok(Arc::new(self.file(name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.0.join(from), self.0.join(to))
+        Ok(renameat(&self.directory, from, &self.directory, to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.0.join(name))
+        Ok(unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        self.directory.sync_all()
     }
 
     fn bytes(&self) -> u64 {
-        let Ok(entries) = fs::read_dir(&self.0) else { return 0 };
-        let files = entries.filter_map(|entry| entry.ok()?.metadata().ok()).filter(fs::Metadata::is_file);
-        files.map(|file| file.len()).sum()
+        let names = self.list().unwrap_or_default();
+        let stat = |name: &String| fstatat(&self.directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok();
+        let is_file = |found: &FileStat| found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
+        let files = names.iter().filter_map(stat).filter(is_file);
+        files.map(|file| u64::try_from(file.st_size).unwrap_or(0)).sum()
     }
 
     fn in_background(

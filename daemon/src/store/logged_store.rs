@@ -94,9 +94,9 @@ impl LoggedStore {
     /// # Errors
     /// As [`LoggedStore::open`].
     pub fn open_with(mut data: DataDir, log_bytes_max: u64, shape: Shape) -> Result<Self, OpenError> {
-        let disk = Arc::new(RealDisk(data.path().to_owned()));
+        let disk = RealDisk::open(data.path()).map_err(|e| OpenError::refused(data.path(), e))?;
         let base = SledBase::open(&mut data, &RunList::default().encode())?;
-        Self::over(disk, Arc::new(base), log_bytes_max, shape, data)
+        Self::over(Arc::new(disk), Arc::new(base), log_bytes_max, shape, data)
     }
 
     /// The store's id.

@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn the_last_number_is_found_again_whichever_place_is_torn() {
         let temp = tempfile::tempdir().unwrap();
-        let disk = RealDisk(temp.path().to_owned());
+        let disk = RealDisk::open(temp.path()).unwrap();
         let found = || Mark::open(&disk).unwrap().1;
         let (mark, durable) = Mark::open(&disk).unwrap();
         assert_eq!(durable, None);
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_mark_that_was_cut_short_says_what_is_left_of_it() {
         let temp = tempfile::tempdir().unwrap();
-        let disk = RealDisk(temp.path().to_owned());
+        let disk = RealDisk::open(temp.path()).unwrap();
         let (mark, _) = Mark::open(&disk).unwrap();
         mark.note(8);
         let whole = disk.read(MARK, None).unwrap();
@@ -120,14 +120,14 @@ mod tests {
     fn of_a_mark_that_can_not_be_opened_the_reason_is_told() {
         let temp = tempfile::tempdir().unwrap();
         std::fs::create_dir(temp.path().join(MARK)).unwrap();
-        let refused = Mark::open(&RealDisk(temp.path().to_owned())).unwrap_err();
+        let refused = Mark::open(&RealDisk::open(temp.path()).unwrap()).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::IsADirectory);
     }
 
     #[test]
     fn the_mark_is_pinned() {
         let temp = tempfile::tempdir().unwrap();
-        let (mark, _) = Mark::open(&RealDisk(temp.path().to_owned())).unwrap();
+        let (mark, _) = Mark::open(&RealDisk::open(temp.path()).unwrap()).unwrap();
         let mut golden = [0; 1024];
         let written = || std::fs::read(temp.path().join("durable")).unwrap();
         assert_eq!(written(), golden);

@@ -107,7 +107,7 @@ impl Opening {
         if parts.is_empty() {
             return Ok(());
         }
-        disk::replace(&RealDisk(self.dir.clone()), OPENING_NEW, OPENING, &Part::encode_all(&parts))
+        disk::replace(&RealDisk::open(&self.dir)?, OPENING_NEW, OPENING, &Part::encode_all(&parts))
     }
 
     fn put_back(&self, kept: &[u8]) -> io::Result<()> {
@@ -117,7 +117,7 @@ impl Opening {
             match part {
                 Part::Log(offset, bytes) => log.write_all_at(&bytes, offset)?,
                 Part::Snapshot(number, bytes) => {
-                    disk::replace(&RealDisk(self.dir.clone()), SNAPSHOT_NEW, &snapshot_name(number), &bytes)?
+                    disk::replace(&RealDisk::open(&self.dir)?, SNAPSHOT_NEW, &snapshot_name(number), &bytes)?
                 }
             }
         }

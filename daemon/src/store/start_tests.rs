@@ -44,6 +44,30 @@ fn a_store_that_ends_before_what_was_durable_is_refused_until_it_is_called_resto
 }
 
 #[test]
+fn a_store_that_is_moved_away_while_it_is_open_keeps_its_files_and_touches_none_of_the_next_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let (path, moved) = (temp.path().join("data"), temp.path().join("moved"));
+    let write = |store: &mut LoggedStore, value: u8| {
+        store.apply(batch(&[(&[0x10], Some(&[value])), (&[0x01, value], Some(&[value]))])).unwrap();
+        store.sync().unwrap();
+    };
+    let mut first = again(&path, TINY, false).unwrap();
+    write(&mut first, 1);
+    fs::rename(&path, &moved).unwrap();
+    let mut next = again(&path, TINY, false).unwrap();
+    for value in 2..20 {
+        write(&mut first, value);
+        write(&mut next, 100 + value);
+    }
+    drop((first, next));
+    for (path, last) in [(&moved, 19), (&path, 119)] {
+        let store = again(path, TINY, false).unwrap();
+        assert_eq!(store.get(&[0x10]).unwrap(), Some(vec![last]), "{path:?}");
+        assert_eq!(store.get(&[0x01, last]).unwrap(), Some(vec![last]), "{path:?}");
+    }
+}
+
+#[test]
 fn a_checkpoint_whose_carried_rows_are_gone_or_damaged_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     written(temp.path(), TINY, 1, 3);
