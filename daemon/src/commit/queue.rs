@@ -21,6 +21,10 @@ use super::mailbox::Mailbox;
 /// some hundreds fit.
 pub const QUEUED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// How many settlements may have been taken out at once for another change to be taken out behind them: sixteen full batches. They are
+/// as much work as so many saga steps, and come in one request by the hundred.
+pub const SETTLEMENTS_AT_ONCE: usize = 4096;
+
 /// Where half of the queue is full, a session that has one part in so many of it on its way must wait.
 const LITTLE: usize = 64;
 
@@ -73,7 +77,15 @@ impl State {
     }
 
     fn take_changes(&mut self, most: usize) -> Vec<Job> {
-        let count = most.min(self.changes.len());
+        let mut settlements = 0;
+        let is_taken = |job: &&Job| {
+            let is_taken = settlements < SETTLEMENTS_AT_ONCE;
+            if let RequestBody::Settle(batch) = &job.request.body {
+                settlements += batch.len();
+            }
+            is_taken
+        };
+        let count = self.changes.iter().take(most).take_while(is_taken).count();
         let jobs: Vec<_> = self.changes.drain(..count).collect();
         self.bytes -= jobs.iter().map(|job| bytes_of(&job.request.body)).sum::<usize>();
         jobs
@@ -125,7 +137,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes out up to `most` changes. If there is nothing, not even a read, it waits until something comes, the queue is closed,
+    /// Takes out up to `most` changes, and fewer if many settlements are among them. If there is nothing, not even a read, it waits until something comes, the queue is closed,
     /// or `wait` is over. One writer waits at a time.
     pub async fn drain(&self, most: usize, wait: Option<Duration>) -> Drained {
         match wait {
@@ -152,7 +164,7 @@ impl Queue {
         }
     }
 
-    /// Takes out up to `most` changes that are there, and waits for none.
+    /// The same with what is there: it waits for nothing.
     pub fn drain_now(&self, most: usize) -> Vec<Job> {
         self.state().take_changes(most)
     }
@@ -215,7 +227,7 @@ fn bytes_of(body: &RequestBody) -> usize {
 #[cfg(test)]
 mod tests {
     use like_protocol::ids::{BootId, SagaId, StepId};
-    use like_protocol::message::{Ending, Payload};
+    use like_protocol::message::{Ending, Payload, SETTLEMENTS_MAX};
     use like_protocol::time::Deadline;
 
     use super::*;
@@ -325,6 +337,28 @@ mod tests {
         let one = bytes(vec![settlement(0)]) - bytes(vec![]);
         assert!(one >= size_of::<Settlement>());
         assert_eq!(bytes(vec![settlement(100), settlement(1000)]), bytes(vec![]) + 2 * one + 1100);
+    }
+
+    #[test]
+    fn so_many_settlements_come_out_at_once_and_what_is_behind_them_comes_out_next() {
+        let queue = Queue::new(100);
+        let deadline = Deadline { boot: BootId::from_bytes([1; 16]), at_ms: 0 };
+        let id = StepId { saga: SagaId::from_bytes([1; 16]), step: 0 };
+        let batch = vec![Settlement { id, deadline, ending: Ending::Natural, note: None }; SETTLEMENTS_MAX];
+        let settle = |id| {
+            let request = Request { id, body: RequestBody::Settle(batch.clone()) };
+            queue.submit(Job { request, session: Mailbox::open().0 }, 0).unwrap();
+        };
+        queue.submit(job(0, 0), 0).unwrap();
+        (1..=20).for_each(settle);
+        queue.submit(job(21, 0), 0).unwrap();
+        let next = |most| ids(Drained::Changes(queue.drain_now(most)));
+        assert_eq!(next(10), (0..10).collect::<Vec<_>>());
+        assert_eq!(next(100), (10..=21).collect::<Vec<_>>(), "no more than that are left");
+        (1..=20).for_each(settle);
+        queue.submit(job(21, 0), 0).unwrap();
+        assert_eq!(next(100), (1..=16).collect::<Vec<_>>(), "4096 of them");
+        assert_eq!(next(100), (17..=21).collect::<Vec<_>>());
     }
 
     #[tokio::test]

@@ -30,7 +30,8 @@ use crate::participant::{Moment, Participant};
 use crate::store::{Store, StoreError, Tx};
 
 /// How many changes one group takes. Where syncs are slow, whoever is left out waits for another one; where they are quick,
-/// groups never get so large. Evaluating so many saga steps takes some milliseconds.
+/// groups never get so large. Evaluating so many saga steps takes some milliseconds, and so do the settlements that may be among
+/// them ([`SETTLEMENTS_AT_ONCE`](super::queue::SETTLEMENTS_AT_ONCE)).
 pub const GROUP_REQUESTS_MAX: usize = 1024;
 
 /// For how many milliseconds the reads of one round are answered; the one that is under way then is the last. A page takes up to
@@ -102,10 +103,9 @@ impl<D: Domain, S: Store> Writer<D, S> {
             // Their sessions send the answers now, and not when the group is durable.
             tokio::task::yield_now().await;
         }
-        let is_full = changes.len() == GROUP_REQUESTS_MAX;
         self.group(work, changes)?;
-        if is_full {
-            // The next group may follow at once.
+        if !self.queue.is_empty() {
+            // The next round follows at once, and these answers wait for none of it.
             tokio::task::yield_now().await;
         }
         Ok(())

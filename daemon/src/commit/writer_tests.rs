@@ -274,6 +274,28 @@ async fn answers_of_a_full_group_leave_before_the_next_one_is_synced() {
     assert_eq!(syncs, 1, "the answer waited for a sync that it does not rest on");
 }
 
+#[tokio::test]
+async fn answers_of_a_group_leave_before_the_reads_of_the_next_round() {
+    let mut rig = Rig::new();
+    // Three reads take the time of a round.
+    rig.clock.ms_a_look.store(2, Ordering::Relaxed);
+    rig.submit([vec![rig.add(1, Direction::Action)], vec![show(); 9]].concat());
+    rig.writer.queue.close();
+    let answers = rig.answers.clone();
+    let session = async {
+        let mut sent = Vec::new();
+        while !sent.contains(&0) {
+            tokio::task::yield_now().await;
+            let ready = || answers.lock().unwrap().try_recv().ok();
+            sent.extend(std::iter::from_fn(ready).map(|answer| answer.reply.id));
+        }
+        sent
+    };
+    let (sent, served) = futures::join!(session, rig.writer.run());
+    served.unwrap();
+    assert_eq!(sent, [1, 2, 3, 0], "the answer waited for reads that came later");
+}
+
 #[test]
 fn a_group_that_writes_nothing_is_not_synced() {
     let mut rig = Rig::new();
@@ -404,7 +426,7 @@ async fn a_flood_of_reads_holds_nobody_up_for_longer_than_a_round() {
         Some(Heartbeat { interval: Duration::ZERO, beat: Box::new(move || beat.send(()).unwrap()) });
     rig.submit([vec![show(); 30], vec![rig.add(1, Direction::Action)], vec![show(); 30]].concat());
     rig.writer.queue.close();
-    // A session on the same thread is let to send after every round.
+    // A session on the same thread is let to send after the reads of every round, and after its changes.
     let (queue, left) = (rig.writer.queue.clone(), Mutex::new(Vec::new()));
     let session = async {
         while !queue.is_empty() {
@@ -419,7 +441,7 @@ async fn a_flood_of_reads_holds_nobody_up_for_longer_than_a_round() {
     let expected = [vec![Some(0); 3], vec![None], vec![Some(1); 57]].concat();
     assert_eq!(likes, expected, "one round of reads, the change, and the others from what is durable then");
     assert_eq!(answers[3], done(&ArticleReply { likes: 1 }));
-    assert_eq!(left.into_inner().unwrap(), (1..20).map(|round| 60 - 3 * round).collect::<Vec<_>>());
+    assert_eq!(left.into_inner().unwrap(), (1..20).flat_map(|round| [60 - 3 * round; 2]).collect::<Vec<_>>());
     assert!(beats.len() >= 20, "the supervisor hears after every round");
 }
 
