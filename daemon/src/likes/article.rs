@@ -210,24 +210,29 @@ fn set_likes(context: &mut Context<'_, '_>, article: ArticleId, count: Count, li
 }
 
 fn read(context: &Context<'_, '_>, id: ArticleId) -> Result<Article, Stopped> {
-    let Some(Title(title)) = context.load(&key(TITLE, id))? else {
-        return Err(Stop::Rejected(ArticleRejection::NotFound(id)));
-    };
+    match context.load(&key(TITLE, id))? {
+        Some(title) => Ok(entitled(context, id, title)?),
+        None => Err(Stop::Rejected(ArticleRejection::NotFound(id))),
+    }
+}
+
+/// The article with this title.
+fn entitled(context: &Context<'_, '_>, id: ArticleId, Title(title): Title) -> Result<Article, StoreError> {
     let Some(Count { likes, change }) = context.load(&key(COUNT, id))? else {
-        return Err(StoreError::damaged(&key(COUNT, id), Malformed("it is missing")).into());
+        return Err(StoreError::damaged(&key(COUNT, id), Malformed("it is missing")));
     };
     let (unsettled, unaccounted) = (context.touching(&touched(id)), context.unaccounted());
     Ok(Article { id, title, likes, change, unsettled, unaccounted })
 }
 
 /// The article of a row, as far as it can be read. Nothing if the key is no article's.
-fn list(context: &Context<'_, '_>, row: &Found) -> Result<Option<ListedArticle>, Stopped> {
-    let (id, damage) = match id_of(&row.key).map(|id| (id, read(context, id))) {
+fn list(context: &Context<'_, '_>, row: &Found) -> Result<Option<ListedArticle>, StoreError> {
+    let article = |id| row.load().and_then(|title| entitled(context, id, title));
+    let (id, damage) = match id_of(&row.key).map(|id| (id, article(id))) {
         Ok((_, Ok(article))) => return Ok(Some(ListedArticle::Whole(article))),
-        Ok((id, Err(Stop::Failed(StoreError::Damaged(damage))))) => (Some(id), damage),
-        Ok((_, Err(other))) => return Err(other),
+        Ok((id, Err(StoreError::Damaged(damage)))) => (Some(id), damage),
         Err(StoreError::Damaged(damage)) => (None, damage),
-        Err(failed) => return Err(failed.into()),
+        Ok((_, Err(failed))) | Err(failed) => return Err(failed),
     };
     let why = damage.to_string();
     context.note_damage(damage);
