@@ -156,6 +156,27 @@ impl Rig {
         std::iter::from_fn(|| answers.try_recv().ok()).map(|answer| answer.reply.body).collect()
     }
 
+    /// Serves what was submitted, beside a session on the same thread that sends what it is handed: what it has sent, and how many syncs
+    /// there have been, when this answer is among it.
+    async fn sent_until(&mut self, id: u64) -> (Vec<u64>, usize) {
+        let (at_sync, synced) = std_mpsc::channel();
+        self.writer.store.at_sync = Box::new(move || at_sync.send(()).unwrap());
+        self.writer.queue.close();
+        let answers = self.answers.clone();
+        let session = async {
+            let mut sent = Vec::new();
+            while !sent.contains(&id) {
+                tokio::task::yield_now().await;
+                let ready = || answers.lock().unwrap().try_recv().ok();
+                sent.extend(std::iter::from_fn(ready).map(|answer| answer.reply.id));
+            }
+            (sent, synced.try_iter().count())
+        };
+        let (sent, served) = futures::join!(session, self.writer.run());
+        served.unwrap();
+        sent
+    }
+
     fn did(&self) -> Vec<Did> {
         std::mem::take(&mut self.did.lock().unwrap())
     }
@@ -234,43 +255,20 @@ fn reads_show_what_is_durable_and_wait_for_no_sync() {
 #[tokio::test]
 async fn answers_to_reads_leave_before_their_group_is_synced() {
     let mut rig = Rig::new();
-    let (at_sync, synced) = std_mpsc::channel();
-    rig.writer.store.at_sync = Box::new(move || at_sync.send(()).unwrap());
     rig.submit(vec![rig.add(1, Direction::Action), show()]);
-    rig.writer.queue.close();
-    let answers = rig.answers.clone();
-    // Stands for a session on the same thread, which sends what it is handed.
-    let session = async {
-        while answers.lock().unwrap().try_recv().is_err() {
-            tokio::task::yield_now().await;
-        }
-        synced.try_recv().is_ok()
-    };
-    let (session, served) = futures::join!(session, rig.writer.run());
-    served.unwrap();
-    assert!(!session, "the answer waited for a sync that it does not rest on");
+    let (_, syncs) = rig.sent_until(1).await;
+    assert_eq!(syncs, 0, "the answer waited for a sync that it does not rest on");
 }
 
 #[tokio::test]
 async fn answers_of_a_full_group_leave_before_the_next_one_is_synced() {
     let mut rig = Rig::new();
     rig.writer.queue = Arc::new(Queue::new(2 * GROUP_REQUESTS_MAX));
-    let (at_sync, synced) = std_mpsc::channel();
-    rig.writer.store.at_sync = Box::new(move || at_sync.send(()).unwrap());
     let settlements = vec![RequestBody::Settle(Vec::new()); GROUP_REQUESTS_MAX - 1];
     rig.submit(
         [vec![rig.add(1, Direction::Action)], settlements, vec![rig.add(2, Direction::Action)]].concat(),
     );
-    rig.writer.queue.close();
-    let answers = rig.answers.clone();
-    let session = async {
-        while answers.lock().unwrap().try_recv().is_err() {
-            tokio::task::yield_now().await;
-        }
-        synced.try_iter().count()
-    };
-    let (syncs, served) = futures::join!(session, rig.writer.run());
-    served.unwrap();
+    let (_, syncs) = rig.sent_until(0).await;
     assert_eq!(syncs, 1, "the answer waited for a sync that it does not rest on");
 }
 
@@ -280,19 +278,7 @@ async fn answers_of_a_group_leave_before_the_reads_of_the_next_round() {
     // Three reads take the time of a round.
     rig.clock.ms_a_look.store(2, Ordering::Relaxed);
     rig.submit([vec![rig.add(1, Direction::Action)], vec![show(); 9]].concat());
-    rig.writer.queue.close();
-    let answers = rig.answers.clone();
-    let session = async {
-        let mut sent = Vec::new();
-        while !sent.contains(&0) {
-            tokio::task::yield_now().await;
-            let ready = || answers.lock().unwrap().try_recv().ok();
-            sent.extend(std::iter::from_fn(ready).map(|answer| answer.reply.id));
-        }
-        sent
-    };
-    let (sent, served) = futures::join!(session, rig.writer.run());
-    served.unwrap();
+    let (sent, _) = rig.sent_until(0).await;
     assert_eq!(sent, [1, 2, 3, 0], "the answer waited for reads that came later");
 }
 
