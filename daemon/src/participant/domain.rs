@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::holds::{Hold, Holds};
 use crate::store::fields::Stored;
-use crate::store::logged_store::VALUE_BYTES_MAX;
+use crate::store::logged_store::{self, VALUE_BYTES_MAX};
 use crate::store::seal::SEAL_BYTES;
 use crate::store::{DOMAIN_TAG_FIRST, Damage, Found, Key, KeyRange, StoreError, Tx};
 
@@ -27,7 +27,8 @@ use crate::store::{DOMAIN_TAG_FIRST, Damage, Found, Key, KeyRange, StoreError, T
 ///
 /// What is stored is bounded. An operation and its reply have [`super::record::STORED_BYTES_MAX`] bytes together, as [`Stored`] has
 /// them: a step for which they take more is answered `Invalid`, and nothing of it happens. A value that a domain puts itself is
-/// for the domain to bound, by what it takes for a valid request: a store takes no more than [`ROW_BYTES_MAX`].
+/// for the domain to bound, and so is its key, by what it takes for a valid request: a store takes no more than [`ROW_BYTES_MAX`] and
+/// [`KEY_BYTES_MAX`], and the daemon ends where it is given more.
 pub trait Domain: Send + 'static {
     /// Which service this is. A store is made under a role and never opened under another.
     const ROLE: &'static str;
@@ -111,6 +112,9 @@ pub trait Domain: Send + 'static {
     ) -> Result<Self::Answer, Stop<Self::Rejection>>;
 }
 
+/// How long a key may be under which a domain puts something.
+pub const KEY_BYTES_MAX: usize = logged_store::KEY_BYTES_MAX;
+
 /// How long a value may be that a domain puts.
 pub const ROW_BYTES_MAX: usize = VALUE_BYTES_MAX - SEAL_BYTES;
 
@@ -188,7 +192,7 @@ impl<'t, 's> Context<'t, 's> {
         self.tx.last_key(range)
     }
 
-    /// Puts a value of at most [`ROW_BYTES_MAX`] bytes.
+    /// Puts a value of at most [`ROW_BYTES_MAX`] bytes under a key of at most [`KEY_BYTES_MAX`].
     pub fn put(&mut self, key: impl Into<Key>, value: Vec<u8>) {
         let key = key.into();
         own(&key);

@@ -43,6 +43,9 @@ use super::{Batch, DOMAIN_TAG_FIRST, Key, KeyRange, Row, Store, StoreError, behi
 /// read at the next start (some hundred milliseconds); a larger one writes rows that change often less often.
 pub const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
+/// The longest key: how long one is stands in one byte.
+pub const KEY_BYTES_MAX: usize = u8::MAX as usize;
+
 /// The longest value of a row, with its checksum. Alone in a block, with the longest of keys, it is no longer than a value of the
 /// base may be.
 pub const VALUE_BYTES_MAX: usize = 4 * 1024;
@@ -364,7 +367,9 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        for value in batch.values().flatten() {
+        for (key, value) in &batch {
+            let value = value.as_deref().unwrap_or_default();
+            assert!(key.len() <= KEY_BYTES_MAX, "a key of {} bytes", key.len());
             assert!(value.len() <= VALUE_BYTES_MAX, "a value of {} bytes", value.len());
         }
         self.log.append(&batch).map_err(|e| StoreError::failed("write to the log of the store", e))?;

@@ -67,6 +67,32 @@ fn what_was_synced_is_found_by_the_next_opening() {
 }
 
 #[test]
+fn the_longest_of_keys_is_found_again_in_the_log_and_in_a_run() {
+    let temp = tempfile::tempdir().unwrap();
+    let longest = [0x10; KEY_BYTES_MAX];
+    for log_bytes_max in [LOG_BYTES_MAX, TINY, LOG_BYTES_MAX] {
+        let mut store = again(temp.path(), log_bytes_max, false).unwrap();
+        for last in [1, 2] {
+            let key = [&longest[1..], &[last]].concat();
+            store.apply(batch(&[(&longest, Some(b"a")), (&key, Some(&[last]))])).unwrap();
+            store.sync().unwrap();
+        }
+    }
+    let store = open(temp.path());
+    assert!(store.runs().through > 0, "a checkpoint was made");
+    assert_eq!(store.scan(&KeyRange::prefix(&[0x10]), 9).unwrap().len(), 3);
+    assert_eq!(store.get(&longest).unwrap(), Some(b"a".to_vec()));
+}
+
+#[test]
+#[should_panic(expected = "a key of 256 bytes")]
+fn a_key_that_no_start_could_read_is_not_written() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut store = open(temp.path());
+    let _written = store.apply(batch(&[(&[0x10; KEY_BYTES_MAX + 1], Some(b"a"))]));
+}
+
+#[test]
 fn it_reads_as_the_store_in_memory_does() {
     let temp = tempfile::tempdir().unwrap();
     let (mut on_disk, mut in_memory) = (open(temp.path()), MemoryStore::default());
