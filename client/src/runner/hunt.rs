@@ -1,5 +1,6 @@
 //! Finishes what a dead runner holds, when somebody waits for it: so a lock outlives its holder only until it is wanted.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,12 +16,16 @@ use crate::log::{JournalError, Owner, Slot, Story, history, owner};
 /// Looking through all slots costs some reading: one runner does it at most this often.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a slot is left alone that it took over before, and in which there is nothing to do but to tell of ends: that may be in
+/// vain.
+const TOLD_LATELY: Duration = Duration::from_secs(2);
+
 /// When a runner last looked.
 #[derive(Default)]
 pub(super) struct Hunt {
     last: Mutex<Option<Instant>>,
-    /// When it last took over a slot with nothing but what is tried at a slow pace.
-    last_stuck: Mutex<Option<Instant>>,
+    /// When it last took over which slot.
+    taken: Mutex<HashMap<u32, Instant>>,
     /// Who was found then to drive a saga that is waited for.
     found: Mutex<Option<(SagaId, Owner)>>,
 }
@@ -40,12 +45,13 @@ impl Hunt {
         lock(&self.found).as_ref().filter(|(saga, _)| *saga == by).map(|(_, owner)| owner.clone())
     }
 
-    fn may_try_stuck(&self) -> bool {
-        is_over(SLOW, *lock(&self.last_stuck))
+    /// Whether it has left a slot alone for so long.
+    fn has_left_alone(&self, slot: &Slot, pause: Duration) -> bool {
+        is_over(pause, lock(&self.taken).get(&slot.number()).copied())
     }
 
-    fn tries_stuck(&self) {
-        *lock(&self.last_stuck) = Some(Instant::now());
+    fn takes(&self, slot: &Slot) {
+        lock(&self.taken).insert(slot.number(), Instant::now());
     }
 }
 
@@ -111,21 +117,25 @@ fn look_into(runner: &Inner, slot: &Slot, by: SagaId) -> Result<Found, JournalEr
     // What needs an operator, or can't be driven here, is tried again at a slow pace: by recovery, and by who waits for that
     // very saga.
     let is_in_vain = |story: &Story| match &story.state {
-        Some(state) => {
-            state.ended().is_none() && (state.needs_attention(after) || runner.context.is_foreign(story))
-        }
+        Some(state) => state.needs_attention(after) || runner.context.is_foreign(story),
         None => true,
     };
+    let has_ended = |story: &Story| story.state.as_ref().is_some_and(|state| state.ended().is_some());
     let is_stuck = open.iter().all(is_in_vain);
     if is_stuck && !drives_it {
         return Ok(Found::Nothing);
     }
-    if (!is_stuck || runner.hunt.may_try_stuck())
+    let pause = if is_stuck {
+        SLOW
+    } else if open.iter().all(|story| has_ended(story) || is_in_vain(story)) {
+        TOLD_LATELY
+    } else {
+        Duration::ZERO
+    };
+    if runner.hunt.has_left_alone(slot, pause)
         && let Some(lock) = runner.context.journal.claim(slot)?
     {
-        if is_stuck {
-            runner.hunt.tries_stuck();
-        }
+        runner.hunt.takes(slot);
         return Runner::over(runner.context.clone(), lock).map(Found::Dead);
     }
     Ok(if drives_it { Found::Alive(owner::owner_of(slot)) } else { Found::Nothing })

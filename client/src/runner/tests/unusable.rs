@@ -1,6 +1,7 @@
 //! Slots that can't be used, and who meets them.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
 use super::*;
 use crate::log::disk::{LogFile, RealDisk};
@@ -198,6 +199,23 @@ async fn what_needs_an_operator_is_driven_by_who_waits_for_it_and_that_not_over_
         say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
         assert_eq!(hunts(&bench, by).await, taken);
     }
+}
+
+#[tokio::test]
+async fn what_is_settled_in_vain_is_not_taken_over_at_each_look_of_who_waits_for_a_lock() {
+    let bench = Bench::new();
+    bench.right.settles.send_replace(false);
+    let mut context = bench.context_with(&Service::new("right", &bench.heard));
+    context.options.attempt_timeout = SHORT;
+    let (dead, hunter) = (Runner::start(bench.context()).unwrap(), Runner::start(context).unwrap());
+    let by = dead.run("pair", Payload::default(), LONG).await.unwrap().saga;
+    let slot = dead.log().slot().clone();
+    dead.let_go();
+    let (before, began) = (slot.newest_segment().unwrap(), Instant::now());
+    say(&bench.left.actions, vec![Script::Say(ReplyBody::Step(StepReply::Locked { by }))]);
+    let _ = hunter.run("pair", Payload::default(), 2 * SHORT).await;
+    let taken = slot.newest_segment().unwrap() - before;
+    assert!((1..=1 + began.elapsed().as_secs() / 2).contains(&taken), "{taken}");
 }
 
 #[tokio::test]
