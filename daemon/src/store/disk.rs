@@ -96,7 +96,8 @@ pub trait DiskFile: Debug + Send + Sync {
 }
 
 /// A directory of this host: the same one, whatever it is called by now. Who went by its name could be led to another one that
-/// somebody has put in its place, and write and remove there.
+/// somebody has put in its place, and write and remove there. Its files are reached by calls of the C library, as those of std
+/// are: that is where tests record what is written, to cut the power at any point of it. rustix passes it by.
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     path: PathBuf,
