@@ -11,7 +11,7 @@ use like_protocol::time::DEADLINE_AHEAD_MAX;
 
 use super::attempt::{Attempt, connection_to};
 use super::hunt;
-use super::pace::{ActionPaces, Pace, SLOW};
+use super::pace::{self, ActionPaces, Pace, SLOW};
 use super::run::{Inner, Outcome, lock};
 use super::tell::{Caller, Telling};
 use crate::log::{LogEnded, Position};
@@ -189,19 +189,24 @@ impl Driver {
 
     /// One attempt at an action and at those beside it, and the pause if one came to nothing.
     async fn act(&mut self, step: usize) -> Result<(), Stop> {
-        let mut pause = None;
+        let (mut pause, mut unreached) = (None, Vec::new());
         let steps = side_by_side(self.definition.steps(), step);
         let answers = try_join_all(steps.map(|step| self.answer(step))).await?;
         for (step, answer) in answers.into_iter().flatten() {
             match answer {
                 Answer::Decided(event) => self.action_decided(event)?,
                 Answer::Failed { failure, locked_by } => {
+                    if failure.kind == FailureKind::NotSent {
+                        unreached.push(step);
+                    }
                     pause = pause.max(Some(self.action_failed(step, failure, locked_by).await?));
                 }
             }
         }
         match pause {
-            Some(pause) if self.goes_on_acting() => self.rest(pause.min(self.until_given_up())).await,
+            Some(pause) if self.goes_on_acting() => {
+                self.rest(pause.min(self.until_given_up()), &unreached).await;
+            }
             _ => {}
         }
         Ok(())
@@ -242,7 +247,8 @@ impl Driver {
             return Ok(Duration::ZERO);
         }
         self.record(Event::ActionFailed { step: step as u8, failure })?.await?;
-        Ok(self.paces.after(step, kind))
+        let overdue = self.until_deadline().is_zero();
+        Ok(self.paces.after(step, kind, overdue))
     }
 
     /// Whether the saga is given up for an earlier failure of the step: an attempt of which the deadline came before its answer
@@ -258,11 +264,11 @@ impl Driver {
 
     /// How long until the saga may be given up; for ever if a runner has died on it.
     fn until_given_up(&self) -> Duration {
-        let state = lock(&self.state);
-        if state.taken_over_forward {
-            return Duration::MAX;
-        }
-        state.deadline.remaining(&self.runner.context.clock.now())
+        if lock(&self.state).taken_over_forward { Duration::MAX } else { self.until_deadline() }
+    }
+
+    fn until_deadline(&self) -> Duration {
+        lock(&self.state).deadline.remaining(&self.runner.context.clock.now())
     }
 
     async fn turn_back(&self, why: TurnBack) -> Result<(), Stop> {
@@ -287,8 +293,9 @@ impl Driver {
                 Answer::Decided(event) => return self.record(event)?.await,
                 Answer::Failed { failure, .. } => failure,
             };
+            let unreached = if failure.kind == FailureKind::NotSent { &[step][..] } else { &[] };
             let slow = self.compensation_failed(step, failure).await?;
-            self.rest(if slow { SLOW } else { pace.next() }).await;
+            self.rest(if slow { SLOW } else { pace.next() }, unreached).await;
         }
     }
 
@@ -306,10 +313,16 @@ impl Driver {
         Ok(in_a_row >= needed)
     }
 
-    /// Rests before the next attempt: others that wait for their turn may have it.
-    async fn rest(&self, pause: Duration) {
-        self.runner.active.rests(self.saga);
-        tokio::time::sleep(pause).await;
+    /// Rests before the next attempt, at most until a service of one of these steps is reached again: others that wait for
+    /// their turn may have it.
+    async fn rest(&self, at_most: Duration, unreached: &[usize]) {
+        let Inner { active, context, .. } = &*self.runner;
+        active.rests(self.saga);
+        let begun = Arc::clone(&lock(&self.state).begun);
+        let role = |step: &usize| &begun.participants[usize::from(begun.steps[*step].participant)].role;
+        let services =
+            unreached.iter().filter_map(|step| context.participants.find(role(step)).map(AsRef::as_ref));
+        pace::pause(at_most, services, context.options.attempt_timeout).await;
     }
 
     /// Notes the end, and has it told to whoever waits for it once it is written.

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::runner::admin;
+use crate::runner::pace::SLOW;
 use crate::runner::recover::{self, Recovery, Report};
+use crate::saga::Event;
 
 #[tokio::test]
 async fn a_saga_taken_over_while_going_forward_never_gives_up_on_an_unknown_outcome() {
@@ -279,4 +281,61 @@ async fn nobody_waits_for_a_settlement_that_was_tried_in_vain() {
     };
     tokio::time::timeout(LONG, acts).await.expect("it waits for what a person has to see to");
     assert!(bench.states().values().all(|state| !state.settled), "it is not forgotten");
+}
+
+/// How often a step's action, or its compensation, was found to have failed.
+fn failures(bench: &Bench, saga: SagaId) -> usize {
+    let (_, story) = history::find(&bench.context().journal, saga).unwrap().unwrap();
+    let failed =
+        |event: &Event| matches!(event, Event::ActionFailed { .. } | Event::CompensationFailed { .. });
+    story.records.iter().filter(|record| failed(&record.event)).count()
+}
+
+/// A saga is tried in vain for so long, in no time: from its first failure on, since the clock does not wait for a sync.
+async fn tried_in_vain(bench: &Bench, saga: SagaId, long: Duration) -> usize {
+    while failures(bench, saga) == 0 {
+        tokio::time::sleep(SHORT / 100).await;
+    }
+    tokio::time::pause();
+    tokio::time::sleep(long).await;
+    failures(bench, saga)
+}
+
+/// A service comes back just after it was tried in vain: the saga ends soon, and not when it is tried next.
+async fn ends_once_it_is_reached(bench: &Bench, runner: &Runner, saga: SagaId, service: &Service) {
+    let before = failures(bench, saga);
+    while failures(bench, saga) == before {
+        tokio::time::sleep(SHORT).await;
+    }
+    service.down.send_replace(false);
+    let began = tokio::time::Instant::now();
+    runner.idle().await;
+    assert!(began.elapsed() < SLOW / 4, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_overdue_saga_is_tried_less_and_less_often_until_its_service_says_hello_again() {
+    let bench = Bench::new();
+    let (saga, _) = left_in_doubt(&bench, SHORT).await;
+    tokio::time::sleep(SHORT).await;
+    bench.right.down.send_replace(true);
+    say(&bench.right.actions, vec![done()]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let tried = tried_in_vain(&bench, saga, 100 * SLOW).await;
+    assert!((50..120).contains(&tried), "{tried}");
+    ends_once_it_is_reached(&bench, &runner, saga, &bench.right).await;
+    assert_eq!(bench.states()[&saga].phase, Phase::Ended(End::Completed));
+}
+
+#[tokio::test]
+async fn a_compensation_goes_on_once_its_service_says_hello_again_however_slowly_it_was_tried() {
+    let bench = Bench::new();
+    let (saga, _) = left_in_doubt(&bench, LONG).await;
+    bench.left.down.send_replace(true);
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Refused(Refusal::Expired)))]);
+    let runner = Runner::start(bench.context()).unwrap();
+    let tried = tried_in_vain(&bench, saga, 3 * SLOW).await;
+    assert!(tried > 5, "{tried}");
+    ends_once_it_is_reached(&bench, &runner, saga, &bench.left).await;
+    assert_eq!(bench.states()[&saga].phase, Phase::Ended(End::Compensated));
 }
