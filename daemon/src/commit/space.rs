@@ -5,7 +5,7 @@
 //! commit log, which is allotted ahead and must be put into a checkpoint now and then; and a daemon that ends must be able to
 //! start. The reserve is for all of these.
 
-use std::path::PathBuf;
+use std::fs::File;
 use std::sync::Arc;
 
 pub use crate::store::room::{Look as Space, Room};
@@ -42,10 +42,10 @@ pub fn reserve_bytes(total_bytes: u64, log_bytes_max: u64) -> u64 {
     SAGAS_BYTES.min(total_bytes / SAGAS_PART) + checkpoint.min(total_bytes / CHECKPOINT_PART)
 }
 
-/// Looks at the file system that `path` is on, for a store there that makes a checkpoint whenever its log has so many bytes.
-pub fn of(path: PathBuf, log_bytes_max: u64) -> Space {
+/// Looks at the file system that a directory is on, for a store there that makes a checkpoint whenever its log has so many bytes.
+pub fn of(directory: File, log_bytes_max: u64) -> Space {
     Arc::new(move || {
-        let stat = rustix::fs::statvfs(&path)?;
+        let stat = rustix::fs::fstatvfs(&directory)?;
         let total_bytes = stat.f_blocks.saturating_mul(stat.f_frsize);
         let has_files = has_files(stat.f_favail, stat.f_files);
         Ok(Room {
@@ -91,8 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn a_real_file_system_shows_its_size() {
-        let room = of(std::env::temp_dir(), MIB)().unwrap();
+    fn a_real_file_system_shows_its_size_whatever_the_directory_is_called() {
+        let temp = tempfile::tempdir().unwrap();
+        let [path, moved] = ["data", "moved"].map(|name| temp.path().join(name));
+        std::fs::create_dir(&path).unwrap();
+        let look = of(File::open(&path).unwrap(), MIB);
+        std::fs::rename(path, moved).unwrap();
+        let room = look().unwrap();
         assert!(room.reserve_bytes > 0 && room.free_bytes > 0);
     }
 

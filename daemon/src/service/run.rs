@@ -156,7 +156,7 @@ fn open<D: Domain>(
     let data = DataDir::open(data, D::ROLE, restored)?;
     let is_new = data.is_new();
     let socket = socket.apart_from(data.path())?;
-    let space = space::of(data.path().to_owned(), log_bytes_max);
+    let space = space::of(data.directory()?, log_bytes_max);
     let (store, participant) = start::take_up(domain, data, log_bytes_max, space, now)?;
     Ok(Opened { store, participant, socket, is_new })
 }

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 use like_protocol::file_system;
 use like_protocol::ids::StoreId;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use super::carried::CARRIED;
 use super::commit_log::SEGMENT;
@@ -130,7 +132,8 @@ impl<T> At<T> for io::Result<T> {
 pub struct DataDir {
     path: PathBuf,
     marker: Marker,
-    _lock: File,
+    /// The directory itself, locked.
+    lock: File,
 }
 
 /// What the marker file says.
@@ -195,12 +198,21 @@ impl DataDir {
             remove_if_there(&path.join(MARK))?;
         }
         remove_leftovers(path, marker.ready)?;
-        Ok(Self { path: path.to_owned(), marker, _lock: lock })
+        Ok(Self { path: path.to_owned(), marker, lock })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory itself, whatever its path leads to by now. Whoever has it open does not have it locked.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn directory(&self) -> Result<File, DataDirError> {
+        let opened = openat(&self.lock, ".", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+        opened.map(File::from).map_err(io::Error::from).at("open", &self.path)
     }
 
     /// The id of the store in it.

@@ -110,7 +110,12 @@ impl RealDisk {
     /// # Errors
     /// It can't be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), directory: Arc::new(File::open(path)?) })
+        Ok(Self::of(path, File::open(path)?))
+    }
+
+    /// This directory, which people know by `path`.
+    pub fn of(path: &Path, directory: File) -> Self {
+        Self { path: path.to_owned(), directory: Arc::new(directory) }
     }
 
     fn file(&self, name: &str, how: OFlag) -> io::Result<File> {

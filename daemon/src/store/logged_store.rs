@@ -97,7 +97,7 @@ impl LoggedStore {
     /// # Errors
     /// As [`LoggedStore::open`].
     pub fn open_with(mut data: DataDir, log_bytes_max: u64, shape: Shape) -> Result<Self, OpenError> {
-        let disk = RealDisk::open(data.path()).map_err(|e| OpenError::refused(data.path(), e))?;
+        let disk = RealDisk::of(data.path(), data.directory()?);
         let base = SledBase::open(&mut data, &RunList::default().encode())?;
         Self::over(Arc::new(disk), Arc::new(base), log_bytes_max, shape, data)
     }

@@ -79,7 +79,8 @@ impl Daemon {
     ) -> Result<Self, Broken> {
         let opened =
             DataDir::open(data, D::ROLE, false).map_err(|e| broken("a data directory is refused")(&e))?;
-        let space = space::of(data.to_owned(), log_bytes_max);
+        let directory = opened.directory().map_err(|e| broken("a data directory is refused")(&e))?;
+        let space = space::of(directory, log_bytes_max);
         let (looked_at, now) = (space.clone(), clock.now());
         let take_up = move || start::take_up(domain, opened, log_bytes_max, looked_at, now);
         let taken_up = runtime().block_on(start::within(START_WAIT_MAX, data, take_up));
