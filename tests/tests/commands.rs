@@ -120,6 +120,26 @@ fn a_benchmark_whose_service_goes_away_ends_what_it_began_and_tells_what_it_meas
 }
 
 #[test]
+fn a_benchmark_whose_service_answers_no_more_stops_though_the_service_keeps_its_connection() {
+    let mut house = House::open(PROGRAM);
+    let words = ["--json", "--timeout", "1s", "bench", "--concurrency", "8", "--likes", "1000000"];
+    let bench = Running::start(&mut house.command(&words));
+    eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
+    house.freeze(Service::User);
+    let ended = bench.end().expect_code(6);
+    let (measured, error) = (ended.json(), error(&ended));
+    let number = |name: &str| measured[name].as_u64().expect("a number");
+    assert!(number("done") > 0 && (1..=8).contains(&number("failed")), "{measured}");
+    assert_eq!(error["kind"], "unfinished");
+    let message = error["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("the benchmark stopped: saga ") && message.contains("unfinished"),
+        "{message}"
+    );
+    house.kill(Service::User);
+}
+
+#[test]
 fn a_benchmark_whose_log_can_not_be_written_any_more_stops_too() {
     let house = House::open(PROGRAM);
     let words = ["--json", "bench", "--concurrency", "8", "--likes", "1000000"];

@@ -159,8 +159,8 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// The likes of these numbers, so many in flight. Once a service can't be reached or the log not be written any more, none
-    /// is begun.
+    /// The likes of these numbers, so many in flight. Once a service can't be reached or does not answer any more, or the log
+    /// can't be written any more, none is begun.
     async fn likes(&self, numbers: std::ops::Range<u64>, what: &'static str) -> Result<Measured, CliError> {
         let likes = numbers.end - numbers.start;
         let progress = progress_bar(self.tools, likes, what);
@@ -183,10 +183,7 @@ impl Bench<'_> {
                 progress.inc(1);
                 let gone = match &came {
                     Ok(_) => None,
-                    Err(ActError::LogEnded { saga, source }) => {
-                        Some(ActError::LogEnded { saga: *saga, source: source.clone() }.into())
-                    }
-                    Err(_) => self.tools.stores().await.err(),
+                    Err(failure) => self.gone(failure).await,
                 };
                 measured.borrow_mut().note(came.err(), took);
                 if let Some(gone) = gone {
@@ -198,6 +195,21 @@ impl Bench<'_> {
         join_all((0..likes.min(self.args.concurrency.into())).map(|_| caller())).await;
         progress.finish_and_clear();
         Ok(measured.into_inner())
+    }
+
+    /// Why no more likes are begun after this failure, if none are.
+    async fn gone(&self, failure: &ActError) -> Option<CliError> {
+        match failure {
+            ActError::LogEnded { saga, source } => {
+                Some(ActError::LogEnded { saga: *saga, source: source.clone() }.into())
+            }
+            // Even its compensation was not answered. A process that is stopped keeps its connections, so they don't tell.
+            ActError::Unfinished { saga, state } => {
+                let unanswered = ActError::Unfinished { saga: *saga, state: state.clone() };
+                Some(self.tools.stores().await.err().unwrap_or_else(|| unanswered.into()))
+            }
+            _ => self.tools.stores().await.err(),
+        }
     }
 }
 

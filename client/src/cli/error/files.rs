@@ -26,10 +26,19 @@ pub(super) fn told_file(what: &str, path: &str, error: &io::Error) -> Told {
 /// The hint of what stopped it comes first: it is to be seen to before. Whatever was counted before has been done, so
 /// it is not true that nothing has changed.
 pub(super) fn told_stopped(what: &str, how_to_go_on: &str, unfinished: usize, error: &CliError) -> Told {
-    let why = error.told();
+    let why = match error {
+        // Nobody is to repeat one of many by hand.
+        CliError::Act(ActError::Unfinished { saga, .. }) => error.told().hint(format!(
+            "`likectl status` shows whether both services answer, `likectl saga show {saga}` what it waits for"
+        )),
+        _ => error.told(),
+    };
     let message = match error {
         CliError::Interrupted(_) => "interrupted before the end of the file".to_owned(),
         CliError::Act(ActError::Compensated { detail, .. }) => format!("{what} stopped: {detail}"),
+        CliError::Act(ActError::Unfinished { saga, .. }) => {
+            format!("{what} stopped: saga {saga} has not ended in time")
+        }
         _ => format!("{what} stopped: {}", why.message),
     };
     let (exit, kind, message) = match (why.exit, unfinished) {

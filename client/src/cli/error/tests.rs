@@ -9,8 +9,9 @@ use crate::likes::AskError;
 use crate::likes::answer::Rule;
 use crate::log::LacksRoom;
 use crate::rpc::{Lost, LostKind, UnreachableKind};
-use crate::saga::End;
 use crate::saga::event::FailureKind;
+use crate::saga::{End, Event, SagaState};
+use crate::view::samples;
 
 fn saga() -> SagaId {
     SagaId::from_bytes([7; 16])
@@ -143,6 +144,14 @@ fn an_import_that_stopped_says_neither_that_nothing_changed_nor_that_all_has_end
     let told = stopped(2);
     assert_eq!((told.exit, told.kind), (Exit::Unfinished, "unfinished"));
     assert!(told.message.contains("2 sagas are unfinished"), "{}", told.message);
+    let Event::Begun(begun) = samples::begun(7) else { panic!("a beginning") };
+    let state = Box::new(SagaState::begin(begun));
+    let why = Box::new(act(ActError::Unfinished { saga: saga(), state }));
+    let told = CliError::Stopped { what: "the import", how_to_go_on: "go on", unfinished: 1, why }.told();
+    assert_eq!((told.exit, told.kind), (Exit::Unfinished, "unfinished"));
+    assert!(told.message.contains(" has not ended in time; 1 saga is unfinished"), "{}", told.message);
+    let hint = told.hint.unwrap();
+    assert!(hint.ends_with("; then go on") && !hint.contains("--key"), "nobody repeats one of many: {hint}");
     assert_eq!(CliError::NotAllImported(1, 2, None).told().message, "1 of 2 lines was not imported");
 }
 
