@@ -20,6 +20,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 /// The mode of a socket: for its owner and group.
 const MODE: u32 = 0o660;
 
+/// How long the path of a socket may be, in bytes: what `sockaddr_un` has room for, and a zero byte.
+const PATH_MAX: usize = 107;
+
 /// How often the lock of a socket's directory is tried. Programs that start or stop hold it for a moment only.
 const LOCK_TRIES_MAX: u32 = 20;
 
@@ -41,9 +44,12 @@ pub enum SocketError {
     /// Something else is there.
     #[error("{0} exists and is no socket: remove it, or give another path")]
     NoSocket(PathBuf),
+    /// No socket's path is so long.
+    #[error("{0} is too long: the path of a socket has at most {PATH_MAX} bytes; give a shorter one")]
+    TooLong(PathBuf),
     /// The file system or the kernel refused.
     #[error(
-        "can't {what} {path}: {source}; it must be a short path in a directory that exists and may be written in"
+        "can't {what} {path}: {source}; it must be a path in a directory that exists and may be written in"
     )]
     Io {
         /// What was tried.
@@ -59,8 +65,11 @@ pub enum SocketError {
 /// does not block.
 ///
 /// # Errors
-/// The path is taken, its directory stays locked for a second, or the system refused.
+/// The path is too long or taken, its directory stays locked for a second, or the system refused.
 pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+    if path.as_os_str().len() > PATH_MAX {
+        return Err(SocketError::TooLong(path.to_owned()));
+    }
     let at = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
     let _locked = lock_directory_of(path)?;
     remove_stale(path)?;

@@ -12,6 +12,9 @@ use tokio::net::UnixStream;
 
 use super::error::UnreachableKind;
 
+/// How long the path of a socket may be, in bytes: what `sockaddr_un` has room for, and a zero byte.
+const SOCKET_PATH_MAX: usize = 107;
+
 /// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -64,8 +67,10 @@ pub(super) fn explain(error: &io::Error, role: &str, target: &str) -> (Unreachab
         io::ErrorKind::NotFound => {
             (UnreachableKind::NoSocket, format!("{at} is not running: there is no such socket"))
         }
-        // Such as one that is longer than a socket's may be.
-        io::ErrorKind::InvalidInput => (UnreachableKind::NoSocket, format!("{at} can't be there: {error}")),
+        io::ErrorKind::InvalidInput if target.len() > SOCKET_PATH_MAX => {
+            let why = format!("the path of a socket has at most {SOCKET_PATH_MAX} bytes");
+            (UnreachableKind::NoSocket, format!("{at} can't be there: {why}"))
+        }
         io::ErrorKind::ConnectionRefused => {
             (UnreachableKind::Refused, format!("{at} is not running: nobody listens on its socket"))
         }

@@ -362,5 +362,7 @@ async fn a_unix_socket_that_is_not_there_is_told_from_one_that_nobody_serves() {
     // Nobody can serve one: no socket's path may be so long.
     let long = folder.path().join("s".repeat(200));
     let remote = Remote::unix("article", long, Arc::new(FixedClock(0)));
-    assert_eq!(remote.connect(SOON).await.err().unwrap().kind, UnreachableKind::NoSocket);
+    let too_long = remote.connect(SOON).await.err().unwrap();
+    assert_eq!(too_long.kind, UnreachableKind::NoSocket);
+    assert!(too_long.message.ends_with("the path of a socket has at most 107 bytes"), "{}", too_long.message);
 }

@@ -18,6 +18,18 @@ fn a_socket_has_mode_0660_does_not_block_and_is_removed_at_the_end() {
 }
 
 #[test]
+fn a_path_that_no_socket_can_have_is_told_with_how_long_it_may_be() {
+    let temp = tempfile::tempdir().unwrap();
+    let of_length = |bytes: usize| {
+        let rest = bytes - temp.path().as_os_str().len() - 1;
+        temp.path().join("x".repeat(rest))
+    };
+    let told = listen(&of_length(PATH_MAX + 1)).unwrap_err().to_string();
+    assert!(told.contains("too long: the path of a socket has at most 107 bytes"), "{told}");
+    listen(&of_length(PATH_MAX)).expect("the longest is as long as the kernel allows");
+}
+
+#[test]
 fn a_live_socket_is_never_stolen() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("s");
