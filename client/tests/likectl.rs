@@ -64,11 +64,15 @@ fn error(output: &Output) -> Value {
 #[test]
 fn wrong_usage_exits_2_and_says_what_was_expected() {
     let house = House::new();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 13] = [
         (&[], "Usage: likectl"),
         (&["frobnicate"], "unrecognized subcommand"),
         (&["like", "1"], "--user"),
-        (&["like", "one", "--user", "2"], "invalid"),
+        (&["like", "one", "--user", "2"], "'<ARTICLE>': an id is a number from 0 to 18446744073709551615"),
+        (&["like", "1", "--user", "-2"], "'--user <USER>': an id is a number from 0 to 18446744073709551615"),
+        (&["article", "create", "--id", "-2", "a title"], "'--id <N>': an id is a number"),
+        (&["article", "list", "--after", "-2"], "'--after <ID>': an id is a number"),
+        (&["user", "likes", "18446744073709551616"], "'<USER>': an id is a number"),
         (&["--timeout", "soon", "status"], "500ms"),
         (&["--timeout", "2h", "status"], "1 h"),
         (&["saga", "list", "--state", "happy"], "compensating"),

@@ -19,7 +19,7 @@ pub struct PageArgs<Id: FromStr<Err: std::error::Error + Send + Sync> + Clone + 
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
     /// Only those after this one
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     pub after: Option<Id>,
 }
 

@@ -91,7 +91,11 @@ fn timeline(saga: &SagaView) -> String {
         Column::Left("WHAT HAPPENED"),
     ];
     let lines = without_repeats(&saga.history);
-    let after = |line: &HistoryLine| format!("{} ms", line.after_ms);
+    // To the millisecond while these matter; who has waited for longer would have to count digits.
+    let after = |line: &HistoryLine| match line.after_ms {
+        ms @ 0..60_000 => format!("{ms} ms"),
+        ms => duration::show_ms(ms),
+    };
     let rows = lines.iter().map(|Repeated { first, last, times }| {
         let mark = match first.tone {
             Tone::Good => "✓ ",

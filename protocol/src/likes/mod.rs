@@ -66,18 +66,23 @@ impl fmt::Display for UserId {
     }
 }
 
+/// What was to be an id is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("an id is a number from 0 to {}", u64::MAX)]
+pub struct NoId;
+
 impl FromStr for ArticleId {
-    type Err = std::num::ParseIntError;
+    type Err = NoId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
+        text.parse().map(Self).map_err(|_| NoId)
     }
 }
 
 impl FromStr for UserId {
-    type Err = std::num::ParseIntError;
+    type Err = NoId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
+        text.parse().map(Self).map_err(|_| NoId)
     }
 }

@@ -27,7 +27,7 @@ pub enum ArticleCommand {
 #[derive(Args, Debug)]
 pub struct CreateArgs {
     /// Its id; if left out, the one after the highest, ids above 999999999999999 aside
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     id: Option<ArticleId>,
     /// Its title, 1 to 255 characters
     title: String,
@@ -37,7 +37,7 @@ pub struct CreateArgs {
 #[derive(Args, Debug)]
 pub struct ShowArgs {
     /// Which article
-    #[arg(value_name = "ARTICLE")]
+    #[arg(value_name = "ARTICLE", allow_negative_numbers = true)]
     article: ArticleId,
 }
 
@@ -52,7 +52,7 @@ pub struct ListArgs {
 #[derive(Args, Debug)]
 pub struct LikersArgs {
     /// Of which article
-    #[arg(value_name = "ARTICLE")]
+    #[arg(value_name = "ARTICLE", allow_negative_numbers = true)]
     article: ArticleId,
     #[command(flatten)]
     page: PageArgs<UserId>,

@@ -25,10 +25,10 @@ const LEFT_OVER_GRACE: Duration = Duration::from_secs(1);
 #[derive(Args, Debug)]
 pub struct LikeArgs {
     /// Which article
-    #[arg(value_name = "ARTICLE")]
+    #[arg(value_name = "ARTICLE", allow_negative_numbers = true)]
     article: ArticleId,
     /// Which user
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", allow_negative_numbers = true)]
     user: UserId,
     /// Draw one before the first try: a retry with the same key gets the first one's answer
     #[arg(long, value_name = "UUID", value_parser = uuid)]

@@ -20,7 +20,7 @@ pub enum UserCommand {
 #[derive(Args, Debug)]
 pub struct LikesArgs {
     /// Whose
-    #[arg(value_name = "USER")]
+    #[arg(value_name = "USER", allow_negative_numbers = true)]
     user: UserId,
     #[command(flatten)]
     page: PageArgs<ArticleId>,

@@ -133,6 +133,13 @@ fn a_reader_that_went_away_is_no_failure() {
 }
 
 #[test]
+fn an_answer_that_could_not_be_written_may_be_of_something_that_was_done() {
+    let told = CliError::Output(io::ErrorKind::StorageFull.into()).told();
+    assert_eq!((told.exit, told.kind), (Exit::Internal, "internal"));
+    assert!(told.hint.unwrap().contains("may have been done"));
+}
+
+#[test]
 fn an_import_that_stopped_says_neither_that_nothing_changed_nor_that_all_has_ended() {
     let stopped = |unfinished| {
         let why = Box::new(compensated(None));

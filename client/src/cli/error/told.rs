@@ -126,7 +126,9 @@ impl CliError {
                 told(Exit::Internal, "internal", what).hint("raise the limit (ulimit -n, LimitNOFILE=)")
             }
             Self::Output(error) => {
-                told(Exit::Internal, "internal", format!("can't write to stdout: {error}"))
+                told(Exit::Internal, "internal", format!("can't write to stdout: {error}")).hint(
+                    "only the answer is lost; what was asked for may have been done: look before you repeat it, or give the same --key",
+                )
             }
             Self::Demo(error) => told(Exit::Internal, "internal", error.to_string()),
             Self::Internal(detail) => told(Exit::Internal, "internal", detail).hint(

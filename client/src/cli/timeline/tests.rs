@@ -24,6 +24,15 @@ fn a_completed_like_is_told_from_beginning_to_end() {
 }
 
 #[test]
+fn what_took_long_is_told_in_minutes() {
+    let mut saga = view(completed());
+    let [.., before, last] = saga.history.as_mut_slice() else { panic!("a history") };
+    (before.after_ms, last.after_ms) = (59_999, 629_664);
+    let text = plain(&saga);
+    assert!(text.contains("59999 ms  user ") && text.contains("10 min 29 s  "), "{text}");
+}
+
+#[test]
 fn failures_that_repeat_are_told_once() {
     let text = plain(&view(turning_back()));
     assert!(text.contains("✗ failed: it is down (2 times, last after 4 ms)"), "{text}");
