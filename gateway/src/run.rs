@@ -122,7 +122,7 @@ async fn live(config: Config, connections_max: u32, clock: Arc<dyn Clock>) -> Re
     supervisor::tell(&["STOPPING=1", "STATUS=Answering what is under way"]);
     stop.cancel();
     let own = serving.await;
-    host.close(grace).await;
+    serve::beating(host.close(grace), beat, beat_every).await;
     // Last of all: whoever holds its directory's lock keeps nothing else from its end. A panic has aborted before.
     if let Ok(Some(own)) = own {
         own.remove();

@@ -102,16 +102,22 @@ pub async fn serve(
     }
     let own = listener.close();
     open.close();
-    let drained = async {
-        // The supervisor's watchdog goes on while requests are answered.
-        while tokio::time::timeout(beat_every, open.wait()).await.is_err() {
-            beat();
-        }
-    };
-    if tokio::time::timeout(grace, drained).await.is_err() {
+    let drained = tokio::time::timeout(grace, open.wait());
+    if beating(drained, &mut beat, beat_every).await.is_err() {
         tracing::warn!(connections = open.len(), "some clients have not taken their answers");
     }
     own
+}
+
+/// Waits for something else than connections. The supervisor's watchdog goes on meanwhile.
+pub async fn beating<T>(awaited: impl Future<Output = T>, mut beat: impl FnMut(), beat_every: Duration) -> T {
+    tokio::pin!(awaited);
+    loop {
+        match tokio::time::timeout(beat_every, &mut awaited).await {
+            Ok(come) => return come,
+            Err(_) => beat(),
+        }
+    }
 }
 
 /// Says that there is no room, and waits a little for the client to take it: a connection that is closed with a request
@@ -189,8 +195,113 @@ where
 mod tests {
     use axum::routing::get;
     use tokio::net::UnixStream;
+    use tokio::time::Instant;
 
     use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+    /// A connection to a server of this answer, and how long the server serves it. The clock goes on by itself while nobody
+    /// has anything to do.
+    fn served(
+        answer: &'static str,
+        closing: CancellationToken,
+    ) -> (UnixStream, impl Future<Output = Duration>) {
+        let (near, far) = UnixStream::pair().unwrap();
+        let app = Router::new().route("/", get(async move || answer));
+        let serving = async move {
+            let began = Instant::now();
+            let exchange = exchange(near, app, Peer::Unknown, closing);
+            tokio::time::timeout(100 * STALL_MAX, exchange).await.expect("an end");
+            began.elapsed()
+        };
+        (far, serving)
+    }
+
+    /// What is answered to a head of so many lines and bytes.
+    async fn status_of(lines: usize, length: usize) -> String {
+        let (mut far, serving) = served("here", CancellationToken::new());
+        let mut head = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n".to_owned();
+        head.extend((3..lines).map(|number| format!("x-{number}: x\r\n")));
+        let rest = length - head.len() - "x-rest: \r\n\r\n".len();
+        head.push_str(&format!("x-rest: {}\r\n\r\n", "x".repeat(rest)));
+        assert_eq!(head.len(), length);
+        far.write_all(head.as_bytes()).await.unwrap();
+        serving.await;
+        // A head that was not read to its end takes the end of the answer with it.
+        let mut answer = [0; "HTTP/1.1 200".len()];
+        far.read_exact(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_may_have_so_many_lines_and_bytes_and_no_more() {
+        assert_eq!(status_of(HEADERS_MAX, 1024).await, "HTTP/1.1 200");
+        assert_eq!(status_of(HEADERS_MAX + 1, 1024).await, "HTTP/1.1 431");
+        assert_eq!(status_of(3, HEAD_BYTES_MAX - 1).await, "HTTP/1.1 200");
+        assert_eq!(status_of(3, HEAD_BYTES_MAX + 1).await, "HTTP/1.1 431");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_an_answer_is_let_go() {
+        let (mut far, serving) = served(String::leak("x".repeat(16 << 20)), CancellationToken::new());
+        far.write_all(REQUEST).await.unwrap();
+        let took = serving.await;
+        assert!(took >= STALL_MAX && took < 2 * STALL_MAX, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_idle_when_the_gateway_stops_holds_it_up_no_longer() {
+        let closing = CancellationToken::new();
+        let (mut far, serving) = served("here", closing.clone());
+        let client = async {
+            far.write_all(REQUEST).await.unwrap();
+            let _status = far.read_u8().await.unwrap();
+            closing.cancel();
+        };
+        let (took, ()) = tokio::join!(serving, client);
+        assert_eq!(took, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_answered_when_the_gateway_stops_is_waited_for_only_so_long_and_with_a_sign_of_life()
+    {
+        const GRACE: Duration = Duration::from_secs(14);
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("s");
+        let listener =
+            crate::listen::Listen::Own(crate::listen::Address::Unix(path.clone())).start().unwrap();
+        let app = Router::new().route("/", get(std::future::pending::<String>));
+        let (stop, mut beats) = (CancellationToken::new(), 0);
+        let beat = || beats += 1;
+        let serving = serve(listener, app, 1, stop.clone(), beat, Duration::from_secs(1), GRACE);
+        let serving = tokio::time::timeout(10 * GRACE, serving);
+        let client = async {
+            let mut far = UnixStream::connect(&path).await.unwrap();
+            far.write_all(REQUEST).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            stop.cancel();
+            (far, Instant::now())
+        };
+        let (_own, (_far, stopped)) = tokio::join!(serving, client);
+        assert_eq!(stopped.elapsed(), GRACE);
+        assert!((14..=15).contains(&beats), "{beats} signs of life");
+    }
+
+    #[tokio::test]
+    async fn who_is_turned_away_hears_it_though_nobody_has_read_what_it_asks() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        far.write_all(REQUEST).await.unwrap();
+        let client = async {
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.unwrap();
+            drop(far);
+            answer
+        };
+        let (told, answer) = tokio::join!(tell_no_room(near), client);
+        told.unwrap();
+        assert_eq!(answer, TURNED_AWAY);
+    }
 
     #[tokio::test]
     async fn who_has_asked_when_the_gateway_stops_is_answered() {
