@@ -194,6 +194,7 @@ async function show(id, byHand) {
   try {
     saga = await ask(`sagas/${encodeURIComponent(id)}`);
   } catch (error) {
+    if (shownSaga !== id) return;
     if (byHand) shownSaga = null;
     at("saga-section").hidden = false;
     at("saga-title").textContent = "Saga";
@@ -371,6 +372,10 @@ at("act-form").addEventListener("submit", async (event) => {
   }
 });
 at("act-cancel").addEventListener("click", () => at("act").close());
+// The button that opened it may have been made anew meanwhile.
+at("act").addEventListener("close", () => {
+  if (!at("main").contains(document.activeElement)) document.querySelector(`[data-key="${CSS.escape(`${pending.act} ${pending.id}`)}"]`)?.focus();
+});
 
 at("find").addEventListener("submit", (event) => {
   event.preventDefault();

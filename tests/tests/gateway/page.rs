@@ -1,7 +1,6 @@
 //! The operator's page in a real browser.
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 
 use like_tests::browser::Browser;
 use like_tests::gateway::{Gateway, Plan, like};
@@ -11,15 +10,10 @@ use like_tests::promises;
 
 use crate::PROGRAM;
 use crate::operation::damage;
-
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+use crate::sagas::{TOKEN, token_file};
 
 fn gateway(house: &House) -> Gateway {
-    let file = house.path().join("token");
-    std::fs::write(&file, TOKEN).expect("a file");
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("a mode");
-    let file = file.display().to_string();
-    let flags = ["--admin-token-file", &file, "--timeout", "500ms", "--attention-after", "1"];
+    let flags = ["--admin-token-file", &token_file(house), "--timeout", "500ms", "--attention-after", "1"];
     Gateway::start(house, &Plan::with(&flags).tcp()).0
 }
 
@@ -60,6 +54,12 @@ fn an_operator_sees_what_is_wrong_and_mends_it_on_the_page() {
     browser.until("document.querySelectorAll('#saga svg circle').length >= 6");
     browser.until("document.getElementById('saga').textContent.includes('every service knows')");
     keep(&mut browser, "saga");
+    let liked = gateway.get("/overview").expect(200).json();
+    let saga = liked["recent"][0]["saga_id"].as_str().expect("a saga").to_owned();
+    browser.script("document.getElementById('saga').replaceChildren()");
+    browser.script(&format!("Promise.all([show('mistyped', true), show('{saga}', true)])"));
+    let shown = browser.script("document.getElementById('saga').textContent").to_string();
+    assert!(shown.contains(&saga), "what was asked for last is shown, whatever becomes of the rest: {shown}");
 
     // No id is rounded, and none is shown otherwise than it has to be typed.
     gateway.article(u64::MAX);
@@ -154,6 +154,10 @@ fn a_bad_day_stays_readable_on_a_phone_and_in_the_dark() {
     browser.until(
         "document.getElementById('trouble-first').textContent.includes('Mend the user service first')",
     );
+    // Those that need an operator come first, though others are older.
+    let open = gateway.get("/overview").expect(200).json()["open"].clone();
+    let first = open.as_array().expect("a list").iter().take(STUCK as usize);
+    assert!(first.clone().all(|saga| saga["needs_attention"] == true), "{open}");
     let shown = |list: &str, count| format!("document.querySelectorAll('{list}').length === {count}");
     browser.until(&shown("#trouble li", 5));
     browser.until(&shown("#open tbody tr", 10));
@@ -179,6 +183,12 @@ fn a_bad_day_stays_readable_on_a_phone_and_in_the_dark() {
     let saga = &stops[3];
     assert!(saga.starts_with("like of article"), "{stops:?}");
     assert_eq!(stops[4..], [format!("Retry now: {saga}"), format!("Force an end: {saga}")]);
+    // Whoever thinks better of it is where it began, though all was drawn anew meanwhile.
+    browser.press("Enter");
+    browser.until("document.getElementById('act').open");
+    browser.script("tell(overview)");
+    browser.click("#act-cancel", "");
+    browser.until(&format!("document.activeElement.getAttribute('aria-label') === 'Force an end: {saga}'"));
 
     // By the keyboard, and what is shown stays so when news comes.
     browser.script("document.getElementById('trouble-all').focus()");
