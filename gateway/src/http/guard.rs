@@ -1,5 +1,5 @@
-//! What stands between a connection and every handler: whose request it is, how long it is, how long it takes, and that
-//! every error is told as a problem document.
+//! What stands between a connection and every handler: whose request it is, how long it is, how long it takes, and what
+//! every answer tells browsers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 
 use super::App;
-use super::problem::{Kind, MEDIA_TYPE, Problem};
+use super::problem::{Kind, Problem};
 use crate::serve::Peer;
 
 /// The longest body, in bytes: a title or a reason and what belongs to it, with room.
@@ -158,21 +158,11 @@ fn announced(headers: &HeaderMap) -> u64 {
     length.and_then(|length| length.parse().ok()).unwrap_or_default()
 }
 
-/// Counts every answer, gives it the headers that browsers need to be careful, and gives every error that is not told as
-/// a problem yet (the framework makes some) the form of one.
+/// Counts every answer, and gives it the headers that browsers need to be careful.
 pub async fn dress(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
     let mut response = next.run(request).await;
-    if let Some(problem) = untold(&response, &method, &path) {
-        let (mut head, _) = response.into_parts();
-        let (told, body) = problem.into_response().into_parts();
-        for dropped in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
-            head.headers.remove(dropped);
-        }
-        head.headers.extend(told.headers);
-        response = Response::from_parts(head, body);
-    }
     let careful = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -190,26 +180,22 @@ pub async fn dress(State(app): State<Arc<App>>, request: Request, next: Next) ->
     response
 }
 
-fn untold(response: &Response, method: &Method, path: &str) -> Option<Problem> {
-    let told = response.headers().get(header::CONTENT_TYPE).is_some_and(|media| media == MEDIA_TYPE);
-    if told {
-        return None;
-    }
-    match response.status() {
-        StatusCode::NOT_FOUND => Some(Problem::new(Kind::NoSuchPath, format!("there is nothing at {path}"))),
-        StatusCode::METHOD_NOT_ALLOWED => {
-            Some(Problem::new(Kind::MethodNotAllowed, format!("{path} does not know {method}")))
-        }
-        status if status.is_client_error() => Some(Problem::new(Kind::Invalid, status)),
-        status if status.is_server_error() => Some(Problem::new(Kind::Internal, status)),
-        _ => None,
-    }
+/// What is answered where nothing is.
+pub async fn no_such_path(uri: Uri) -> Problem {
+    Problem::new(Kind::NoSuchPath, format!("there is nothing at {}", uri.path()))
+}
+
+/// What is answered where something is that does not know the method.
+pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(Kind::MethodNotAllowed, format!("{} does not know {method}", uri.path()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::StatusCode;
 
     use super::*;
 
@@ -237,6 +223,10 @@ mod tests {
             refused(request).await;
             assert_eq!(taken.load(Ordering::Relaxed), 40, "{announced:?}");
         }
+        // One byte more than is taken is too many, and none less.
+        let (body, _) = pieces(BODY_BYTES_MAX / 1024);
+        assert!(whole(Request::new(body)).await.is_ok());
+        refused(Request::new(Body::from(vec![b'x'; BODY_BYTES_MAX + 1]))).await;
         // Not without end, and not where the client waits to hear whether it may.
         let (body, taken) = pieces(usize::MAX);
         refused(Request::new(body)).await;

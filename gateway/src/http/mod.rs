@@ -84,6 +84,8 @@ pub fn router(app: Arc<App>) -> Router {
     router
         .route("/openapi.json", get(async move || Json(document.as_ref().clone())))
         .merge(page::router())
+        .fallback(guard::no_such_path)
+        .method_not_allowed_fallback(guard::method_not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
         .layer(middleware::from_fn_with_state(app, guard::dress))
 }

@@ -14,7 +14,7 @@ use utoipa::openapi::{self, ContentBuilder, RefOr, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
 /// The media type of a problem document.
-pub const MEDIA_TYPE: &str = "application/problem+json";
+const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What kind of problem it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, ToSchema)]
@@ -268,7 +268,35 @@ pub fn schema() -> Vec<(String, RefOr<openapi::Schema>)> {
 
 #[cfg(test)]
 mod tests {
+    use like_client::rpc::{Lost, LostKind};
+
     use super::*;
+
+    #[test]
+    fn a_question_without_an_answer_is_told_by_what_can_be_done_about_it() {
+        let unreachable = |kind| Unreachable { role: "article", kind, message: String::new() }.into();
+        let refused = |kind| AskError::Retry { role: "article", reason: "why", kind };
+        let cases: [(AskError<()>, Kind, bool); 8] = [
+            (unreachable(UnreachableKind::NoSocket), Kind::Unavailable, true),
+            (unreachable(UnreachableKind::PermissionDenied), Kind::PermissionDenied, false),
+            (unreachable(UnreachableKind::WrongRole), Kind::Incompatible, false),
+            (unreachable(UnreachableKind::ClockSkew), Kind::Incompatible, false),
+            (refused(RetryReason::Busy), Kind::Busy, true),
+            (refused(RetryReason::Draining), Kind::Busy, true),
+            (refused(RetryReason::Storage), Kind::Storage, true),
+            (
+                Lost { role: "article", kind: LostKind::Timeout, message: String::new() }.into(),
+                Kind::Unavailable,
+                true,
+            ),
+        ];
+        for (error, kind, later) in cases {
+            let problem = Problem::of_ask(&error, |()| unreachable!("no rule"));
+            assert_eq!(problem.kind, kind, "{error:?}");
+            let answer = problem.into_response();
+            assert_eq!(answer.headers().contains_key(header::RETRY_AFTER), later, "{error:?}");
+        }
+    }
 
     #[test]
     fn a_problem_names_its_kind_everywhere_alike() {
