@@ -274,3 +274,58 @@ fn tell(notice: &Notice) {
         Notice::Skipped { .. } => {}
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::task::Poll;
+
+    use clap::Parser;
+    use futures::poll;
+    use like_protocol::ids::SagaId;
+    use like_protocol::time::BootClock;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::acts::{Act, ActOnError};
+    use crate::flags::Flags;
+
+    /// Services that take connections and say nothing: whatever is begun waits.
+    pub type Silence = (TempDir, [UnixListener; 2]);
+
+    /// A host before silent services.
+    pub fn host() -> (Arc<Host>, Silence) {
+        let temp = tempfile::tempdir().unwrap();
+        let place = |name: &str| temp.path().join(name).display().to_string();
+        let silent = ["article", "user"].map(|service| UnixListener::bind(place(service)).unwrap());
+        let flags = ["journal", "article-socket", "user-socket"];
+        let places = ["journal", "article", "user"].map(place);
+        let flags = flags.iter().zip(&places).map(|(flag, place)| format!("--{flag}={place}"));
+        let flags = Flags::try_parse_from([crate::NAME.to_owned()].into_iter().chain(flags)).unwrap();
+        let config = Config::from_flags(flags).unwrap();
+        let host = Host::start(&config, Arc::new(BootClock::open().unwrap())).unwrap();
+        (Arc::new(host), (temp, silent))
+    }
+
+    #[tokio::test]
+    async fn so_many_likes_are_under_way_and_no_more_though_their_clients_have_hung_up() {
+        let (host, _silence) = host();
+        let like = |user| Box::pin(host.like(UserId(user), ArticleId(1), None, |_| ()));
+        for user in 0..ACTS_MAX as u64 {
+            assert!(poll!(&mut like(user)).is_pending(), "{user}");
+        }
+        let answer = poll!(&mut like(ACTS_MAX as u64));
+        assert!(matches!(answer, Poll::Ready(Err(HostError::Busy))), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn so_many_acts_are_carried_out_and_no_more_though_their_administrators_have_hung_up() {
+        let (host, _silence) = host();
+        let act = || Box::pin(host.act_on(SagaId::from_bytes([7; 16]), Act::Retry, "somebody", "to see"));
+        for _ in 0..AT_ONCE_MAX {
+            assert!(poll!(&mut act()).is_pending());
+        }
+        let done = poll!(&mut act());
+        assert!(matches!(done, Poll::Ready(Err(ActOnError::Busy))), "{done:?}");
+    }
+}

@@ -163,22 +163,30 @@ fn forbidden(rule: &Rule) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use like_client::log::{LacksRoom, LogEnded};
+    use like_protocol::message::DamagedRow;
+
     use super::*;
 
     #[test]
-    fn what_undid_an_act_is_told_and_described() {
+    fn what_came_of_an_act_that_was_not_done_is_told_and_described() {
         let saga = SagaId::from_bytes([1; 16]);
+        let why = || "why".to_owned();
+        let undone = |last| HostError::Act(ActError::Compensated { saga, last, detail: why() });
+        let row = DamagedRow { row: why(), what: why(), step: None, why: why() };
         let cases = [
-            (None, Kind::Compensated, 500),
-            (Some(FailureKind::NotSent), Kind::Compensated, 500),
-            (Some(FailureKind::Locked), Kind::Locked, 500),
-            (Some(FailureKind::Damaged), Kind::Damaged, 500),
-            (Some(FailureKind::Busy), Kind::Busy, 503),
-            (Some(FailureKind::Storage), Kind::Storage, 503),
+            (undone(None), Kind::Compensated, 500),
+            (undone(Some(FailureKind::NotSent)), Kind::Compensated, 500),
+            (undone(Some(FailureKind::Locked)), Kind::Locked, 500),
+            (undone(Some(FailureKind::Damaged)), Kind::Damaged, 500),
+            (undone(Some(FailureKind::Busy)), Kind::Busy, 503),
+            (undone(Some(FailureKind::Storage)), Kind::Storage, 503),
+            (HostError::Busy, Kind::Busy, 503),
+            (ActError::LacksRoom(LacksRoom { why: why() }).into(), Kind::Storage, 503),
+            (ActError::Damaged { role: "article", row }.into(), Kind::Damaged, 500),
         ];
-        for (last, kind, status) in cases {
-            let act = ActError::Compensated { saga, last, detail: "why".to_owned() };
-            let problem = unanswered(HostError::Act(act)).unwrap_err();
+        for (error, kind, status) in cases {
+            let problem = unanswered(error).unwrap_err();
             let told = serde_json::to_value(&problem).unwrap();
             assert_eq!(told["kind"], serde_json::to_value(kind).unwrap());
             assert!(KINDS.contains(&kind), "{kind:?} is described");
@@ -186,5 +194,9 @@ mod tests {
             assert_eq!(answer.status().as_u16(), status);
             assert_eq!(answer.headers().contains_key(header::RETRY_AFTER), status == 503);
         }
+        // Whether it stands in the log nobody knows yet.
+        let answer = unanswered(ActError::LogEnded { saga, source: LogEnded { why: why() } }.into()).unwrap();
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        assert_eq!(answer.headers()[header::LOCATION], place_of(saga).as_str());
     }
 }

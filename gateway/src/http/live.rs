@@ -188,3 +188,34 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (head, app.metrics.told(overview.as_deref(), &app.host.syncs())).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::admin::Administrators;
+    use crate::host::tests::host;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_without_news_shows_that_it_is_alive_and_ends_when_the_gateway_stops() {
+        let ((host, _silence), stop) = (host(), CancellationToken::new());
+        let app = App::new(host, Vec::new(), Administrators::default(), stop.clone());
+        let mut pieces = events(State(Arc::clone(&app))).await.ok().unwrap().into_body().into_data_stream();
+        let mut next = async || {
+            let next = tokio::time::timeout(10 * QUIET_LOOKS_MAX * LOOK_EVERY, pieces.next());
+            let piece = next.await.expect("a sign of life")?.unwrap();
+            Some(String::from_utf8_lossy(&piece).into_owned())
+        };
+        assert!(next().await.unwrap().starts_with("event: overview\ndata: {"));
+        let began = tokio::time::Instant::now();
+        assert_eq!(next().await.as_deref(), Some(": nothing new\n\n"));
+        assert!(began.elapsed() >= QUIET_LOOKS_MAX * LOOK_EVERY);
+        stop.cancel();
+        assert_eq!(next().await, None);
+        // Nobody is to send it anything more, whatever its services say.
+        let told = serde_json::to_value(readyz(State(app)).await.err().unwrap()).unwrap();
+        assert_eq!(told["detail"], "the gateway is stopping");
+    }
+}

@@ -56,6 +56,9 @@ fn pages_of_other_sites_and_names_of_others_are_refused() {
     assert_eq!(gateway.likes(1), 0);
     gateway.send(&like(1, 7).header("Sec-Fetch-Site", "same-origin")).expect(200);
     gateway.send(&like(1, 8).header("Origin", "https://likes.example:8443")).expect(200);
+    gateway.send(&like(1, 10).header("Sec-Fetch-Site", "none")).expect(200);
+    // Whoever follows a link changes nothing.
+    gateway.send(&Request::new("GET", "/").header("Sec-Fetch-Site", "cross-site")).expect(200);
     let own = like(1, 9).header("host", "127.0.0.1:8080").header("Origin", "http://127.0.0.1:8080");
     gateway.send(&own).expect(200);
 }
@@ -91,7 +94,14 @@ fn answers_tell_browsers_to_be_careful() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.header("access-control-allow-origin"), None);
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
         let policy = answer.header("content-security-policy").expect("a policy");
         assert!(policy.starts_with("default-src 'none'"), "{policy}");
     }
+    // The page may load what stands beside it, and is asked for anew: it may be another version's.
+    let page = gateway.get("/").expect(200);
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'"), "{policy}");
+    assert_eq!(page.header("cache-control"), Some("no-cache"));
 }

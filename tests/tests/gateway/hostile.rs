@@ -9,6 +9,7 @@ use like_tests::http::{Answer, Request};
 use like_tests::process::eventually;
 use like_tests::promises;
 use like_tests::soak::meter::rss_kib;
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
 use crate::{PROGRAM, opened};
@@ -128,6 +129,24 @@ fn connections_leave_a_gateway_descriptors_of_its_own() {
         has_no_room(&gateway)
     });
     eventually("room", || answers(&gateway, 200));
+}
+
+#[test]
+fn who_comes_while_no_file_can_be_opened_is_served_afterwards() {
+    let house = House::open(PROGRAM);
+    let plan = Plan::with(&[]).variable("RUST_LOG", "info,like_gateway=debug");
+    let (mut gateway, _) = Gateway::start(&house, &plan);
+    gateway.get("/healthz").expect(200);
+    let process = Some(gateway.running().process());
+    let few = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = prlimit(process, Resource::Nofile, few).expect("its files can be limited");
+    let mut client = gateway.place.connect().expect("a connection");
+    client.write_all(&Request::new("GET", "/healthz").bytes()).expect("sent");
+    eventually("no room", || gateway.log().contains("no connection could be accepted").then_some(()));
+    prlimit(process, Resource::Nofile, before).expect("a limit as before");
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).expect("an end");
+    Answer::read(&answer).expect("a whole answer").expect(200);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! A gateway that dies in the middle of requests.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use like_protocol::failpoint::Failpoint;
 use like_tests::gateway::{Gateway, Plan, like, until_done};
-use like_tests::house::House;
+use like_tests::house::{House, Service};
 use like_tests::http::Request;
 use like_tests::process::{Fault, eventually};
 use like_tests::promises;
@@ -47,6 +48,23 @@ fn a_like_in_flight_is_finished_after_a_kill_and_its_retry_gets_its_answer() {
         assert_eq!((house.likes(article), house.records(article)), (1, 1));
         gateway.kill();
     }
+    promises::kept(&house);
+}
+
+#[test]
+fn what_a_gateway_leaves_that_dies_is_finished_by_the_one_beside_it() {
+    let house = House::with_article(PROGRAM);
+    let _beside = Gateway::open(&house);
+    let (dying, _) = Gateway::start(&house, &Plan::with(&[]).named("dying"));
+    dying.like(1, 6).expect(200);
+    house.freeze(Service::User);
+    let mut client = dying.place.connect().expect("a connection");
+    client.write_all(&like(1, 7).bytes()).expect("sent");
+    let in_state = |state| house.json(&["saga", "list", "--state", state]).as_array().map_or(0, Vec::len);
+    eventually("a like under way", || (in_state("running") == 1).then_some(()));
+    dying.kill();
+    house.thaw(Service::User);
+    eventually("its end", || (in_state("running") + in_state("compensating") == 0).then_some(()));
     promises::kept(&house);
 }
 

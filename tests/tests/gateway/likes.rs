@@ -109,7 +109,8 @@ fn rules_are_told_by_their_statuses() {
     gateway.send(&unlike(2, 7)).problem(404, "not_found");
     gateway.send(&unlike(1, 7)).problem(409, "not_liked");
     gateway.like(1, 7).expect(200);
-    gateway.like(1, 7).problem(409, "already_liked");
+    let problem = gateway.like(1, 7).problem(409, "already_liked");
+    assert!(problem["saga_id"].is_string(), "{problem}");
     let gone = gateway.send(&unlike(1, 7)).expect(200).json();
     assert_eq!((&gone["article_id"], &gone["current_likes"]), (&1.into(), &0.into()));
     gateway.like(1, 7).expect(200);
@@ -131,6 +132,10 @@ fn a_retry_with_the_same_key_gets_the_first_answer_from_another_gateway_too() {
     gateway.send(&like(2, 7).header("Idempotency-Key", KEY)).problem(422, "invalid");
     gateway.send(&unlike(1, 7).header("Idempotency-Key", KEY)).problem(422, "invalid");
     gateway.send(&like(2, 7).header("Idempotency-Key", "order-1")).problem(422, "invalid");
+    let again = unlike(1, 8).header("Idempotency-Key", KEY.replace('8', "9"));
+    let gone = gateway.send(&again).expect(200).json();
+    gateway.like(1, 8).expect(200);
+    assert_eq!(gateway.send(&again).expect(200).json(), gone);
     gateway.kill();
 
     let gateway = Gateway::open(&house);

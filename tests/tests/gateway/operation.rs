@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use like_tests::gateway::{Gateway, Plan, like};
 use like_tests::house::{House, Service, in_time};
+use like_tests::http::Request;
 use like_tests::process::eventually;
 use like_tests::source;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
@@ -34,6 +35,8 @@ fn numbers_tell_what_has_happened_and_how_things_stand() {
     gateway.like(1, 7).expect(200);
     gateway.like(1, 7).expect(409);
     gateway.get("/nowhere/7").expect(404);
+    // A method that anybody has thought out is no label of its own.
+    gateway.send(&Request::new("BREW", "/articles")).expect(405);
     let told = gateway.get("/metrics").expect(200).text();
     for sample in [
         "like_gateway_acts_total{kind=\"like\",outcome=\"done\"} 1",
@@ -41,6 +44,7 @@ fn numbers_tell_what_has_happened_and_how_things_stand() {
         "like_gateway_act_duration_seconds_count{kind=\"like\"} 2",
         "like_gateway_http_requests_total{method=\"POST\",route=\"/articles/{article_id}/like\",status=\"200\"} 1",
         "like_gateway_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 1",
+        "like_gateway_http_requests_total{method=\"other\",route=\"/articles\",status=\"405\"} 1",
         "like_sagas_open{kind=\"like\",state=\"running\"} 0",
         "like_sagas_needs_attention 0",
         "like_service_up{service=\"article\"} 1",

@@ -155,6 +155,9 @@ fn administrators_are_known_by_their_token_or_as_users_of_this_host() {
     act(&gateway, UNKNOWN, "retry", Some(TOKEN), &reason).problem(404, "not_found");
     act(&gateway, UNKNOWN, "retry", Some(TOKEN), &json!({ "reason": " " })).problem(422, "invalid");
     act(&gateway, UNKNOWN, "retry", Some(TOKEN), &json!({})).problem(422, "invalid");
+    let long = |characters| json!({ "reason": "é".repeat(characters) });
+    act(&gateway, UNKNOWN, "retry", Some(TOKEN), &long(801)).problem(422, "invalid");
+    act(&gateway, UNKNOWN, "retry", Some(TOKEN), &long(800)).problem(404, "not_found");
     assert!(!gateway.log().contains(TOKEN), "a token is no log line");
     gateway.kill();
 
@@ -261,6 +264,30 @@ fn an_administrator_retries_what_is_stuck() {
 }
 
 #[test]
+fn an_administrator_turns_back_what_could_still_go_forward() {
+    let house = House::open(PROGRAM);
+    let flags = ["--admin-token-file", &token_file(&house), "--timeout", "10m"];
+    let (gateway, _) = Gateway::start(&house, &Plan::with(&flags));
+    gateway.article(1);
+    gateway.like(1, 6).expect(200);
+    house.freeze(Service::User);
+    let mut client = gateway.place.connect().expect("a connection");
+    client.write_all(&like(1, 7).bytes()).expect("sent");
+    let running = || gateway.get("/sagas?state=running").expect(200);
+    let saga = eventually("a like under way", || ids(&running()).pop());
+    let reason = json!({ "reason": "the user has asked for it" });
+    let undone = std::thread::scope(|scope| {
+        let undoing = scope.spawn(|| act(&gateway, &saga, "compensate", Some(TOKEN), &reason));
+        eventually("a saga that has turned back", || ids(&running()).is_empty().then_some(()));
+        house.thaw(Service::User);
+        undoing.join().expect("an answer").expect(200).json()
+    });
+    assert_eq!(undone["saga"]["state"], "compensated", "{undone}");
+    assert_eq!(gateway.likes(1), 1);
+    promises::kept(&house);
+}
+
+#[test]
 fn live_updates_tell_what_is_new_until_the_gateway_stops() {
     let (_house, mut gateway) = opened();
     let mut stream = gateway.place.connect().expect("a connection");
@@ -277,8 +304,11 @@ fn live_updates_tell_what_is_new_until_the_gateway_stops() {
     hear("event: overview");
     let liked = gateway.like(1, 7).expect(200).json();
     hear(liked["saga_id"].as_str().expect("an id"));
-    gateway.running().signal(Signal::TERM);
+    // As whoever runs it by hand does.
+    gateway.running().signal(Signal::INT);
+    eventually("its end", || gateway.running().has_ended().then_some(()));
     let mut rest = Vec::new();
     std::io::Read::read_to_end(&mut stream, &mut rest).expect("an end");
+    assert!(!gateway.log().contains("have not taken their answers"), "{}", gateway.log());
     assert_eq!(gateway.end().code(), Some(0));
 }
