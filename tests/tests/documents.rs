@@ -56,6 +56,33 @@ fn every_link_leads_somewhere() {
     assert!(documents.len() > 30 && followed > 100, "{followed} links of {} documents", documents.len());
 }
 
+/// Names as tests have them: of four words and more, between backticks.
+fn named_tests(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.rsplit("::").next());
+    let is_name =
+        |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte));
+    quoted.filter(move |quoted| is_name(quoted) && quoted.matches('_').count() >= 3)
+}
+
+#[test]
+fn every_test_that_is_named_for_a_break_or_a_fault_exists() {
+    let packages = ["client", "daemon", "gateway", "process", "protocol", "tests", "threads"];
+    let sources = packages.iter().flat_map(|package| source::below(package, true));
+    let sources: String =
+        sources.map(|file| fs::read_to_string(source::root().join(file.path)).expect("a source")).collect();
+    let functions: BTreeSet<_> =
+        sources.split("fn ").filter_map(|rest| rest.split('(').next()).map(str::to_owned).collect();
+    let mut found = 0;
+    for document in ["docs/what-catches-what.md", "docs/track-record.md", "docs/testing.md"] {
+        let text = fs::read_to_string(source::root().join(document)).expect("a document");
+        for name in named_tests(&text) {
+            assert!(functions.contains(name), "{document}: there is no test {name}");
+            found += 1;
+        }
+    }
+    assert!(found > 100, "{found} tests are named");
+}
+
 /// The records that the head of a record says it `Amends`, and those that it is `Amended by`.
 fn amendments(text: &str) -> [BTreeSet<String>; 2] {
     let head = text.split("\n## ").next().unwrap_or_default();
