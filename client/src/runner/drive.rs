@@ -322,7 +322,8 @@ impl Driver {
         let role = |step: &usize| &begun.participants[usize::from(begun.steps[*step].participant)].role;
         let services =
             unreached.iter().filter_map(|step| context.participants.find(role(step)).map(AsRef::as_ref));
-        pace::pause(at_most, services, context.options.attempt_timeout).await;
+        // Resting is rare, and its future large.
+        Box::pin(pace::pause(at_most, services, context.options.attempt_timeout)).await;
     }
 
     /// Notes the end, and has it told to whoever waits for it once it is written.

@@ -82,8 +82,8 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// The store can't be read.
     pub fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Found>, StoreError> {
-        let from = self.gaps.end_of(&range.from).unwrap_or_else(|| range.from.clone());
-        let range = &KeyRange { from, to: range.to.clone() };
+        let behind_gap = self.gaps.end_of(&range.from).map(|from| KeyRange { from, to: range.to.clone() });
+        let range = behind_gap.as_ref().unwrap_or(range);
         let written = self.written_in(range);
         if written.is_empty() {
             return Ok(self.store.scan(range, limit)?.into_iter().map(opened).collect());
