@@ -140,6 +140,42 @@ fn a_benchmark_whose_service_answers_no_more_stops_though_the_service_keeps_its_
 }
 
 #[test]
+fn a_benchmark_that_is_interrupted_ends_what_it_began_and_tells_what_it_measured() {
+    let house = House::open(PROGRAM);
+    let words = ["--json", "bench", "--concurrency", "8", "--likes", "1000000"];
+    let bench = Running::start(&mut house.command(&words));
+    eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
+    bench.signal(Signal::INT);
+    let ended = bench.end().expect_code(130);
+    let (measured, why) = (ended.json(), error(&ended));
+    let done = measured["done"].as_u64().expect("a number");
+    assert!(done > 0 && measured["failed"] == 0, "{measured}");
+    assert_eq!(
+        (&why["kind"], &why["message"]),
+        (&json!("interrupted"), &json!("the benchmark was interrupted"))
+    );
+    let log = &house.json(&["status"])["log"];
+    assert_eq!((&log["unfinished"], &log["unsettled"]), (&json!(0), &json!(0)), "{log}");
+
+    // Who insists is not kept waiting for a service that says nothing.
+    let words = ["--json", "--timeout", "10m", "bench", "--concurrency", "8", "--likes", "1000000"];
+    let mut bench = Running::start(&mut house.command(&words));
+    eventually("likes under way", || (house.json(&["status"])["log"]["unfinished"] != 0).then_some(()));
+    house.freeze(Service::User);
+    eventually("its end", || {
+        bench.signal(Signal::INT);
+        bench.has_ended().then_some(())
+    });
+    let why = error(&bench.end().expect_code(130));
+    let message = why["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("the benchmark was interrupted; ") && message.contains("unfinished"),
+        "{message}"
+    );
+    house.thaw(Service::User);
+}
+
+#[test]
 fn a_benchmark_whose_log_can_not_be_written_any_more_stops_too() {
     let house = House::open(PROGRAM);
     let words = ["--json", "bench", "--concurrency", "8", "--likes", "1000000"];

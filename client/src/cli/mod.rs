@@ -154,11 +154,11 @@ async fn dispatch(tools: &Tools, command: &Command) -> Result<(), CliError> {
         Command::Status => or_interrupted(commands::status::run(tools)).await,
         // It looks at signals itself: it has a terminal to give back.
         Command::Top(args) => commands::top::run(tools, args).await,
-        Command::Bench(args) => or_interrupted(commands::bench::run(tools, args)).await,
         Command::DemoLiker(args) => or_interrupted(demo::run_liker(tools, args)).await,
         // These look at signals themselves: they have something to say, or to clear up.
         Command::Like(args) => commands::like::run_like(tools, args).await,
         Command::Unlike(args) => commands::like::run_unlike(tools, args).await,
+        Command::Bench(args) => commands::bench::run(tools, args).await,
         Command::Import(args) => commands::import::run(tools, args).await,
         Command::Recover(args) => commands::recover::run(tools, args).await,
         Command::Demo => demo::run(tools).await,

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::cli::error::CliError;
 use crate::cli::output::{STRONG, WARN, count, paint};
+use crate::cli::signals::StopSignals;
 use crate::cli::tools::Tools;
 use crate::likes::{ActError, Likes};
 use crate::runner::Runner;
@@ -69,19 +71,21 @@ struct BenchDocument {
 /// The runner or a service can't be used, from the start or any more; or not one like was done. Likes that fail are counted
 /// otherwise.
 pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
-    tools.stores().await?;
-    let (runner, likes) = tools.likes()?;
-    let articles = create_articles(tools, args.articles).await?;
+    let mut signals = StopSignals::new();
+    let (runner, likes, articles) = tokio::select! {
+        prepared = prepare(tools, args) => prepared?,
+        () = signals.next() => return Err(CliError::Interrupted(None)),
+    };
     let bench = Bench { tools, args, likes: &likes, articles: &articles, first_user: first_user() };
-    let warm_up = bench.likes(0..args.warm_up, "warm-up").await?;
+    let warm_up = bench.likes(0..args.warm_up, "warm-up", &mut signals).await?;
     if let Some(gone) = warm_up.gone {
-        return Err(stopped(runner, gone).await);
+        return Err(stopped(tools, runner, gone).await);
     }
     let began = Instant::now();
-    let measured = bench.likes(args.warm_up..args.warm_up + args.likes, "likes").await?;
+    let measured = bench.likes(args.warm_up..args.warm_up + args.likes, "likes", &mut signals).await?;
     let document = measured.document(args, began.elapsed());
     let stopped = match measured.gone {
-        Some(gone) => Some(stopped(runner, gone).await),
+        Some(gone) => Some(stopped(tools, runner, gone).await),
         None => {
             runner.close(tools.config.timeout).await;
             None
@@ -105,10 +109,11 @@ pub async fn run(tools: &Tools, args: &BenchArgs) -> Result<(), CliError> {
     }
 }
 
-/// What was under way when a service went, or the log, stands in the log.
-async fn stopped(runner: Runner, gone: CliError) -> CliError {
+/// What was under way when a service went, or the log, stands in the log. Nothing is waited for that may not come.
+async fn stopped(tools: &Tools, runner: Runner, gone: CliError) -> CliError {
     let unfinished = runner.active().len();
-    runner.close(Duration::ZERO).await;
+    let settles = matches!(gone, CliError::Interrupted(_)) && unfinished == 0;
+    runner.close(if settles { tools.config.timeout } else { Duration::ZERO }).await;
     CliError::Stopped { what: "the benchmark", how_to_go_on: "run it again", unfinished, why: Box::new(gone) }
 }
 
@@ -132,6 +137,12 @@ fn in_words(document: &BenchDocument) -> String {
         document.failed,
         if kinds.is_empty() { kinds } else { format!(" ({})", kinds.trim_start()) },
     )
+}
+
+async fn prepare(tools: &Tools, args: &BenchArgs) -> Result<(Runner, Likes, Vec<ArticleId>), CliError> {
+    tools.stores().await?;
+    let (runner, likes) = tools.likes()?;
+    Ok((runner, likes, create_articles(tools, args.articles).await?))
 }
 
 async fn create_articles(tools: &Tools, how_many: u64) -> Result<Vec<ArticleId>, CliError> {
@@ -160,8 +171,14 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// The likes of these numbers, so many in flight. Once a service can't be reached or does not answer any more, or the log
-    /// can't be written any more, none is begun.
-    async fn likes(&self, numbers: std::ops::Range<u64>, what: &'static str) -> Result<Measured, CliError> {
+    /// can't be written any more, or the user presses Ctrl-C, none is begun; what is under way is waited for until the next
+    /// Ctrl-C.
+    async fn likes(
+        &self,
+        numbers: std::ops::Range<u64>,
+        what: &'static str,
+        signals: &mut StopSignals,
+    ) -> Result<Measured, CliError> {
         let likes = numbers.end - numbers.start;
         let progress = progress_bar(self.tools, likes, what);
         let measured = RefCell::new(Measured::new()?);
@@ -192,7 +209,19 @@ impl Bench<'_> {
                 }
             }
         };
-        join_all((0..likes.min(self.args.concurrency.into())).map(|_| caller())).await;
+        {
+            let mut callers = pin!(join_all((0..likes.min(self.args.concurrency.into())).map(|_| caller())));
+            tokio::select! {
+                biased;
+                _ = &mut callers => {}
+                () = signals.next() => {
+                    left.take();
+                    measured.borrow_mut().gone.get_or_insert(CliError::Interrupted(None));
+                    progress.set_message("stopping, what was begun is finished:");
+                    tokio::select! { _ = callers => {}, () = signals.next() => {} }
+                }
+            }
+        }
         progress.finish_and_clear();
         Ok(measured.into_inner())
     }

@@ -34,23 +34,23 @@ pub(super) fn told_stopped(what: &str, how_to_go_on: &str, unfinished: usize, er
         _ => error.told(),
     };
     let message = match error {
-        CliError::Interrupted(_) => "interrupted before the end of the file".to_owned(),
+        CliError::Interrupted(_) => format!("{what} was interrupted"),
         CliError::Act(ActError::Compensated { detail, .. }) => format!("{what} stopped: {detail}"),
         CliError::Act(ActError::Unfinished { saga, .. }) => {
             format!("{what} stopped: saga {saga} has not ended in time")
         }
         _ => format!("{what} stopped: {}", why.message),
     };
-    let (exit, kind, message) = match (why.exit, unfinished) {
-        (Exit::Interrupted, _) | (_, 0) => (why.exit, why.kind, message),
-        (_, left) => {
+    let message = match unfinished {
+        0 => message,
+        left => {
             let left = count(left as u64, "saga is", "sagas are");
-            (
-                Exit::Unfinished,
-                "unfinished",
-                format!("{message}; {left} unfinished: `likectl recover` finishes them"),
-            )
+            format!("{message}; {left} unfinished: `likectl recover` finishes them")
         }
+    };
+    let (exit, kind) = match (why.exit, unfinished) {
+        (Exit::Interrupted, _) | (_, 0) => (why.exit, why.kind),
+        _ => (Exit::Unfinished, "unfinished"),
     };
     let hint = match &why.hint {
         Some(first) => format!("{first}; then {how_to_go_on}"),
