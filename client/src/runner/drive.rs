@@ -189,25 +189,33 @@ impl Driver {
 
     /// One attempt at an action and at those beside it, and the pause if one came to nothing.
     async fn act(&mut self, step: usize) -> Result<(), Stop> {
-        let (mut pause, mut unreached) = (None, Vec::new());
         let steps = side_by_side(self.definition.steps(), step);
         let answers = try_join_all(steps.map(|step| self.answer(step))).await?;
+        let mut failed = Vec::new();
         for (step, answer) in answers.into_iter().flatten() {
             match answer {
                 Answer::Decided(event) => self.action_decided(event)?,
-                Answer::Failed { failure, locked_by } => {
-                    if failure.kind == FailureKind::NotSent {
-                        unreached.push(step);
-                    }
-                    pause = pause.max(Some(self.action_failed(step, failure, locked_by).await?));
-                }
+                Answer::Failed { failure, locked_by } => failed.push((step, failure, locked_by)),
             }
         }
-        match pause {
-            Some(pause) if self.goes_on_acting() => {
-                self.rest(pause.min(self.until_given_up()), &unreached).await;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        // That is rare, and its future large.
+        Box::pin(self.actions_failed(failed)).await
+    }
+
+    /// Records the failures, and pauses before the next attempt.
+    async fn actions_failed(&mut self, failed: Vec<(usize, Failure, Option<SagaId>)>) -> Result<(), Stop> {
+        let (mut pause, mut unreached) = (Duration::ZERO, Vec::new());
+        for (step, failure, locked_by) in failed {
+            if failure.kind == FailureKind::NotSent {
+                unreached.push(step);
             }
-            _ => {}
+            pause = pause.max(self.action_failed(step, failure, locked_by).await?);
+        }
+        if self.goes_on_acting() {
+            self.rest(pause.min(self.until_given_up()), &unreached).await;
         }
         Ok(())
     }
@@ -281,7 +289,8 @@ impl Driver {
     /// Compensates these steps, started in this order: all are polled in it. One whose participant is down does not hold
     /// up the others.
     async fn compensate(&self, steps: Vec<usize>) -> Result<(), Stop> {
-        try_join_all(steps.into_iter().map(|step| self.compensate_step(step))).await?;
+        // Turning back is rare, and its future large.
+        Box::pin(try_join_all(steps.into_iter().map(|step| self.compensate_step(step)))).await?;
         Ok(())
     }
 
@@ -322,8 +331,7 @@ impl Driver {
         let role = |step: &usize| &begun.participants[usize::from(begun.steps[*step].participant)].role;
         let services =
             unreached.iter().filter_map(|step| context.participants.find(role(step)).map(AsRef::as_ref));
-        // Resting is rare, and its future large.
-        Box::pin(pace::pause(at_most, services, context.options.attempt_timeout)).await;
+        pace::pause(at_most, services, context.options.attempt_timeout).await;
     }
 
     /// Notes the end, and has it told to whoever waits for it once it is written.
