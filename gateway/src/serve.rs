@@ -109,7 +109,7 @@ pub async fn serve(
     own
 }
 
-/// Waits for something else than connections. The supervisor's watchdog goes on meanwhile.
+/// Waits for this. The supervisor's watchdog goes on meanwhile.
 pub async fn beating<T>(awaited: impl Future<Output = T>, mut beat: impl FnMut(), beat_every: Duration) -> T {
     tokio::pin!(awaited);
     loop {

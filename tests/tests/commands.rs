@@ -98,13 +98,18 @@ fn a_benchmark_without_a_service_begins_nothing() {
     assert_eq!(house.json(&["article", "list"]), json!([]));
 }
 
+/// A benchmark that gives each like so long, at work on more likes than it comes to.
+fn benchmark(house: &House, timeout: &str) -> Running {
+    let words = ["--json", "--timeout", timeout, "bench", "--concurrency", "8", "--likes", "1000000"];
+    let bench = Running::start(&mut house.command(&words));
+    eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
+    bench
+}
+
 #[test]
 fn a_benchmark_whose_service_goes_away_ends_what_it_began_and_tells_what_it_measured() {
     let mut house = House::open(PROGRAM);
-    let likes = 1_000_000;
-    let words = ["--json", "--timeout", "1s", "bench", "--concurrency", "8", "--likes", &likes.to_string()];
-    let bench = Running::start(&mut house.command(&words));
-    eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
+    let bench = benchmark(&house, "1s");
     house.kill(Service::User);
     let ended = bench.end();
     let (measured, error) = (ended.json(), error(&ended));
@@ -122,9 +127,7 @@ fn a_benchmark_whose_service_goes_away_ends_what_it_began_and_tells_what_it_meas
 #[test]
 fn a_benchmark_whose_service_answers_no_more_stops_though_the_service_keeps_its_connection() {
     let mut house = House::open(PROGRAM);
-    let words = ["--json", "--timeout", "1s", "bench", "--concurrency", "8", "--likes", "1000000"];
-    let bench = Running::start(&mut house.command(&words));
-    eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
+    let bench = benchmark(&house, "1s");
     house.freeze(Service::User);
     let ended = bench.end().expect_code(6);
     let (measured, error) = (ended.json(), error(&ended));
@@ -142,9 +145,7 @@ fn a_benchmark_whose_service_answers_no_more_stops_though_the_service_keeps_its_
 #[test]
 fn a_benchmark_that_is_interrupted_ends_what_it_began_and_tells_what_it_measured() {
     let house = House::open(PROGRAM);
-    let words = ["--json", "bench", "--concurrency", "8", "--likes", "1000000"];
-    let bench = Running::start(&mut house.command(&words));
-    eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
+    let bench = benchmark(&house, "10s");
     bench.signal(Signal::INT);
     let ended = bench.end().expect_code(130);
     let (measured, why) = (ended.json(), error(&ended));
@@ -158,8 +159,7 @@ fn a_benchmark_that_is_interrupted_ends_what_it_began_and_tells_what_it_measured
     assert_eq!((&log["unfinished"], &log["unsettled"]), (&json!(0), &json!(0)), "{log}");
 
     // Who insists is not kept waiting for a service that says nothing.
-    let words = ["--json", "--timeout", "10m", "bench", "--concurrency", "8", "--likes", "1000000"];
-    let mut bench = Running::start(&mut house.command(&words));
+    let mut bench = benchmark(&house, "10m");
     eventually("likes under way", || (house.json(&["status"])["log"]["unfinished"] != 0).then_some(()));
     house.freeze(Service::User);
     eventually("its end", || {
@@ -178,9 +178,7 @@ fn a_benchmark_that_is_interrupted_ends_what_it_began_and_tells_what_it_measured
 #[test]
 fn a_benchmark_whose_log_can_not_be_written_any_more_stops_too() {
     let house = House::open(PROGRAM);
-    let words = ["--json", "bench", "--concurrency", "8", "--likes", "1000000"];
-    let bench = Running::start(&mut house.command(&words));
-    eventually("a benchmark at work", || (written_in(&house.journal()) > 100_000).then_some(()));
+    let bench = benchmark(&house, "10s");
     let limit = Rlimit { current: Some(1 << 20), maximum: getrlimit(Resource::Fsize).maximum };
     prlimit(Some(bench.process()), Resource::Fsize, limit).expect("its files can be limited");
     let ended = bench.end().expect_code(6);

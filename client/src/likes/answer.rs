@@ -45,7 +45,7 @@ pub struct UnlikeAnswer {
 }
 
 /// Why a like or an unlike has no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ActError {
     /// A rule forbids it: nothing has changed.
     #[error("{rule}")]

@@ -120,8 +120,8 @@ pub fn find(lock: SlotLock, keeping: Keeping) -> Result<Found, JournalError> {
     let numbers = segment::numbers(lock.slot())?;
     let (mut head, unfinished) = segment::head(lock.slot(), &numbers)?;
     let is_small = head.as_ref().is_some_and(|head| head.scan.written <= keeping.merge_bytes_max);
-    let told = head.as_ref().map(|head| head.scan.records.iter().map(|(at, record)| (record.saga, *at)));
-    let last_words: HashMap<_, _> = told.into_iter().flatten().collect();
+    let told: Vec<_> =
+        head.iter().flat_map(|head| head.scan.records.iter().map(|(_, record)| record.saga)).collect();
     let (mut stories, mut all_open) = (Stories::new(), true);
     let keep = |story: Story| {
         all_open &= story.is_open();
@@ -137,6 +137,8 @@ pub fn find(lock: SlotLock, keeping: Keeping) -> Result<Found, JournalError> {
     let retention_ms = u64::try_from(keeping.retention.as_millis()).unwrap_or(u64::MAX);
     let oldest_ms = lock.slot().disk().wall_ms().saturating_sub(retention_ms);
     stories.retain(|_, story| story.is_open() || (merges && story.last_at_ms() >= oldest_ms));
+    let last_words: HashMap<_, _> =
+        told.into_iter().zip(0..).filter(|(saga, _)| stories.contains_key(saga)).collect();
     let mut stories: Vec<_> = stories.into_values().collect();
     stories.sort_by_key(|story| last_words.get(&story.saga));
     Ok(Found { lock, keeping, numbers, head, unfinished, damage, merges, stories })

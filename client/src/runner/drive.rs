@@ -328,9 +328,9 @@ impl Driver {
         let Inner { active, context, .. } = &*self.runner;
         active.rests(self.saga);
         let begun = Arc::clone(&lock(&self.state).begun);
-        let role = |step: &usize| &begun.participants[usize::from(begun.steps[*step].participant)].role;
-        let services =
-            unreached.iter().filter_map(|step| context.participants.find(role(step)).map(AsRef::as_ref));
+        let services = unreached.iter().filter_map(|step| {
+            context.participants.find(&begun.participant_of(*step).role).map(AsRef::as_ref)
+        });
         pace::pause(at_most, services, context.options.attempt_timeout).await;
     }
 
@@ -353,7 +353,7 @@ impl Driver {
     async fn send(&self, step: usize, direction: Direction) -> Result<Answer, Stop> {
         let Inner { context, log, .. } = &*self.runner;
         let begun = Arc::clone(&lock(&self.state).begun);
-        let participant = &begun.participants[usize::from(begun.steps[step].participant)];
+        let participant = begun.participant_of(step);
         let within = self.within(direction);
         let connection = match connection_to(participant, within, context, log).await? {
             Ok(connection) => connection,

@@ -131,6 +131,13 @@ pub struct Begun {
     pub by_uid: u32,
 }
 
+impl Begun {
+    /// The service of a step.
+    pub fn participant_of(&self, step: usize) -> &ParticipantAt {
+        &self.participants[usize::from(self.steps[step].participant)]
+    }
+}
+
 /// A service as a saga found it when it began.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ParticipantAt {

@@ -137,8 +137,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes out up to `most` changes, and fewer if many settlements are among them. If there is nothing, not even a read, it waits until something comes, the queue is closed,
-    /// or `wait` is over. One writer waits at a time.
+    /// Takes out up to `most` changes, and fewer if many settlements are among them. If there is nothing, not even a read, it
+    /// waits until something comes, the queue is closed, or `wait` is over. One writer waits at a time.
     pub async fn drain(&self, most: usize, wait: Option<Duration>) -> Drained {
         match wait {
             Some(wait) => {

@@ -84,6 +84,45 @@ impl Store for MemoryStore {
     }
 }
 
+/// Rows in memory, and somebody who is shown the key of each row that is read, and may refuse that.
+#[cfg(test)]
+pub(crate) struct Watched<F> {
+    pub rows: MemoryStore,
+    pub sees: F,
+}
+
+#[cfg(test)]
+impl<F: Fn(&[u8]) -> Result<(), StoreError> + Send> Store for Watched<F> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        (self.sees)(key)?;
+        self.rows.get(key)
+    }
+
+    fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let rows = self.rows.scan(range, limit)?;
+        rows.iter().try_for_each(|(key, _)| (self.sees)(key))?;
+        Ok(rows)
+    }
+
+    fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
+        let row = self.rows.last(range)?;
+        row.iter().try_for_each(|(key, _)| (self.sees)(key))?;
+        Ok(row)
+    }
+
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.rows.apply(batch)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.rows.sync()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.rows.bytes()
+    }
+}
+
 /// A base in memory, with no runs yet.
 #[derive(Debug)]
 pub struct MemoryBase {

@@ -223,6 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::MemoryStore;
+    use super::super::memory::Watched;
     use super::*;
 
     #[test]
@@ -278,39 +279,14 @@ mod tests {
         }
     }
 
-    /// A store that counts the rows that it is asked for.
-    #[derive(Default)]
-    struct Counted {
-        rows: MemoryStore,
-        read: AtomicUsize,
-    }
-
-    impl Store for Counted {
-        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-            self.rows.get(key)
-        }
-        fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
-            let rows = self.rows.scan(range, limit)?;
-            self.read.fetch_add(rows.len(), Ordering::Relaxed);
-            Ok(rows)
-        }
-        fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
-            self.rows.last(range)
-        }
-        fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-            self.rows.apply(batch)
-        }
-        fn sync(&mut self) -> Result<(), StoreError> {
-            self.rows.sync()
-        }
-        fn bytes(&self) -> u64 {
-            self.rows.bytes()
-        }
-    }
-
     #[test]
     fn what_a_group_has_taken_from_a_queue_it_does_not_go_through_again_and_again() {
-        let mut store = Counted::default();
+        let read = AtomicUsize::new(0);
+        let sees = |_: &[u8]| {
+            read.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let mut store = Watched { rows: MemoryStore::default(), sees };
         let queued = (0..1000u16).map(|number| Key::from_slice(&number.to_be_bytes()));
         store.apply(queued.map(|key| (key.clone(), Some(seal(&key, &[])))).collect()).unwrap();
         let mut tx = Tx::new(&store);
@@ -323,7 +299,7 @@ mod tests {
             tx.keep();
         }
         assert!(tx.scan(&queue, 2).unwrap().is_empty());
-        assert_eq!(store.read.load(Ordering::Relaxed), 2 * 1000, "each row is found once and passed once");
+        assert_eq!(read.load(Ordering::Relaxed), 2 * 1000, "each row is found once and passed once");
     }
 
     #[test]

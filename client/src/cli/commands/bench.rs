@@ -229,13 +229,10 @@ impl Bench<'_> {
     /// Why no more likes are begun after this failure, if none are.
     async fn gone(&self, failure: &ActError) -> Option<CliError> {
         match failure {
-            ActError::LogEnded { saga, source } => {
-                Some(ActError::LogEnded { saga: *saga, source: source.clone() }.into())
-            }
+            ActError::LogEnded { .. } => Some(failure.clone().into()),
             // Even its compensation was not answered. A process that is stopped keeps its connections, so they don't tell.
-            ActError::Unfinished { saga, state } => {
-                let unanswered = ActError::Unfinished { saga: *saga, state: state.clone() };
-                Some(self.tools.stores().await.err().unwrap_or_else(|| unanswered.into()))
+            ActError::Unfinished { .. } => {
+                Some(self.tools.stores().await.err().unwrap_or_else(|| failure.clone().into()))
             }
             _ => self.tools.stores().await.err(),
         }

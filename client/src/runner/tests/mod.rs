@@ -322,6 +322,14 @@ async fn left_in_doubt(bench: &Bench, timeout: Duration) -> (SagaId, SagaState) 
     left
 }
 
+/// A saga that has ended is left by its runner, and the right service does not know of its end.
+async fn left_unsettled(bench: &Bench) {
+    bench.right.settles.send_replace(false);
+    let dead = Runner::start(bench.context()).unwrap();
+    dead.run("pair", Payload::default(), LONG).await.unwrap();
+    dead.let_go();
+}
+
 /// Goes on with a saga, which does not end meanwhile, until this is so.
 async fn until<T>(so: impl Fn() -> bool, run: &mut (impl Future<Output = T> + Unpin)) {
     while !so() {

@@ -269,10 +269,7 @@ async fn nothing_is_open_any_more_of_what_has_ended_and_is_settled() {
 #[tokio::test]
 async fn nobody_waits_for_a_settlement_that_was_tried_in_vain() {
     let bench = Bench::new();
-    bench.right.settles.send_replace(false);
-    let dead = Runner::start(bench.context()).unwrap();
-    dead.run("pair", Payload::default(), LONG).await.unwrap();
-    dead.let_go();
+    left_unsettled(&bench).await;
     let mut context = bench.context_with(&Service::new("right", &bench.heard));
     context.options.attempt_timeout = 9 * LONG;
     let acts = async {

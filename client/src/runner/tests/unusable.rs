@@ -274,10 +274,7 @@ async fn what_nobody_here_knows_how_to_drive_is_left_to_who_does_however_long_th
 #[tokio::test]
 async fn an_end_is_told_by_who_does_not_know_what_it_is_the_end_of() {
     let bench = Bench::new();
-    bench.right.settles.send_replace(false);
-    let dead = Runner::start(bench.context()).unwrap();
-    dead.run("pair", Payload::default(), LONG).await.unwrap();
-    dead.let_go();
+    left_unsettled(&bench).await;
     let older = Runner::start(Context { definitions: Definitions::new(), ..bench.context() }).unwrap();
     assert_eq!(older.log().slot().number(), 0);
 }

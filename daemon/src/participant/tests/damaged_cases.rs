@@ -7,7 +7,8 @@ use like_protocol::message::{DamagedRow, Unsettleable};
 use super::damage::keyed;
 use super::*;
 use crate::participant::domain::Domain;
-use crate::store::{Batch, Key, KeyRange, MemoryStore, Row, Store};
+use crate::store::memory::Watched;
+use crate::store::{Key, KeyRange, Store};
 
 /// The damage under a key, as it is told.
 fn damaged_row(reply: ReplyBody) -> DamagedRow {
@@ -249,52 +250,17 @@ fn damaged_rows_of_other_users_keys_stand_in_nobodys_way() {
     assert_eq!(users.participant.damaged().0, 9, "the number of keys was counted anew, and said so");
 }
 
-/// A store in which a block of rows is damaged: nothing in it can be read, and no range that reaches into it.
-struct Holed {
-    rows: MemoryStore,
-    hole: KeyRange,
-}
-
-impl Holed {
-    fn whole<T>(&self, read: T, reaches_in: impl FnOnce(&T) -> bool) -> Result<T, StoreError> {
-        let damaged = || StoreError::damaged(&self.hole.from, Malformed("its block"));
-        if reaches_in(&read) { Err(damaged()) } else { Ok(read) }
-    }
-}
-
-impl Store for Holed {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.whole(self.rows.get(key)?, |_| self.hole.has(key))
-    }
-
-    fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.whole(self.rows.scan(range, limit)?, |rows| rows.iter().any(|(key, _)| self.hole.has(key)))
-    }
-
-    fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
-        self.whole(self.rows.last(range)?, |row| row.iter().any(|(key, _)| self.hole.has(key)))
-    }
-
-    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        self.rows.apply(batch)
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        self.rows.sync()
-    }
-
-    fn bytes(&self) -> u64 {
-        self.rows.bytes()
-    }
-}
-
 #[test]
 fn a_damaged_block_with_the_times_of_others_keys_stands_in_nobodys_way() {
     let mut users = Harness::new(Users);
     users.act(1, &UserOperation::CreateLike(keyed(1, 1, 9)));
     users.settle(1);
     users.wait(like_protocol::likes::user::KEY_KEPT_MS);
-    let holed = Holed { rows: users.store.clone(), hole: KeyRange::prefix(&[0x13]) };
+    // A block of rows is damaged: nothing in it can be read, and no range that reaches into it.
+    let hole = KeyRange::prefix(&[0x13]);
+    let damaged = || StoreError::damaged(&hole.from, Malformed("its block"));
+    let sees = |key: &[u8]| if hole.has(key) { Err(damaged()) } else { Ok(()) };
+    let holed = Watched { rows: users.store.clone(), sees };
     let (mut tx, moment) = (Tx::new(&holed), Moment { now: users.now, storage_low: false });
     let request = StepRequest {
         id: step(2),
