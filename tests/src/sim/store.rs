@@ -100,6 +100,8 @@ pub struct SimStore {
     store: LoggedStore<()>,
     /// How many runs it had when it was opened, or was last short of space and what was begun then may add.
     unmerged: usize,
+    /// When it was last synced.
+    synced_ms: u64,
 }
 
 impl SimStore {
@@ -135,7 +137,7 @@ impl SimStore {
         lock(&host.world.stores[role as usize]).found(&host.world, role, &rows);
         // What a process before could not merge is there still.
         let unmerged = store.runs().runs.len();
-        Some(Self { host: host.clone(), role, store, unmerged })
+        Some(Self { host: host.clone(), role, store, unmerged, synced_ms: host.world.now_ms() })
     }
 
     fn state<T>(&self, what: impl FnOnce(&mut StoreState) -> T) -> T {
@@ -218,9 +220,11 @@ impl Store for SimStore {
     fn sync(&mut self) -> Result<(), StoreError> {
         self.store.sync()?;
         let (runs, most) = (self.store.runs().runs.len(), self.host.world.plan.store_shape.runs_max);
-        if self.state(|state| state.low_until_ms) > self.host.world.now_ms() {
+        // It may have been short between two syncs.
+        if self.state(|state| state.low_until_ms) > self.synced_ms {
             self.unmerged = runs + ADDED_LATE;
         }
+        self.synced_ms = self.host.world.now_ms();
         if runs > most.max(self.unmerged) {
             let role = self.role;
             self.host.world.broken(format!("the {role:?} store has {runs} runs where {most} are the most"));
