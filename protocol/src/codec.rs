@@ -6,6 +6,7 @@
 //! Integers are variable-length, enum variants and lengths too; trailing bytes and unknown variants are errors, and
 //! no length that a peer claims is believed beyond what the frame holds.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,13 +16,13 @@ use bytes::Bytes;
 use futures::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_serde::Serializer;
 use tokio_serde::formats::Bincode;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use crate::message::{FromDaemon, Payload, ToDaemon};
-use crate::payload::INLINE_BYTES;
 
 /// The largest frame that a client may send to a daemon. It bounds what one connection that never finishes a frame
 /// costs the daemon; the largest request, a full batch of settlements, stays below.
@@ -50,10 +51,16 @@ pub struct CodecError {
 /// # Errors
 /// Its encoding is longer than [`REPLY_FRAME_BYTES_MAX`], or its type can't be encoded.
 pub fn encode<T: Serialize>(value: &T) -> Result<Payload, CodecError> {
-    // Ids are written a byte at a time, which a vector takes quickest.
-    let mut bytes = Vec::with_capacity(INLINE_BYTES);
-    encode_onto(value, &mut bytes)?;
-    Ok(bytes.into())
+    thread_local! {
+        // Ids are written a byte at a time, which a vector takes quickest; and short payloads have no memory of their own.
+        static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut bytes = BYTES.take();
+    bytes.clear();
+    let encoded = encode_onto(value, &mut bytes).map(|()| Payload(SmallVec::from_slice(&bytes)));
+    bytes.shrink_to(KEPT_BYTES_MAX);
+    BYTES.set(bytes);
+    encoded
 }
 
 /// As [`encode`], behind what `out` has already.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 /// How long a payload may be without memory of its own: what one step asks, answers or is about is a few numbers.
-pub const INLINE_BYTES: usize = 32;
+const INLINE_BYTES: usize = 32;
 
 /// A domain's data, opaque to the engine. A short one takes no memory of its own, so that it costs little to make, to copy and
 /// to drop: a saga does so dozens of times.

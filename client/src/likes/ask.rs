@@ -60,6 +60,15 @@ pub enum AskError<R: std::fmt::Debug> {
     },
 }
 
+/// How long is waited before a question is asked again, time after time.
+fn pauses_between() -> backon::ExponentialBackoff {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .build()
+}
+
 /// A service, and how long one question to it may take in all.
 #[derive(Clone)]
 pub(super) struct Asker {
@@ -129,11 +138,7 @@ impl Asker {
     ) -> Result<ReplyBody, AskError<R>> {
         let until = Instant::now() + self.within;
         let left = || until.saturating_duration_since(Instant::now());
-        let mut pauses = backon::ExponentialBuilder::default()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .without_max_times()
-            .build();
+        let mut pauses = None;
         loop {
             let connection = self.remote.connect(left()).await?;
             let failure = match connection.call(body.clone(), left()).await {
@@ -144,7 +149,7 @@ impl Asker {
                 Err(lost) if again_if_lost => AskError::Lost(lost),
                 Err(lost) => return Err(AskError::Lost(lost)),
             };
-            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            let pause = pauses.get_or_insert_with(pauses_between).next().unwrap_or(LONGEST_PAUSE);
             if left() <= pause {
                 return Err(failure);
             }

@@ -42,6 +42,9 @@ const NO_BOOT: BootId = BootId::from_bytes([0; 16]);
 /// The tag that stands in a segment's first record, which has none before it.
 pub const FIRST_TAG: u32 = 0;
 
+/// How the encoding of [`Entry::Saga`] begins.
+const SAGA_VARIANT: u8 = 0;
+
 /// Which segment of which slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
@@ -188,7 +191,7 @@ pub fn encode(
 ) -> Result<u32, TooLarge> {
     let start = out.len();
     out.extend_from_slice(&[0; RECORD_HEAD_BYTES]);
-    let encoded = codec::encode_onto(entry, out);
+    let encoded = encode_body(entry, out);
     let bytes = out.len() - start - RECORD_HEAD_BYTES;
     if encoded.is_err() || bytes > BODY_BYTES_MAX {
         out.truncate(start);
@@ -199,6 +202,16 @@ pub fn encode(
     head[4..8].copy_from_slice(&checksum(place, offset, tag_before, body).to_le_bytes());
     head[8..].copy_from_slice(&tag_before.to_le_bytes());
     Ok(tag_of(entry, RECORD_HEAD_BYTES + bytes))
+}
+
+/// The front of a saga's record is nearly always the same, and is encoded as it would be with the rest: all the quicker.
+fn encode_body(entry: &Entry, out: &mut Vec<u8>) -> Result<(), codec::CodecError> {
+    let Entry::Saga(SagaRecord { saga, seq, at_ms, event }) = entry else {
+        return codec::encode_onto(entry, out);
+    };
+    out.push(SAGA_VARIANT);
+    out.extend_from_slice(saga.as_bytes());
+    codec::encode_onto(&(seq, at_ms, event), out)
 }
 
 /// Reads the record at `offset` of a segment; `None` if there is no intact one.

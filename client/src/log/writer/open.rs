@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 
 use like_protocol::ids::SagaId;
+use like_protocol::message::SETTLEMENTS_MAX;
 use tokio::sync::oneshot;
 
 use super::super::disk::Disk;
@@ -18,6 +19,9 @@ use crate::saga::Event;
 
 /// How many records a saga of two steps leaves until it is settled, if nothing fails.
 const RECORDS_USUAL: usize = 6;
+
+/// Of how many settled sagas the memory is kept for those that begin: as many as are settled together, several times.
+const SPARE_MAX: usize = 4 * SETTLEMENTS_MAX;
 
 /// Somebody who waits until a position is durable; dropped unanswered if the log ends before.
 pub(super) type Waiting = (Position, oneshot::Sender<()>);
@@ -55,6 +59,8 @@ pub(super) struct Open {
     pub waiting: Vec<Waiting>,
     /// Sagas that are not settled: what a rotation carries over.
     pub live: HashMap<SagaId, Live>,
+    /// Room for the records of sagas that begin, left by sagas that are settled.
+    spare: Vec<Vec<SagaRecord>>,
     /// How many events there have been.
     events: u64,
 }
@@ -69,8 +75,11 @@ pub struct Live {
 }
 
 impl Live {
-    fn of_usual_length() -> Self {
-        Self { records: Vec::with_capacity(RECORDS_USUAL), last: 0 }
+    /// What the records of another saga can be put into.
+    fn spare(self) -> Option<Vec<SagaRecord>> {
+        let mut records = self.records;
+        records.clear();
+        (records.capacity() == RECORDS_USUAL).then_some(records)
     }
 }
 
@@ -101,6 +110,7 @@ impl Open {
             durable: start,
             waiting: Vec::new(),
             live: live(open.iter().map(|story| (story.saga, story.records.clone()))),
+            spare: Vec::new(),
             events: open.len() as u64,
         }
     }
@@ -137,7 +147,11 @@ impl Open {
         let at_ms = disk.wall_ms();
         for (saga, event) in events {
             let settles = event == Event::Settled;
-            let Live { records, last } = self.live.entry(saga).or_insert_with(Live::of_usual_length);
+            let spare = &mut self.spare;
+            let Live { records, last } = self.live.entry(saga).or_insert_with(|| Live {
+                records: spare.pop().unwrap_or_else(|| Vec::with_capacity(RECORDS_USUAL)),
+                last: 0,
+            });
             *last = self.events;
             self.events += 1;
             if matches!(event, Event::Begun(_)) {
@@ -149,7 +163,8 @@ impl Open {
             self.segment.encode(&entry, &mut self.unwritten)?;
             if settles {
                 self.segment.all_open = false;
-                self.live.remove(&saga);
+                self.spare.extend(self.live.remove(&saga).and_then(Live::spare));
+                self.spare.truncate(SPARE_MAX);
             } else if let Entry::Saga(record) = entry {
                 records.push(record);
             }
