@@ -9,8 +9,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use like_protocol::message::ReplyBody;
-use tokio::sync::{Notify, oneshot};
+use like_protocol::message::{ReplyBody, Request};
+use smallvec::SmallVec;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 /// The calls that wait for a reply, for as long as the stream stands.
@@ -32,11 +33,39 @@ struct State {
 
 struct Call {
     until: Instant,
-    hand_over: oneshot::Sender<Option<ReplyBody>>,
+    caller: Caller,
 }
 
-/// What came of waiting.
-pub(super) enum Came {
+/// Who waits for a reply.
+enum Caller {
+    Alone(oneshot::Sender<Came>),
+    /// For several, which it tells apart by these numbers.
+    OfMany(Mailbox, u64),
+}
+
+impl Call {
+    /// Its caller may just have given up: then nobody wants to know.
+    fn tell(self, came: Came) {
+        match self.caller {
+            Caller::Alone(caller) => drop(caller.send(came)),
+            Caller::OfMany(mailbox, number) => drop(mailbox.send((number, came))),
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        match &self.caller {
+            Caller::Alone(caller) => !caller.is_closed(),
+            Caller::OfMany(mailbox, _) => !mailbox.is_closed(),
+        }
+    }
+}
+
+/// Where what came of several calls is put, each under its number.
+pub type Mailbox = mpsc::UnboundedSender<(u64, Came)>;
+
+/// What came of waiting for a reply.
+#[derive(Debug)]
+pub enum Came {
     /// The reply.
     Reply(ReplyBody),
     /// None in time.
@@ -48,36 +77,62 @@ pub(super) enum Came {
 impl Calls {
     /// A place among those that wait; none if the stream has ended.
     pub fn wait(&self, id: u64, until: Instant) -> Option<Waiting<'_>> {
-        let (hand_over, reply) = oneshot::channel();
+        let (caller, reply) = oneshot::channel();
         let mut state = self.state();
         if state.ended.is_some() {
             return None;
         }
-        state.waiting.insert(id, Call { until, hand_over });
+        self.add(&mut state, id, Call { until, caller: Caller::Alone(caller) });
+        Some(Waiting { id, calls: self, reply })
+    }
+
+    /// Places for calls of these numbers, whose ids begin with `first_id`; what comes of each is put into the mailbox.
+    pub fn wait_together(
+        &self,
+        first_id: u64,
+        calls: impl IntoIterator<Item = (u64, Instant)>,
+        mailbox: &Mailbox,
+    ) {
+        let mut state = self.state();
+        for (id, (number, until)) in (first_id..).zip(calls) {
+            let call = Call { until, caller: Caller::OfMany(mailbox.clone(), number) };
+            if state.ended.is_some() {
+                call.tell(Came::Nothing);
+            } else {
+                self.add(&mut state, id, call);
+            }
+        }
+    }
+
+    fn add(&self, state: &mut State, id: u64, call: Call) {
+        let until = call.until;
+        state.waiting.insert(id, call);
         if state.next_look.is_none_or(|look| until < look) {
             state.next_look = Some(until);
             self.sooner.notify_one();
         }
-        Some(Waiting { id, calls: self, reply })
     }
 
-    /// Whether somebody waits for this reply.
-    pub fn is_waiting(&self, id: u64) -> bool {
-        self.state().waiting.contains_key(&id)
+    /// Keeps those requests whose reply somebody waits for.
+    pub fn keep_wanted(&self, requests: &mut SmallVec<[Request; 1]>) {
+        let state = self.state();
+        requests.retain(|request| state.waiting.get(&request.id).is_some_and(Call::is_wanted));
     }
 
     /// Hands a reply to whoever waits for it, if anybody still does.
     pub fn hand_over(&self, id: u64, reply: ReplyBody) {
         let call = self.state().waiting.remove(&id);
         if let Some(call) = call {
-            // Its caller may just have given up: then nobody wants the reply.
-            let _ = call.hand_over.send(Some(reply));
+            call.tell(Came::Reply(reply));
         }
     }
 
     /// Nothing will come of a call.
     pub fn drop_call(&self, id: u64) {
-        self.state().waiting.remove(&id);
+        let call = self.state().waiting.remove(&id);
+        if let Some(call) = call {
+            call.tell(Came::Nothing);
+        }
     }
 
     /// Gives up calls when they are late, for as long as it is polled.
@@ -103,7 +158,7 @@ impl Calls {
         state.next_look = state.waiting.values().map(|call| call.until).min();
         drop(state);
         for (_, call) in late {
-            let _ = call.hand_over.send(None);
+            call.tell(Came::TooLate);
         }
     }
 
@@ -132,18 +187,14 @@ impl Calls {
 pub(super) struct Waiting<'a> {
     id: u64,
     calls: &'a Calls,
-    reply: oneshot::Receiver<Option<ReplyBody>>,
+    reply: oneshot::Receiver<Came>,
 }
 
 impl Future for Waiting<'_> {
     type Output = Came;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Came> {
-        Pin::new(&mut self.reply).poll(context).map(|came| match came {
-            Ok(Some(reply)) => Came::Reply(reply),
-            Ok(None) => Came::TooLate,
-            Err(_) => Came::Nothing,
-        })
+        Pin::new(&mut self.reply).poll(context).map(|came| came.unwrap_or(Came::Nothing))
     }
 }
 
@@ -160,7 +211,9 @@ impl EndsCalls {
     pub fn end(&self, reason: &str) {
         let mut state = self.0.state();
         state.ended.get_or_insert_with(|| reason.to_owned());
-        state.waiting.clear();
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_values().for_each(|call| call.tell(Came::Nothing));
     }
 }
 

@@ -16,12 +16,13 @@ use like_protocol::message::{
     ClientHello, FromDaemon, MAGIC, PROTOCOL_VERSION, Reply, ReplyBody, Request, RequestBody, ToDaemon,
     Welcome,
 };
+use smallvec::{SmallVec, smallvec};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout_at};
 
-use super::calls::{Calls, Came, EndsCalls};
+use super::calls::{Calls, Came, EndsCalls, Mailbox};
 use super::error::Lost;
 
 /// How many requests may wait for a peer that does not read. Past it callers wait, each for as long as its own limit.
@@ -46,10 +47,20 @@ pub struct Connection {
 /// What a request rests on: makes sure of it in the moment before the request leaves. If it can't, the request stays.
 pub type Grounds = Box<dyn FnOnce() -> bool + Send>;
 
-/// A request on its way out.
+/// Requests on their way out together.
 struct Leaving {
-    request: Request,
+    requests: SmallVec<[Request; 1]>,
     grounds: Option<Grounds>,
+}
+
+/// One of several calls that are made together.
+pub struct Asked {
+    /// Tells it from the others.
+    pub number: u64,
+    /// What is asked.
+    pub body: RequestBody,
+    /// How long its reply may take.
+    pub within: Duration,
 }
 
 struct Shared {
@@ -120,7 +131,8 @@ impl Connection {
         let until = Instant::now() + within.min(WITHIN_MAX);
         let waiting = self.shared.calls.wait(id, until);
         // Neither the request lives in the future, which would be as large, nor what waits for room, unless the outbox is full.
-        let late = match self.shared.outbox.try_send(Leaving { request: Request { id, body }, grounds }) {
+        let requests = smallvec![Request { id, body }];
+        let late = match self.shared.outbox.try_send(Leaving { requests, grounds }) {
             Err(TrySendError::Full(leaving)) => {
                 Some(Box::pin(timeout_at(until, self.shared.outbox.send(leaving))))
             }
@@ -135,11 +147,35 @@ impl Connection {
                     Err(_) => return Err(Lost::timeout(self.shared.role, within)),
                 }
             }
-            match waiting.await {
-                Came::Reply(reply) => Ok(reply),
-                Came::TooLate => Err(Lost::timeout(self.shared.role, within)),
-                Came::Nothing => Err(self.ended()),
-            }
+            self.came(waiting.await, within)
+        }
+    }
+
+    /// Sends requests that leave together, on these grounds; what came of each is put into the mailbox under its number. If the
+    /// peer reads so slowly that none can be handed over, or the grounds fail, nothing comes of any.
+    pub fn call_together(&self, grounds: Grounds, calls: Vec<Asked>, mailbox: &Mailbox) {
+        let first_id = self.shared.next_id.fetch_add(calls.len() as u64, Ordering::Relaxed);
+        let now = Instant::now();
+        let waiting = calls.iter().map(|call| (call.number, now + call.within.min(WITHIN_MAX)));
+        self.shared.calls.wait_together(first_id, waiting, mailbox);
+        let requests = (first_id..).zip(calls).map(|(id, call)| Request { id, body: call.body });
+        let leaving = Leaving { requests: requests.collect(), grounds: Some(grounds) };
+        if let Err(TrySendError::Full(leaving) | TrySendError::Closed(leaving)) =
+            self.shared.outbox.try_send(leaving)
+        {
+            leaving.requests.iter().for_each(|request| self.shared.calls.drop_call(request.id));
+        }
+    }
+
+    /// What a call that had to be answered within that time has come to.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn came(&self, came: Came, within: Duration) -> Result<ReplyBody, Lost> {
+        match came {
+            Came::Reply(reply) => Ok(reply),
+            Came::TooLate => Err(Lost::timeout(self.shared.role, within)),
+            Came::Nothing => Err(self.ended()),
         }
     }
 
@@ -199,15 +235,19 @@ async fn write_requests<W: AsyncWrite + Unpin>(
     writer.send(ToDaemon::Hello(hello)).await?;
     let mut gathered = Vec::with_capacity(FLUSH_REQUESTS_MAX);
     while requests.recv_many(&mut gathered, FLUSH_REQUESTS_MAX).await > 0 {
-        for Leaving { request, grounds } in gathered.drain(..) {
-            if !calls.is_waiting(request.id) {
-                // Nobody waits for it any more: it would only be repeated work for the daemon.
+        for Leaving { mut requests, grounds } in gathered.drain(..) {
+            // Where nobody waits for it any more, it would only be repeated work for the daemon.
+            calls.keep_wanted(&mut requests);
+            if requests.is_empty() {
                 continue;
             }
-            if grounds.is_none_or(|are_so| are_so()) {
-                writer.feed(ToDaemon::Request(request)).await?;
-            } else {
-                calls.drop_call(request.id);
+            let leave = grounds.is_none_or(|are_so| are_so());
+            for request in requests {
+                if leave {
+                    writer.feed(ToDaemon::Request(request)).await?;
+                } else {
+                    calls.drop_call(request.id);
+                }
             }
         }
         writer.flush().await?;

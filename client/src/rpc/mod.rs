@@ -16,7 +16,8 @@ mod remote;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Grounds};
+pub use calls::{Came, Mailbox};
+pub use connection::{Asked, Connection, Grounds};
 pub use dial::{Dial, Stream};
 pub use error::{Lost, LostKind, Unreachable, UnreachableKind};
 pub use remote::Remote;

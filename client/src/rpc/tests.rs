@@ -1,6 +1,7 @@
 //! The daemon's side is played by the test, over an in-memory stream.
 
 mod hello;
+mod together;
 
 use std::collections::VecDeque;
 use std::io;
