@@ -1,5 +1,5 @@
-//! The sagas that a runner is driving: each in a task of its own, and where it stands. A saga that was taken over waits
-//! for its turn without a task, since very many may have been.
+//! The sagas that a runner is driving, and where each stands. Those that go with others have one task together, the rest one each. A
+//! saga that was taken over waits for its turn without a task, since very many may have been.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use like_protocol::ids::SagaId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::run::lock;
 use crate::saga::SagaState;
@@ -23,8 +23,8 @@ pub(super) struct Active {
 #[derive(Default)]
 struct Sagas {
     driven: HashMap<SagaId, Driven>,
-    /// Those who give sagas their turn.
-    feeders: Vec<AbortHandle>,
+    /// Those that look after several: drive them, or give them their turns.
+    tasks: JoinSet<()>,
 }
 
 struct Driven {
@@ -55,9 +55,11 @@ impl Active {
         sagas.driven.insert(saga, Driven { state, task, turn });
     }
 
-    /// Has enlisted sagas driven by a task that waits for a turn for each.
-    pub fn feed(&self, feeding: impl Future<Output = ()> + Send + 'static) {
-        lock(&self.sagas).feeders.push(tokio::spawn(feeding).abort_handle());
+    /// Has enlisted sagas looked after by one task: driven, or given their turns.
+    pub fn look_after(&self, looking_after: impl Future<Output = ()> + Send + 'static) {
+        let tasks = &mut lock(&self.sagas).tasks;
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(looking_after);
     }
 
     /// A saga rests before it tries a step again: its turn is over.
@@ -65,10 +67,12 @@ impl Active {
         lock(&self.sagas).driven.get_mut(&saga).and_then(|driven| driven.turn.take());
     }
 
-    /// A saga is driven no longer.
-    pub fn ended(&self, saga: SagaId) {
+    /// These sagas are driven no longer.
+    pub fn ended(&self, ended: impl IntoIterator<Item = SagaId>) {
         let mut sagas = lock(&self.sagas);
-        sagas.driven.remove(&saga);
+        for saga in ended {
+            sagas.driven.remove(&saga);
+        }
         if sagas.driven.is_empty() {
             self.none_left.notify_waiters();
         }
@@ -114,8 +118,8 @@ impl Active {
 
     /// Stops driving all of them, wherever they stand.
     pub fn stop(&self) {
-        let sagas = lock(&self.sagas);
-        sagas.feeders.iter().for_each(AbortHandle::abort);
+        let mut sagas = lock(&self.sagas);
+        sagas.tasks.abort_all();
         sagas.driven.values().filter_map(|driven| driven.task.as_ref()).for_each(AbortHandle::abort);
     }
 }
@@ -170,7 +174,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_turn_is_over_when_its_saga_first_rests_or_ends() {
         let (active, mut turns) = (Active::default(), Turns::new(1, PATIENCE));
-        for is_over in [Active::rests, Active::ended] {
+        for is_over in [Active::rests, |active: &Active, saga| active.ended([saga])] {
             active.drive(saga(1), state(), is_free(&mut turns).await, std::future::pending());
             assert!(is_free(&mut turns).await.is_none());
             is_over(&active, saga(1));
@@ -187,7 +191,7 @@ mod tests {
         assert!(!active.all(|_| true), "nothing has come of it yet");
         active.rests(saga(1));
         assert!(active.all(|_| true) && !active.all(|_| false));
-        active.ended(saga(1));
+        active.ended([saga(1)]);
         assert!(!active.all(|_| true), "none is left: who has just ended was not waited for in vain");
     }
 
@@ -195,7 +199,7 @@ mod tests {
     async fn nobody_gets_a_turn_any_more_once_all_are_stopped() {
         let active = Active::default();
         let (feeding, stopped) = tokio::sync::oneshot::channel::<()>();
-        active.feed(async move {
+        active.look_after(async move {
             let _feeding = feeding;
             std::future::pending().await
         });

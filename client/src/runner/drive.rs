@@ -20,10 +20,10 @@ use crate::saga::definition::side_by_side;
 use crate::saga::event::{Failure, FailureKind};
 use crate::saga::next::Milestone;
 use crate::saga::state::Illegal;
-use crate::saga::{Begun, Definition, End, Event, Next, Phase, SagaState, TurnBack};
+use crate::saga::{Definition, End, Event, Next, Phase, SagaState, TurnBack};
 
 /// Even an attempt that leaves just before the deadline is given this long for its answer.
-const LAST_ATTEMPT: Duration = Duration::from_millis(50);
+pub(super) const LAST_ATTEMPT: Duration = Duration::from_millis(50);
 
 /// What is to be done to a saga before it is driven on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,9 +49,14 @@ pub(super) struct Driver {
     /// Whether an earlier runner left it.
     left: bool,
     paces: ActionPaces,
-    /// The last milestone that this runner wrote, where it ends in the log, until it is known to be durable.
-    milestone: Mutex<Option<(Milestone, Position)>>,
+    /// Attempts at actions that came to nothing before it was driven by itself.
+    failed: Vec<FailedAttempt>,
+    /// Where its turning back ends in the log, until that is known to be durable.
+    turned_back: Mutex<Option<Position>>,
 }
+
+/// An attempt at the action of a step that came to nothing, and the saga that holds what the step needs, if that is why.
+pub(super) type FailedAttempt = (usize, Failure, Option<SagaId>);
 
 /// Why a saga is driven no further by this runner.
 #[derive(Debug, thiserror::Error)]
@@ -85,30 +90,22 @@ impl Driver {
             left: told.is_none(),
             told,
             paces: ActionPaces::default(),
-            milestone: Mutex::default(),
+            failed: Vec::new(),
+            turned_back: Mutex::default(),
         }
     }
 
-    /// Puts the beginning into the log; what is returned then drives the saga.
-    pub fn begin(self, begun: Arc<Begun>) -> impl Future<Output = ()> {
-        let begun = self.append(Event::Begun(begun));
-        reach(Failpoint::BeginAppended);
-        self.conclude(begun.map(drop), Order::GoOn)
+    /// These attempts came to nothing, and have to be looked after first.
+    pub fn after(mut self, failed: Vec<FailedAttempt>) -> Self {
+        self.failed = failed;
+        self
     }
 
     /// Drives an open saga on.
-    pub fn go_on(self, order: Order) -> impl Future<Output = ()> {
-        self.conclude(Ok(()), order)
-    }
-
     #[expect(clippy::manual_async_fn, reason = "an async function holds its arguments twice")]
-    fn conclude(mut self, start: Result<(), Stop>, order: Order) -> impl Future<Output = ()> {
+    pub fn go_on(mut self, order: Order) -> impl Future<Output = ()> {
         async move {
-            let driven = match start {
-                Ok(()) => self.drive(order).await,
-                Err(stop) => Err(stop),
-            };
-            match driven {
+            match self.drive(order).await {
                 Ok(()) => {}
                 Err(Stop::LogEnded(ended)) => {
                     if let Some(told) = self.told.take() {
@@ -125,6 +122,10 @@ impl Driver {
     /// Carries out the order; then the loop: what is next, do it, until the saga is handed to settlement or nothing can be done.
     async fn drive(&mut self, order: Order) -> Result<(), Stop> {
         self.carry_out(order).await?;
+        let failed = std::mem::take(&mut self.failed);
+        if !failed.is_empty() {
+            Box::pin(self.actions_failed(failed)).await?;
+        }
         loop {
             let now = self.runner.context.clock.now();
             let next = lock(&self.state).next(&now);
@@ -135,7 +136,7 @@ impl Driver {
                 Next::Compensate(steps) => self.compensate(steps).await?,
                 Next::End(end) => self.end(end).await?,
                 Next::Settle(_) => {
-                    self.runner.settle(self.saga, &lock(&self.state), self.left);
+                    self.runner.settle(self.saga, Arc::clone(&self.state), self.left);
                     return Ok(());
                 }
                 Next::Nothing => return Ok(()),
@@ -161,30 +162,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Waits until what the next deed rests on is durable. What was there at a takeover is; an end is made durable
-    /// together with those of other sagas, by those who settle them.
+    /// Waits until what the next deed rests on is durable. Its beginning is, and all that was there at a takeover; an end is made
+    /// durable together with those of other sagas, by those who settle them.
     async fn rest_on(&self, milestone: Option<Milestone>) -> Result<(), Stop> {
-        if matches!(milestone, None | Some(Milestone::Ended)) {
+        if milestone != Some(Milestone::TurnedBack) {
             return Ok(());
         }
-        let written = lock(&self.milestone).take();
-        let Some((milestone, position)) = written else { return Ok(()) };
-        let Inner { log, active, context, .. } = &*self.runner;
-        let here = context.options.sync_here && active.is_one();
-        if here {
-            log.durable_here(position).await?;
-        } else {
-            log.durable(position).await?;
-        }
-        reach(match milestone {
-            Milestone::Begun => Failpoint::BeginSynced,
-            Milestone::TurnedBack | Milestone::Ended => Failpoint::TurnBackSynced,
-        });
-        if here {
-            // This thread has heard nothing meanwhile: a service that died is not taken for one that can be sent something.
-            tokio::task::yield_now().await;
-        }
-        Ok(())
+        let written = lock(&self.turned_back).take();
+        let Some(position) = written else { return Ok(()) };
+        Ok(self.runner.durable(position, Failpoint::TurnBackSynced).await?)
     }
 
     /// One attempt at an action and at those beside it, and the pause if one came to nothing.
@@ -206,7 +192,7 @@ impl Driver {
     }
 
     /// Records the failures, and pauses before the next attempt.
-    async fn actions_failed(&mut self, failed: Vec<(usize, Failure, Option<SagaId>)>) -> Result<(), Stop> {
+    async fn actions_failed(&mut self, failed: Vec<FailedAttempt>) -> Result<(), Stop> {
         let (mut pause, mut unreached) = (Duration::ZERO, Vec::new());
         for (step, failure, locked_by) in failed {
             if failure.kind == FailureKind::NotSent {
@@ -394,10 +380,10 @@ impl Driver {
     }
 
     fn append(&self, event: Event) -> Result<Position, Stop> {
-        let milestone = event.milestone();
+        let turns_back = event.milestone() == Some(Milestone::TurnedBack);
         let position = self.runner.log.append(self.saga, [event])?;
-        if let Some(milestone) = milestone {
-            *lock(&self.milestone) = Some((milestone, position));
+        if turns_back {
+            *lock(&self.turned_back) = Some(position);
         }
         Ok(position)
     }

@@ -2,7 +2,8 @@
 //!
 //! * [`context`]: what a runner works with: journal, kinds of saga, participants, options.
 //! * [`run`]: the runner itself: one slot, its log, and the sagas it drives.
-//! * `active`: those sagas, each in a task of its own.
+//! * `active`: those sagas, and the tasks that drive them.
+//! * `convoy`: sagas that begin in the same moment, together for as long as all goes well.
 //! * `drive`: one saga from wherever it stands to its end. `attempt`: one request of it and what came of that.
 //! * `tell`: tells callers of ends, together. `settle`: tells participants of ends, in batches, and repeats it until they have confirmed.
 //! * `hunt`: finishes what a dead runner holds, when somebody waits for it.
@@ -18,6 +19,7 @@ mod active;
 pub mod admin;
 mod attempt;
 pub mod context;
+mod convoy;
 mod drive;
 mod hunt;
 mod pace;

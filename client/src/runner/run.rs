@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::SagaId;
 use like_protocol::message::{PAYLOAD_BYTES_MAX, Payload};
 use like_protocol::time::DEADLINE_AHEAD_MAX;
@@ -11,11 +12,14 @@ use tokio::sync::oneshot;
 
 use super::active::{Active, Turn, Turns};
 use super::context::{Context, Options};
+use super::convoy::{Convoy, Convoys, Member};
 use super::drive::{Driver, Order};
 use super::hunt::Hunt;
-use super::settle::Settler;
+use super::settle::{Ended, Settler};
 use super::tell::Teller;
-use crate::log::{self, Found, JournalError, LacksRoom, LogEnded, SagaLog, Slot, SlotLock, Story, TakenOver};
+use crate::log::{
+    self, Found, JournalError, LacksRoom, LogEnded, Position, SagaLog, Slot, SlotLock, Story, TakenOver,
+};
 use crate::rpc::Unreachable;
 use crate::saga::{Begun, Definition, Event, ParticipantAt, PlannedStep, SagaState, StepPlan};
 
@@ -27,7 +31,7 @@ const HANGS_PART: u32 = 8;
 
 /// Drives sagas in one slot. Clones share it.
 ///
-/// Every saga is a task of its own: dropping the future of [`Runner::run`] changes nothing about the saga. All sagas
+/// Sagas are driven by tasks of the runner's: dropping the future of [`Runner::run`] changes nothing about the saga. All sagas
 /// of a runner share its group-committed log.
 #[derive(Clone)]
 pub struct Runner {
@@ -40,6 +44,7 @@ pub(super) struct Inner {
     pub settler: Settler,
     pub teller: Teller,
     pub active: Active,
+    pub convoys: Convoys,
     pub hunt: Hunt,
 }
 
@@ -156,7 +161,15 @@ impl Runner {
         }
         let settler = Settler::start(context.clone(), log.clone());
         let teller = Teller::new(log.clone());
-        let inner = Inner { context, log, settler, teller, active: Active::default(), hunt: Hunt::default() };
+        let inner = Inner {
+            context,
+            log,
+            settler,
+            teller,
+            active: Active::default(),
+            convoys: Convoys::default(),
+            hunt: Hunt::default(),
+        };
         Ok((Self { inner: Arc::new(inner) }, open))
     }
 
@@ -199,17 +212,19 @@ impl Runner {
         }
     }
 
-    /// Spawns the task that writes the saga's beginning and drives it.
+    /// The saga joins those that are about to begin.
     fn begin(
         &self,
         saga: SagaId,
         begun: Arc<Begun>,
         definition: Arc<dyn Definition>,
     ) -> (Arc<Mutex<SagaState>>, oneshot::Receiver<Result<Outcome, LogEnded>>) {
-        let state = Arc::new(Mutex::new(SagaState::begin(Arc::clone(&begun))));
+        let state = Arc::new(Mutex::new(SagaState::begin(begun)));
         let (told, ended) = oneshot::channel();
-        let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), Some(told));
-        self.spawn(saga, Arc::clone(&state), None, driver.begin(begun));
+        self.inner.active.enlist(saga, Arc::clone(&state));
+        if self.inner.convoys.join(Member::new(saga, definition, Arc::clone(&state), told)) {
+            self.inner.active.look_after(Convoy::drive(self.clone()));
+        }
         (state, ended)
     }
 
@@ -227,7 +242,7 @@ impl Runner {
         let Options { under_way_max, attempt_timeout, .. } = self.inner.context.options;
         let mut turns = Turns::new(under_way_max, attempt_timeout / HANGS_PART);
         let runner = self.clone();
-        self.inner.active.feed(async move {
+        self.inner.active.look_after(async move {
             for taken in taken {
                 let turn = turns.next().await;
                 runner.go_on(taken, order, Some(turn));
@@ -240,7 +255,7 @@ impl Runner {
         let Story { saga, state, .. } = story;
         let state = state.filter(|state| !state.quarantined_now())?;
         if state.ended().is_some() {
-            self.inner.settle(saga, &state, true);
+            self.inner.settle(saga, Arc::new(Mutex::new(state)), true);
             return None;
         }
         let Some(definition) = self.inner.context.definition_of(&state.begun).cloned() else {
@@ -257,13 +272,20 @@ impl Runner {
         self.spawn(saga, state, turn, driver.go_on(order));
     }
 
+    /// Drives a saga by itself that began with others.
+    pub(super) fn drive_alone(&self, member: Member) {
+        let Member { saga, definition, state, told, failed, .. } = member;
+        let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), told).after(failed);
+        self.spawn(saga, state, None, driver.go_on(Order::GoOn));
+    }
+
     /// Ends a saga of this log by an operator's word, and settles it in the background.
     pub(super) async fn force(&self, story: &mut Story, event: Event) -> Result<(), LogEnded> {
         let position = self.inner.log.append(story.saga, [event.clone()])?;
         self.inner.log.durable(position).await?;
         story.add(self.inner.context.journal.disk().wall_ms(), event);
         if let Some(state) = &story.state {
-            self.inner.settle(story.saga, state, false);
+            self.inner.settle(story.saga, Arc::new(Mutex::new(state.clone())), false);
         }
         Ok(())
     }
@@ -311,6 +333,7 @@ impl Runner {
     /// Lets go of the slot at once. What is left stands in the log.
     pub(super) fn let_go(&self) {
         self.inner.active.stop();
+        self.inner.convoys.stop();
         self.inner.settler.stop();
         self.inner.log.let_go();
     }
@@ -328,7 +351,7 @@ impl Runner {
         self.inner.active.drive(saga, state, turn, async move {
             driving.await;
             if let Some(inner) = inner.upgrade() {
-                inner.active.ended(saga);
+                inner.active.ended([saga]);
             }
         });
     }
@@ -364,12 +387,27 @@ impl Runner {
 }
 
 impl Inner {
-    /// Settles a saga whose end has been written, in the background. Its kind need not be known here: an end can be told
-    /// without knowing what the steps were about.
-    /// `left` says whether an earlier runner left it.
-    pub(super) fn settle(&self, saga: SagaId, state: &SagaState, left: bool) {
-        let definition = self.context.definition_of(&state.begun).map(AsRef::as_ref);
-        self.settler.settle(saga, left, state, definition, self.log.appended());
+    /// Settles a saga whose end has been written, in the background. `left` says whether an earlier runner left it.
+    pub(super) fn settle(&self, saga: SagaId, state: Arc<Mutex<SagaState>>, left: bool) {
+        let position = self.log.appended();
+        self.settler.settle(std::iter::once(Ended { saga, left, state, position }));
+    }
+
+    /// Waits until everything up to `position` is durable, which is a point to be at. A saga that is the only one may do the sync
+    /// itself: it holds up nobody else.
+    pub(super) async fn durable(&self, position: Position, then_at: Failpoint) -> Result<(), LogEnded> {
+        let here = self.context.options.sync_here && self.active.is_one();
+        if here {
+            self.log.durable_here(position).await?;
+        } else {
+            self.log.durable(position).await?;
+        }
+        reach(then_at);
+        if here {
+            // This thread has heard nothing meanwhile: a service that died is not taken for one that can be sent something.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// The services that a saga of these steps needs, with the stores they have. A service that is down but was seen

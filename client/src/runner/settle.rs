@@ -9,8 +9,8 @@ use std::time::Duration;
 use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::ids::{SagaId, StepId};
 use like_protocol::message::{ReplyBody, RequestBody, SETTLEMENTS_MAX, Settlement, Unsettleable};
-use like_protocol::time::{Clock, DEADLINE_AHEAD_MAX};
-use tokio::sync::{mpsc, watch};
+use like_protocol::time::DEADLINE_AHEAD_MAX;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::context::Context;
@@ -19,20 +19,22 @@ use super::pace::{Pace, SLOW};
 use super::run::lock;
 use crate::log::{LogEnded, Position, SagaLog};
 use crate::saga::settlement::settlements;
-use crate::saga::{Definition, Event, ParticipantAt, SagaState};
+use crate::saga::{Event, ParticipantAt, SagaState};
 
-/// How long an end waits for others to be settled with, unless somebody waits for it. Settlements leave within 10 ms of the
-/// durable end; the rest of those is for the sync. A longer wait makes fewer syncs, here and at both participants, and
-/// holds locks longer.
+/// How long an end waits for requests that its settlement can go with, unless somebody waits for it. Settlements leave within
+/// 10 ms of the durable end; the rest of those is for the sync. A longer wait makes fewer syncs, here and at both participants,
+/// and holds locks longer.
 const GATHER: Duration = Duration::from_millis(4);
 
-/// One saga that has ended: what its participants are to be told.
-struct Ended {
-    saga: SagaId,
+/// One saga that has ended.
+pub(super) struct Ended {
+    pub saga: SagaId,
     /// Whether an earlier runner left it.
-    left: bool,
-    position: Position,
-    parts: Vec<(ParticipantAt, Settlement)>,
+    pub left: bool,
+    /// Where it stands: not changed any more.
+    pub state: Arc<Mutex<SagaState>>,
+    /// Its end was written at or before this.
+    pub position: Position,
 }
 
 /// A settlement that stays to be made, since trying again is in vain until a person has seen to something.
@@ -51,11 +53,12 @@ struct Unsettled {
 
 /// Settles what it is given, in the background, until it is dropped or stopped.
 pub(super) struct Settler {
-    clock: Arc<dyn Clock>,
     ended: mpsc::UnboundedSender<Ended>,
     unsettled: Arc<watch::Sender<Unsettled>>,
     /// How many wait until everything is settled: while somebody does, nothing is gathered.
     awaited: Arc<watch::Sender<usize>>,
+    /// Wakes who gathers: requests are about to leave for the participants, and settlements can go with them.
+    leaving: Arc<Notify>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -64,29 +67,28 @@ impl Settler {
         let (ended, inbox) = mpsc::unbounded_channel();
         let (unsettled, awaited) = (Arc::new(watch::Sender::default()), Arc::new(watch::Sender::new(0)));
         let mut tasks = JoinSet::new();
-        let clock = Arc::clone(&context.clock);
-        tasks.spawn(gather(context, log, inbox, Arc::clone(&unsettled), awaited.subscribe()));
-        Self { clock, ended, unsettled, awaited, tasks: Mutex::new(tasks) }
+        let leaving = Arc::new(Notify::new());
+        tasks.spawn(gather(
+            context,
+            log,
+            inbox,
+            Arc::clone(&unsettled),
+            awaited.subscribe(),
+            leaving.clone(),
+        ));
+        Self { ended, unsettled, awaited, leaving, tasks: Mutex::new(tasks) }
     }
 
-    /// Settles a saga whose end was written at or before `position`. `left` says whether an earlier runner left it.
-    pub fn settle(
-        &self,
-        saga: SagaId,
-        left: bool,
-        state: &SagaState,
-        definition: Option<&dyn Definition>,
-        position: Position,
-    ) {
-        let mut parts = settlements(saga, state, definition);
-        if state.quarantined.is_some() {
-            // What is lost of it may have been a new deadline. None lies further ahead than this.
-            let latest = self.clock.now().deadline_in(DEADLINE_AHEAD_MAX);
-            parts.iter_mut().for_each(|(_, settlement)| settlement.deadline = latest);
-        }
-        self.unsettled.send_modify(|unsettled| unsettled.all += 1);
+    /// Has what was gathered so far settled together with what is about to leave for the participants.
+    pub fn go_with(&self) {
+        self.leaving.notify_waiters();
+    }
+
+    /// Settles sagas that have ended.
+    pub fn settle(&self, ended: impl ExactSizeIterator<Item = Ended>) {
+        self.unsettled.send_modify(|unsettled| unsettled.all += ended.len());
         // The task that receives lives as long as this, or was stopped: then the log says what is unsettled.
-        let _ = self.ended.send(Ended { saga, left, position, parts });
+        ended.for_each(|ended| drop(self.ended.send(ended)));
     }
 
     /// Waits until everything given so far is settled, and is true then; or until what is left was tried in vain.
@@ -124,16 +126,21 @@ async fn gather(
     mut inbox: mpsc::UnboundedReceiver<Ended>,
     unsettled: Arc<watch::Sender<Unsettled>>,
     mut awaited: watch::Receiver<usize>,
+    leaving: Arc<Notify>,
 ) {
     let mut batches = JoinSet::new();
-    while let Some(ended) = next_batch(&mut inbox, &mut awaited).await {
+    while let Some(ended) = next_batch(&mut inbox, &mut awaited, &leaving).await {
         while batches.try_join_next().is_some() {}
         let (context, log, unsettled) = (context.clone(), log.clone(), Arc::clone(&unsettled));
-        batches.spawn(async move {
+        let mut settling = Box::pin(async move {
             if let Err(e) = settle_batch(&context, &log, ended, &unsettled).await {
                 tracing::debug!("settlement ends with its log: {e}");
             }
         });
+        // What can be sent at once goes with what others send in this moment.
+        if futures::poll!(&mut settling).is_pending() {
+            batches.spawn(settling);
+        }
     }
 }
 
@@ -142,13 +149,18 @@ async fn gather(
 async fn next_batch(
     inbox: &mut mpsc::UnboundedReceiver<Ended>,
     awaited: &mut watch::Receiver<usize>,
+    leaving: &Notify,
 ) -> Option<Vec<Ended>> {
     let mut batch = Vec::new();
     if inbox.recv_many(&mut batch, SETTLEMENTS_MAX).await == 0 {
         return None;
     }
     if batch.len() < SETTLEMENTS_MAX {
-        let _over = tokio::time::timeout(GATHER, awaited.wait_for(|awaited| *awaited > 0)).await;
+        tokio::select! {
+            () = tokio::time::sleep(GATHER) => {}
+            _ = awaited.wait_for(|awaited| *awaited > 0) => {}
+            () = leaving.notified() => {}
+        }
     }
     while batch.len() < SETTLEMENTS_MAX {
         let Ok(ended) = inbox.try_recv() else { break };
@@ -199,14 +211,28 @@ async fn settle_batch(
     }
 }
 
+/// What each participant is told of a saga's end. Its kind need not be known here: an end can be told without knowing what the
+/// steps were about.
+fn parts(context: &Context, ended: &Ended) -> Vec<(ParticipantAt, Settlement)> {
+    let state = lock(&ended.state);
+    let definition = context.definition_of(&state.begun).map(AsRef::as_ref);
+    let mut parts = settlements(ended.saga, &state, definition);
+    if state.quarantined.is_some() {
+        // What is lost of it may have been a new deadline. None lies further ahead than this.
+        let latest = context.clock.now().deadline_in(DEADLINE_AHEAD_MAX);
+        parts.iter_mut().for_each(|(_, settlement)| settlement.deadline = latest);
+    }
+    parts
+}
+
 /// Tells every participant of a batch; what can't be settled is left.
 async fn tell_all(context: &Context, log: &SagaLog, batch: &[Ended]) -> Result<Vec<InVain>, LogEnded> {
     // By participant; the store belongs to its name, since sagas of different stores may meet in one batch.
-    let mut parts: BTreeMap<_, Vec<Settlement>> = BTreeMap::new();
-    for (participant, settlement) in batch.iter().flat_map(|ended| &ended.parts) {
-        parts.entry((participant.role.clone(), participant.store)).or_default().push(settlement.clone());
+    let mut by_participant: BTreeMap<_, Vec<Settlement>> = BTreeMap::new();
+    for (participant, settlement) in batch.iter().flat_map(|ended| parts(context, ended)) {
+        by_participant.entry((participant.role, participant.store)).or_default().push(settlement);
     }
-    let told = parts.into_iter().flat_map(|((role, store), settlements)| {
+    let told = by_participant.into_iter().flat_map(|((role, store), settlements)| {
         let participant = ParticipantAt { role, store };
         let chunks: Vec<_> = settlements.chunks(SETTLEMENTS_MAX).map(<[Settlement]>::to_vec).collect();
         chunks.into_iter().map(move |chunk| tell(context, log, participant.clone(), chunk))
@@ -271,20 +297,22 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::saga::tests::begun;
 
     #[tokio::test(start_paused = true)]
     async fn only_a_batch_that_has_room_waits_for_more_and_not_while_somebody_waits_for_it() {
         let (ended, mut inbox) = mpsc::unbounded_channel();
-        let (waits, mut awaited) = watch::channel(0);
+        let ((waits, mut awaited), leaving) = (watch::channel(0), Notify::new());
         let log = crate::log::Position::default();
         let end = |number| {
             let saga = SagaId::from_bytes([number; 16]);
-            ended.send(Ended { saga, left: false, position: log, parts: Vec::new() }).unwrap();
+            let state = Arc::new(Mutex::new(SagaState::begin(Arc::new(begun()))));
+            ended.send(Ended { saga, left: false, state, position: log }).unwrap();
         };
         let began = Instant::now();
         (0..=u8::MAX).chain(0..=u8::MAX).chain(0..9).for_each(&end);
         let mut next = async || {
-            let batch = next_batch(&mut inbox, &mut awaited).await.map(|batch| batch.len());
+            let batch = next_batch(&mut inbox, &mut awaited, &leaving).await.map(|batch| batch.len());
             (batch, began.elapsed().as_millis())
         };
         assert_eq!(next().await, (Some(SETTLEMENTS_MAX), 0));

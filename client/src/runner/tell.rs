@@ -41,14 +41,19 @@ impl Teller {
     fn tell_all(&self) {
         let told = std::mem::take(&mut *lock(&self.waiting));
         let Some(last) = told.iter().map(|telling| telling.position).max() else { return };
-        let written = self.log.to_write(last).write();
-        if written.is_ok() {
-            reach(Failpoint::EndWritten);
-        }
-        for (caller, outcome) in told.into_iter().filter_map(|telling| telling.outcome) {
-            // Whoever waited may have given up: the end stands in the log.
-            let _ = caller.send(written.clone().map(|()| outcome));
-        }
+        tell(&self.log, last, told.into_iter().filter_map(|telling| telling.outcome));
+    }
+}
+
+/// Tells callers how their sagas have ended, once the log is written up to `position`.
+pub(super) fn tell(log: &SagaLog, position: Position, outcomes: impl Iterator<Item = (Caller, Outcome)>) {
+    let written = log.to_write(position).write();
+    if written.is_ok() {
+        reach(Failpoint::EndWritten);
+    }
+    for (caller, outcome) in outcomes {
+        // Whoever waited may have given up: the end stands in the log.
+        let _ = caller.send(written.clone().map(|()| outcome));
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use like_protocol::ids::BootId;
 
 use crate::log::disk::{Directory, Disk, LogFile};
-use crate::log::writer::Syncs;
+use crate::log::writer::{Released, Syncs};
 use crate::log::{Journal, JournalError, history, segment};
 
 /// The journal and its only slot.
@@ -108,6 +108,15 @@ impl CutDisk {
         state.kept = kept;
         state.syncs = None;
         state.operations_left = None;
+    }
+
+    /// Does the sync that is wanted.
+    pub(crate) fn sync_what_is_wanted(&self) {
+        let syncs = self.lock().syncs.take().unwrap();
+        let sync = syncs.begin().expect("a sync that is wanted");
+        let synced = sync.file().sync_data();
+        syncs.finish(sync, synced, Released::tell);
+        self.lock().syncs = Some(syncs);
     }
 
     /// Opens the slot so many times not, for want of permission.

@@ -7,7 +7,7 @@ use like_protocol::time::Now;
 use super::*;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::runner::pace::SLOW;
-use crate::runner::settle::Settler;
+use crate::runner::settle::{Ended, Settler};
 use crate::runner::{admin, recover};
 use crate::saga::Event;
 
@@ -264,7 +264,8 @@ async fn who_has_lost_its_log_settles_nothing_any_more() {
     let end = log.appended();
     log.durable(end).await.unwrap();
     let settler = Settler::start(context, log.clone());
-    settler.settle(saga, false, &state, None, end);
+    let state = Arc::new(Mutex::new(state));
+    settler.settle(std::iter::once(Ended { saga, left: false, state, position: end }));
     log.let_go();
     assert!(tokio::time::timeout(SHORT, settler.idle()).await.is_err());
     assert_eq!(bench.heard(), ["left action", "right action"]);

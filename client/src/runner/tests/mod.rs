@@ -2,6 +2,7 @@
 
 mod admin;
 mod beside;
+mod convoy;
 mod drive;
 mod recover;
 mod unusable;
@@ -177,8 +178,17 @@ impl Service {
 
     fn remote(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> Remote {
         let service = Arc::clone(self);
-        let dial = Dial::new(self.role, move || {
-            let service = Arc::clone(&service);
+        Self::remote_of(self.role, move || Arc::clone(&service), clock)
+    }
+
+    /// A participant that is the service which is there when it is dialled.
+    fn remote_of(
+        role: &'static str,
+        there: impl Fn() -> Arc<Self> + Send + Sync + 'static,
+        clock: &Arc<dyn Clock>,
+    ) -> Remote {
+        let dial = Dial::new(role, move || {
+            let service = there();
             async move {
                 if *service.down.borrow() {
                     return Err(std::io::ErrorKind::ConnectionRefused.into());
@@ -188,7 +198,7 @@ impl Service {
                 Ok(ours)
             }
         });
-        Remote::new(self.role, dial, Arc::clone(clock))
+        Remote::new(role, dial, Arc::clone(clock))
     }
 
     /// Where it is not known which deadlines a saga has had, what it settled is kept in mind for as long as any may be.

@@ -1,0 +1,337 @@
+//! Sagas that begin in the same moment go together, as a *convoy*, for as long as all goes well. What they have in common is done
+//! once for all of them: they have one task, what they note goes into the log together, and what they ask of a participant leaves
+//! together. None waits for another: a saga whose steps are done is told and settled, and one of which an attempt fails, or that
+//! is to turn back, leaves the convoy and is driven by itself.
+
+use std::mem;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use like_protocol::failpoint::{Failpoint, reach};
+use like_protocol::ids::SagaId;
+use like_protocol::message::{Direction, RequestBody, StepRequest};
+use like_protocol::time::Now;
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+
+use super::drive::{FailedAttempt, LAST_ATTEMPT};
+use super::run::{Inner, Outcome, Runner, lock};
+use super::settle::Ended;
+use super::tell::{Caller, tell};
+use crate::log::{LogEnded, Position};
+use crate::rpc::{Asked, Came, Connection, Mailbox};
+use crate::saga::attempt::{Answer, failed, meaning};
+use crate::saga::definition::side_by_side;
+use crate::saga::event::FailureKind;
+use crate::saga::state::Illegal;
+use crate::saga::{Definition, End, Event, Next, ParticipantAt, SagaState};
+
+/// How many sagas go together at most: with more, those in front would wait longer for the rest than it spares them.
+pub(super) const TOGETHER_MAX: usize = 256;
+
+/// The sagas that are about to begin.
+#[derive(Default)]
+pub(super) struct Convoys {
+    forming: Mutex<Vec<Member>>,
+}
+
+impl Convoys {
+    /// A saga joins those that are about to begin. True if it is the first of a convoy, which is to be driven then.
+    pub fn join(&self, member: Member) -> bool {
+        let mut forming = lock(&self.forming);
+        forming.push(member);
+        forming.len() % TOGETHER_MAX == 1
+    }
+
+    /// The next ones that begin: as many as go together. There is a convoy for each time that `join` was true.
+    fn depart(&self) -> Vec<Member> {
+        let mut forming = lock(&self.forming);
+        let many = forming.len().min(TOGETHER_MAX);
+        let behind = forming.split_off(many);
+        mem::replace(&mut forming, behind)
+    }
+
+    /// None of those that were about to begin does.
+    pub fn stop(&self) {
+        lock(&self.forming).clear();
+    }
+}
+
+/// A saga of a convoy.
+pub(super) struct Member {
+    pub saga: SagaId,
+    pub definition: Arc<dyn Definition>,
+    pub state: Arc<Mutex<SagaState>>,
+    pub told: Option<Caller>,
+    /// The attempts of its last ones that came to nothing.
+    pub failed: Vec<FailedAttempt>,
+    /// How many attempts are not answered yet, and how long each may take.
+    awaited: usize,
+    within: Duration,
+}
+
+impl Member {
+    pub fn new(
+        saga: SagaId,
+        definition: Arc<dyn Definition>,
+        state: Arc<Mutex<SagaState>>,
+        told: Caller,
+    ) -> Self {
+        let (failed, within) = (Vec::new(), Duration::ZERO);
+        Self { saga, definition, state, told: Some(told), failed, awaited: 0, within }
+    }
+}
+
+/// Sagas that begin together.
+pub(super) struct Convoy {
+    runner: Runner,
+    /// By their numbers; none in the place of one that has ended or left.
+    members: Vec<Option<Member>>,
+    left: usize,
+    mailbox: Mailbox,
+    came: mpsc::UnboundedReceiver<(u64, Came)>,
+    lines: SmallVec<[Line; 2]>,
+    deeds: Deeds,
+}
+
+/// What goes to one participant.
+struct Line {
+    participant: ParticipantAt,
+    connection: Connection,
+    leaving: Vec<Asked>,
+}
+
+/// What is to be done next for several members.
+#[derive(Default)]
+struct Deeds {
+    events: Vec<(SagaId, Event)>,
+    /// Whether what came of an action is among them.
+    decided: bool,
+    ended: Vec<Member>,
+    alone: Vec<Member>,
+}
+
+impl Convoy {
+    /// Drives the next ones that begin.
+    pub async fn drive(runner: Runner) {
+        // Whoever else is about to begin does it now.
+        tokio::task::yield_now().await;
+        let members: Vec<_> = runner.inner.convoys.depart().into_iter().map(Some).collect();
+        let (mailbox, came) = mpsc::unbounded_channel();
+        let (left, lines, deeds) = (members.len(), SmallVec::new(), Deeds::default());
+        let mut convoy = Self { runner, members, left, mailbox, came, lines, deeds };
+        if let Err(log_ended) = convoy.go().await {
+            convoy.stop(&log_ended);
+        }
+    }
+
+    async fn go(&mut self) -> Result<(), LogEnded> {
+        self.begin().await?;
+        let mut ready: Vec<_> = (0..self.members.len()).collect();
+        let mut came = Vec::new();
+        loop {
+            self.advance(&ready);
+            self.carry_out()?;
+            if self.left == 0 {
+                return Ok(());
+            }
+            self.came.recv_many(&mut came, TOGETHER_MAX).await;
+            ready.clear();
+            for (number, came) in came.drain(..) {
+                ready.extend(self.hear(number, came)?);
+            }
+        }
+    }
+
+    /// Puts all beginnings into the log, and waits until they are durable.
+    async fn begin(&self) -> Result<(), LogEnded> {
+        let log = &self.runner.inner.log;
+        let begun = |member: &Member| (member.saga, Event::Begun(Arc::clone(&lock(&member.state).begun)));
+        let position = log.append_all(self.members.iter().flatten().map(begun))?;
+        reach(Failpoint::BeginAppended);
+        self.runner.inner.durable(position, Failpoint::BeginSynced).await
+    }
+
+    /// Decides what is next for those that are ready: further attempts, the end, or to be driven alone.
+    fn advance(&mut self, ready: &[usize]) {
+        let now = self.runner.inner.context.clock.now();
+        for &number in ready {
+            let Some(mut member) = self.members[number].take() else { continue };
+            let next = lock(&member.state).next(&now);
+            match next {
+                _ if !member.failed.is_empty() => self.deeds.alone.push(member),
+                Next::Act(step) if self.act(number, &mut member, step, &now) => {
+                    self.members[number] = Some(member);
+                    continue;
+                }
+                Next::End(end @ End::Completed) if self.note(&member, Event::Ended(end)).is_ok() => {
+                    self.deeds.ended.push(member);
+                }
+                _ => self.deeds.alone.push(member),
+            }
+            self.left -= 1;
+        }
+    }
+
+    /// Prepares the attempts at a step and at those beside it. False, and nothing was done, if one of them can't be sent at once.
+    fn act(&mut self, number: usize, member: &mut Member, step: usize, now: &Now) -> bool {
+        let mut state = lock(&member.state);
+        let mut attempts = SmallVec::<[_; 2]>::new();
+        for step in side_by_side(member.definition.steps(), step) {
+            let line = self.line_to(state.begun.participant_of(step));
+            let request = state.request(member.saga, member.definition.as_ref(), step, Direction::Action);
+            let (Some(line), Ok(request)) = (line, request) else { return false };
+            attempts.push((step, line, request));
+        }
+        let limit = self.runner.inner.context.options.attempt_timeout;
+        member.within = limit.min(state.deadline.remaining(now).max(LAST_ATTEMPT));
+        for (step, line, request) in attempts {
+            let sent = state.sent(step, Direction::Action);
+            if state.apply(&sent).is_err() {
+                // It is done, from before.
+                continue;
+            }
+            self.deeds.events.push((member.saga, sent));
+            member.awaited += 1;
+            self.lines[line].leaving.push(asked(number, step, request, member.within));
+        }
+        true
+    }
+
+    /// Where attempts for a participant are gathered, if a connection to the very store that the saga began with is open.
+    fn line_to(&mut self, participant: &ParticipantAt) -> Option<usize> {
+        let known = self.lines.iter().rposition(|line| line.participant == *participant);
+        if let Some(known) = known.filter(|known| self.lines[*known].connection.is_open()) {
+            return Some(known);
+        }
+        let connection = self.runner.inner.context.participants.find(&participant.role)?.open()?;
+        if participant.store.is_some_and(|expected| expected != connection.welcome().store) {
+            return None;
+        }
+        self.lines.push(Line { participant: participant.clone(), connection, leaving: Vec::new() });
+        Some(self.lines.len() - 1)
+    }
+
+    /// Applies an event to a member's state, and notes it.
+    fn note(&mut self, member: &Member, event: Event) -> Result<(), Illegal> {
+        lock(&member.state).apply(&event)?;
+        self.deeds.events.push((member.saga, event));
+        Ok(())
+    }
+
+    /// Does what was decided. What was noted goes into the log; attempts leave, and ends are told, once that is written.
+    fn carry_out(&mut self) -> Result<(), LogEnded> {
+        let position = self.runner.inner.log.append_all(self.deeds.events.drain(..))?;
+        if mem::take(&mut self.deeds.decided) {
+            reach(Failpoint::ActionOutcomeAppended);
+        }
+        self.send(position);
+        self.end(position);
+        for member in self.deeds.alone.drain(..) {
+            self.runner.drive_alone(member);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, sent: Position) {
+        let Inner { log, settler, .. } = &*self.runner.inner;
+        for Line { connection, leaving, .. } in &mut self.lines {
+            if leaving.is_empty() {
+                continue;
+            }
+            settler.go_with();
+            let to_write = log.to_write(sent);
+            let is_written = Box::new(move || {
+                let written = to_write.write().is_ok();
+                if written {
+                    reach(Failpoint::ActionSentWritten);
+                }
+                written
+            });
+            connection.call_together(is_written, mem::take(leaving), &self.mailbox);
+        }
+    }
+
+    /// Tells how sagas have ended, and has them settled.
+    fn end(&mut self, position: Position) {
+        if self.deeds.ended.is_empty() {
+            return;
+        }
+        let Inner { log, active, settler, .. } = &*self.runner.inner;
+        let ended = &mut self.deeds.ended;
+        let outcome = |member: &mut Member| {
+            let state = lock(&member.state).clone();
+            Some((member.told.take()?, Outcome { saga: member.saga, state }))
+        };
+        tell(log, position, ended.iter_mut().filter_map(outcome));
+        active.ended(ended.iter().map(|member| member.saga));
+        settler.settle(ended.drain(..).map(|Member { saga, state, .. }| {
+            tracing::debug!(saga_id = %saga, end = ?End::Completed, "ended");
+            Ended { saga, left: false, state, position }
+        }));
+    }
+
+    /// What came of an attempt; the number of its member, if that waits for no other.
+    fn hear(&mut self, number: u64, came: Came) -> Result<Option<usize>, LogEnded> {
+        let (number, step) = of_number(number);
+        let Some(mut member) = self.members[number].take() else { return Ok(None) };
+        let answer = match came {
+            Came::Reply(reply) => meaning(step, Direction::Action, reply),
+            lost => match self.runner.inner.log.ended() {
+                Some(ended) => {
+                    self.members[number] = Some(member);
+                    return Err(ended);
+                }
+                None => failed(FailureKind::Unknown, self.why_lost(&member, step, lost)),
+            },
+        };
+        reach(Failpoint::ActionReplied);
+        let answer = match answer {
+            Answer::Decided(event) => match self.note(&member, event) {
+                Ok(()) => {
+                    self.deeds.decided = true;
+                    None
+                }
+                Err(illegal) => Some(failed(FailureKind::Invalid, illegal.to_string())),
+            },
+            failed => Some(failed),
+        };
+        if let Some(Answer::Failed { failure, locked_by }) = answer {
+            member.failed.push((step.into(), failure, locked_by));
+        }
+        member.awaited -= 1;
+        let is_ready = member.awaited == 0;
+        self.members[number] = Some(member);
+        Ok(is_ready.then_some(number))
+    }
+
+    /// Why an attempt was not answered, in words.
+    fn why_lost(&self, member: &Member, step: u8, lost: Came) -> String {
+        let begun = Arc::clone(&lock(&member.state).begun);
+        let participant = begun.participant_of(step.into());
+        let line = self.lines.iter().rfind(|line| line.participant == *participant);
+        let lost = line.and_then(|line| line.connection.came(lost, member.within).err());
+        lost.map_or_else(String::new, |lost| lost.to_string())
+    }
+
+    /// The log has ended: nothing more is done for anyone.
+    fn stop(self, log_ended: &LogEnded) {
+        let Deeds { ended, alone, .. } = self.deeds;
+        let all: Vec<_> = self.members.into_iter().flatten().chain(ended).chain(alone).collect();
+        self.runner.inner.active.ended(all.iter().map(|member| member.saga));
+        for told in all.into_iter().filter_map(|member| member.told) {
+            let _ = told.send(Err(log_ended.clone()));
+        }
+    }
+}
+
+/// An attempt of the member of this number.
+fn asked(number: usize, step: usize, request: StepRequest, within: Duration) -> Asked {
+    let number = (number as u64) << u8::BITS | step as u64;
+    Asked { number, body: RequestBody::Step(request), within }
+}
+
+/// The member and the step of an attempt.
+fn of_number(number: u64) -> (usize, u8) {
+    ((number >> u8::BITS) as usize, number as u8)
+}
