@@ -162,6 +162,9 @@ fn a_benchmark_that_is_interrupted_ends_what_it_began_and_tells_what_it_measured
     let mut bench = benchmark(&house, "10m");
     eventually("likes under way", || (house.json(&["status"])["log"]["unfinished"] != 0).then_some(()));
     house.freeze(Service::User);
+    // All may have been at the checks before their sagas, which a service that says nothing does not keep them from for long.
+    let unfinished = || house.json(&["saga", "list", "--state", "running"]) != json!([]);
+    eventually("likes that can't go on", || unfinished().then_some(()));
     eventually("its end", || {
         bench.signal(Signal::INT);
         bench.has_ended().then_some(())
