@@ -105,8 +105,8 @@ struct Line {
 #[derive(Default)]
 struct Deeds {
     events: Vec<(SagaId, Event)>,
-    /// Whether what came of an action is among them.
-    decided: bool,
+    /// How many of them say what came of an action.
+    decided: usize,
     ended: Vec<Member>,
     alone: Vec<Member>,
 }
@@ -222,7 +222,7 @@ impl Convoy {
     /// Does what was decided. What was noted goes into the log; attempts leave, and ends are told, once that is written.
     fn carry_out(&mut self) -> Result<(), LogEnded> {
         let position = self.runner.inner.log.append_all(self.deeds.events.drain(..))?;
-        if mem::take(&mut self.deeds.decided) {
+        for _ in 0..mem::take(&mut self.deeds.decided) {
             reach(Failpoint::ActionOutcomeAppended);
         }
         self.send(position);
@@ -289,7 +289,7 @@ impl Convoy {
         let answer = match answer {
             Answer::Decided(event) => match self.note(&member, event) {
                 Ok(()) => {
-                    self.deeds.decided = true;
+                    self.deeds.decided += 1;
                     None
                 }
                 Err(illegal) => Some(failed(FailureKind::Invalid, illegal.to_string())),
