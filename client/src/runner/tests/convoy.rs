@@ -85,6 +85,8 @@ async fn what_they_ask_and_how_they_end_stands_in_the_log_before() {
     let runner = Runner::start(bench.context()).unwrap();
     let ended = run(&runner, "pair").await.unwrap().saga;
     assert_eq!(bench.states()[&ended].ended(), Some(End::Completed));
+    // Or it would be written with what says that.
+    assert!(runner.settled().await);
     bench.heard.lock().unwrap().clear();
     say(&bench.right.actions, vec![Script::Hush]);
     let mut under_way = Box::pin(run(&runner, "beside"));
