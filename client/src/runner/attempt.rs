@@ -9,7 +9,7 @@ use like_protocol::message::{Direction, RequestBody, StepRequest};
 
 use super::context::Context;
 use crate::log::{LogEnded, Position, SagaLog};
-use crate::rpc::Connection;
+use crate::rpc::{Connection, Grounds};
 use crate::saga::ParticipantAt;
 use crate::saga::attempt::{Answer, failed, meaning};
 use crate::saga::event::FailureKind;
@@ -35,32 +35,39 @@ impl Attempt {
         log: &SagaLog,
     ) -> impl Future<Output = Result<Answer, LogEnded>> {
         let Self { step, request, sent, within } = self;
-        let (to_write, direction) = (log.to_write(sent), request.direction);
-        let is_written = Box::new(move || {
-            if to_write.write().is_err() {
-                return false;
-            }
-            reach(match direction {
-                Direction::Action => Failpoint::ActionSentWritten,
-                Direction::Compensation => Failpoint::CompensationSentWritten,
-            });
-            true
-        });
-        connection.call_on(is_written, RequestBody::Step(request), within).map(move |came| {
-            let answer = match came {
-                Ok(reply) => meaning(step, direction, reply),
-                Err(lost) => match log.ended() {
-                    Some(ended) => return Err(ended),
-                    None => failed(FailureKind::Unknown, lost.to_string()),
-                },
-            };
-            reach(match direction {
-                Direction::Action => Failpoint::ActionReplied,
-                Direction::Compensation => Failpoint::CompensationReplied,
-            });
-            Ok(answer)
-        })
+        let direction = request.direction;
+        connection.call_on(is_written(log, sent, direction), RequestBody::Step(request), within).map(
+            move |came| {
+                let answer = match came {
+                    Ok(reply) => meaning(step, direction, reply),
+                    Err(lost) => match log.ended() {
+                        Some(ended) => return Err(ended),
+                        None => failed(FailureKind::Unknown, lost.to_string()),
+                    },
+                };
+                reach(match direction {
+                    Direction::Action => Failpoint::ActionReplied,
+                    Direction::Compensation => Failpoint::CompensationReplied,
+                });
+                Ok(answer)
+            },
+        )
     }
+}
+
+/// The grounds on which attempts leave: that they are sent is written, up to this position.
+pub(super) fn is_written(log: &SagaLog, sent: Position, direction: Direction) -> Grounds {
+    let to_write = log.to_write(sent);
+    Box::new(move || {
+        if to_write.write().is_err() {
+            return false;
+        }
+        reach(match direction {
+            Direction::Action => Failpoint::ActionSentWritten,
+            Direction::Compensation => Failpoint::CompensationSentWritten,
+        });
+        true
+    })
 }
 
 /// A connection to the very store that the saga began with, or what comes of an attempt without one: a step whose participant

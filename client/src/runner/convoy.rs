@@ -14,6 +14,7 @@ use like_protocol::time::Now;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
+use super::attempt::is_written;
 use super::drive::{FailedAttempt, LAST_ATTEMPT};
 use super::run::{Inner, Outcome, Runner, lock};
 use super::settle::Ended;
@@ -240,15 +241,8 @@ impl Convoy {
                 continue;
             }
             settler.go_with();
-            let to_write = log.to_write(sent);
-            let is_written = Box::new(move || {
-                let written = to_write.write().is_ok();
-                if written {
-                    reach(Failpoint::ActionSentWritten);
-                }
-                written
-            });
-            connection.call_together(is_written, mem::take(leaving), &self.mailbox);
+            let grounds = is_written(log, sent, Direction::Action);
+            connection.call_together(grounds, mem::take(leaving), &self.mailbox);
         }
     }
 
