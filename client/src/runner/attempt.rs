@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use like_protocol::failpoint::{Failpoint, reach};
-use like_protocol::message::{Direction, RequestBody, StepRequest};
+use like_protocol::message::{Direction, ReplyBody, RequestBody, StepRequest};
 
 use super::context::Context;
 use crate::log::{LogEnded, Position, SagaLog};
-use crate::rpc::{Connection, Grounds};
+use crate::rpc::{Connection, Grounds, Lost};
 use crate::saga::ParticipantAt;
 use crate::saga::attempt::{Answer, failed, meaning};
 use crate::saga::event::FailureKind;
@@ -36,23 +36,31 @@ impl Attempt {
     ) -> impl Future<Output = Result<Answer, LogEnded>> {
         let Self { step, request, sent, within } = self;
         let direction = request.direction;
-        connection.call_on(is_written(log, sent, direction), RequestBody::Step(request), within).map(
-            move |came| {
-                let answer = match came {
-                    Ok(reply) => meaning(step, direction, reply),
-                    Err(lost) => match log.ended() {
-                        Some(ended) => return Err(ended),
-                        None => failed(FailureKind::Unknown, lost.to_string()),
-                    },
-                };
-                reach(match direction {
-                    Direction::Action => Failpoint::ActionReplied,
-                    Direction::Compensation => Failpoint::CompensationReplied,
-                });
-                Ok(answer)
-            },
-        )
+        connection
+            .call_on(is_written(log, sent, direction), RequestBody::Step(request), within)
+            .map(move |came| heard(log, step, direction, came))
     }
+}
+
+/// What came of an attempt: nothing for whoever has lost its log.
+pub(super) fn heard(
+    log: &SagaLog,
+    step: u8,
+    direction: Direction,
+    came: Result<ReplyBody, Lost>,
+) -> Result<Answer, LogEnded> {
+    let answer = match came {
+        Ok(reply) => meaning(step, direction, reply),
+        Err(lost) => match log.ended() {
+            Some(ended) => return Err(ended),
+            None => failed(FailureKind::Unknown, lost.to_string()),
+        },
+    };
+    reach(match direction {
+        Direction::Action => Failpoint::ActionReplied,
+        Direction::Compensation => Failpoint::CompensationReplied,
+    });
+    Ok(answer)
 }
 
 /// The grounds on which attempts leave: that they are sent is written, up to this position.

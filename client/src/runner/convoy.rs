@@ -14,14 +14,14 @@ use like_protocol::time::Now;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
-use super::attempt::is_written;
+use super::attempt::{heard, is_written};
 use super::drive::{FailedAttempt, LAST_ATTEMPT};
 use super::run::{Inner, Outcome, Runner, lock};
 use super::settle::Ended;
 use super::tell::{Caller, tell};
 use crate::log::{LogEnded, Position};
 use crate::rpc::{Asked, Came, Connection, Mailbox};
-use crate::saga::attempt::{Answer, failed, meaning};
+use crate::saga::attempt::{Answer, failed};
 use crate::saga::definition::side_by_side;
 use crate::saga::event::FailureKind;
 use crate::saga::state::Illegal;
@@ -194,7 +194,7 @@ impl Convoy {
             }
             self.deeds.events.push((member.saga, sent));
             member.awaited += 1;
-            self.lines[line].leaving.push(asked(number, step, request, member.within));
+            self.lines[line].leaving.push(asked(number, line, step, request, member.within));
         }
         true
     }
@@ -267,19 +267,11 @@ impl Convoy {
 
     /// What came of an attempt; the number of its member, if that waits for no other.
     fn hear(&mut self, number: u64, came: Came) -> Result<Option<usize>, LogEnded> {
-        let (number, step) = of_number(number);
+        let (number, line, step) = of_number(number);
+        let Some(member) = &self.members[number] else { return Ok(None) };
+        let came = self.lines[line].connection.came(came, member.within);
+        let answer = heard(&self.runner.inner.log, step, Direction::Action, came)?;
         let Some(mut member) = self.members[number].take() else { return Ok(None) };
-        let answer = match came {
-            Came::Reply(reply) => meaning(step, Direction::Action, reply),
-            lost => match self.runner.inner.log.ended() {
-                Some(ended) => {
-                    self.members[number] = Some(member);
-                    return Err(ended);
-                }
-                None => failed(FailureKind::Unknown, self.why_lost(&member, step, lost)),
-            },
-        };
-        reach(Failpoint::ActionReplied);
         let answer = match answer {
             Answer::Decided(event) => match self.note(&member, event) {
                 Ok(()) => {
@@ -299,15 +291,6 @@ impl Convoy {
         Ok(is_ready.then_some(number))
     }
 
-    /// Why an attempt was not answered, in words.
-    fn why_lost(&self, member: &Member, step: u8, lost: Came) -> String {
-        let begun = Arc::clone(&lock(&member.state).begun);
-        let participant = begun.participant_of(step.into());
-        let line = self.lines.iter().rfind(|line| line.participant == *participant);
-        let lost = line.and_then(|line| line.connection.came(lost, member.within).err());
-        lost.map_or_else(String::new, |lost| lost.to_string())
-    }
-
     /// The log has ended: nothing more is done for anyone.
     fn stop(self, log_ended: &LogEnded) {
         let Deeds { ended, alone, .. } = self.deeds;
@@ -319,13 +302,13 @@ impl Convoy {
     }
 }
 
-/// An attempt of the member of this number.
-fn asked(number: usize, step: usize, request: StepRequest, within: Duration) -> Asked {
-    let number = (number as u64) << u8::BITS | step as u64;
+/// An attempt of the member of this number, by this line.
+fn asked(number: usize, line: usize, step: usize, request: StepRequest, within: Duration) -> Asked {
+    let number = (number as u64) << 32 | (line as u64) << 8 | step as u64;
     Asked { number, body: RequestBody::Step(request), within }
 }
 
-/// The member and the step of an attempt.
-fn of_number(number: u64) -> (usize, u8) {
-    ((number >> u8::BITS) as usize, number as u8)
+/// The member, the line and the step of an attempt.
+fn of_number(number: u64) -> (usize, usize, u8) {
+    ((number >> 32) as usize, (number as u32 >> 8) as usize, number as u8)
 }
