@@ -7,12 +7,30 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// How the 16 bytes of an id stand in an encoding: as they are, in their order. They go there by halves, each as the number that has
+/// these bits, since bincode writes and reads a floating-point number as its eight bytes, and bytes one at a time.
+mod sixteen_bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use uuid::Uuid;
+
+    pub fn serialize<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+        let bits = u128::from_le_bytes(*id.as_bytes());
+        let halves = [bits as u64, (bits >> 64) as u64].map(f64::from_bits);
+        halves.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+        let [low, high] = <[f64; 2]>::deserialize(deserializer)?.map(|half| u128::from(half.to_bits()));
+        Ok(Uuid::from_bytes((high << 64 | low).to_le_bytes()))
+    }
+}
+
 /// Names one saga for ever. A UUIDv7: ids sort by the time their sagas began, and carry it.
 ///
 /// A saga id is made by the runner that writes the saga's first log entry, and by nobody else: it is never taken
 /// from a caller (a caller's key is domain data, see [`crate::likes::user`]).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SagaId(#[serde(with = "uuid::serde::compact")] Uuid);
+pub struct SagaId(#[serde(with = "sixteen_bytes")] Uuid);
 
 impl SagaId {
     /// A new id that carries the wall time of this moment; ids made by one process strictly increase.
@@ -70,7 +88,7 @@ impl FromStr for SagaId {
 /// Names one incarnation of a daemon's store. Random, drawn when the store is made and again when it is restored
 /// from a backup, so that a saga is never driven against another store than the one it began with.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct StoreId(#[serde(with = "uuid::serde::compact")] Uuid);
+pub struct StoreId(#[serde(with = "sixteen_bytes")] Uuid);
 
 impl StoreId {
     /// A fresh random id.
@@ -111,7 +129,7 @@ impl FromStr for StoreId {
 
 /// Names one boot of the kernel (`/proc/sys/kernel/random/boot_id`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct BootId(#[serde(with = "uuid::serde::compact")] Uuid);
+pub struct BootId(#[serde(with = "sixteen_bytes")] Uuid);
 
 impl BootId {
     /// The id with these 16 bytes.
@@ -162,7 +180,29 @@ impl fmt::Display for StepId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::codec;
+
+    proptest! {
+        #[test]
+        fn the_bytes_of_an_id_stand_in_its_encoding_as_they_are(bytes: [u8; 16], exponent: [bool; 2]) {
+            let mut bytes = bytes;
+            for (half, all_ones) in bytes.chunks_mut(8).zip(exponent) {
+                // Read as a number, such bits are none, quiet or signalling.
+                if all_ones {
+                    half[7] |= 0x7f;
+                    half[6] |= 0xf0;
+                }
+            }
+            let id = SagaId::from_bytes(bytes);
+            let encoded = codec::encode(&id).unwrap();
+            prop_assert_eq!(&encoded.0[..], &bytes[..]);
+            prop_assert_eq!(codec::decode::<SagaId>(&encoded.0).unwrap(), id);
+            prop_assert!(codec::decode::<SagaId>(&bytes[..15]).is_err());
+        }
+    }
 
     #[test]
     fn a_saga_id_carries_the_time_it_began() {
