@@ -184,7 +184,7 @@ impl<D: Domain + Copy> Harness<D> {
 
     /// Puts a row behind the participant's back, as a whole one.
     pub(crate) fn put_row(&mut self, key: Key, value: Vec<u8>) {
-        let sealed = crate::store::seal::seal(&key, &value);
+        let sealed = crate::store::seal::seal(&key, value);
         self.store_row(key, sealed);
     }
 

@@ -16,8 +16,8 @@ use crate::store::seal::SEAL_BYTES;
 use crate::store::{Found, Key, KeyRange, StoreError, Tx};
 
 pub(super) const TAG: u8 = 0x01;
-/// No usual record is longer: it takes memory once.
-const RECORD_BYTES_USUAL: usize = 64;
+/// No usual record is longer, with its checksum: it takes memory once.
+const RECORD_BYTES_USUAL: usize = 48;
 const SETTLED: u8 = 0x80;
 const APPLIED: u8 = 0;
 const UNDONE: u8 = 1;

@@ -2,56 +2,91 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
-
-use smallvec::SmallVec;
 
 /// The longest key that takes no memory of its own: all of the engine's, and those of the domains but the ones with a caller's
 /// words in them.
 const KEY_BYTES_INLINE: usize = 24;
 
 /// A key. It stands in its place in a tree, so that nobody who looks for one follows a pointer for each that he compares.
-#[derive(PartialEq, Eq, Hash, Debug)]
-pub struct Key(SmallVec<[u8; KEY_BYTES_INLINE]>);
+#[derive(Clone, Debug)]
+pub struct Key(Bytes);
 
-impl Clone for Key {
-    fn clone(&self) -> Self {
-        // What `SmallVec` does to clone itself takes one byte after the other.
-        Self::from_slice(&self.0)
-    }
+#[derive(Clone, Debug)]
+enum Bytes {
+    /// Zeros stand behind the key.
+    Here {
+        bytes: [u8; KEY_BYTES_INLINE],
+        length: u8,
+    },
+    Apart(Vec<u8>),
 }
 
 impl Key {
     /// The same bytes.
-    pub fn from_slice(bytes: &[u8]) -> Self {
-        Self(SmallVec::from_slice(bytes))
+    pub fn from_slice(key: &[u8]) -> Self {
+        let mut bytes = [0; KEY_BYTES_INLINE];
+        Self(match bytes.get_mut(..key.len()) {
+            Some(place) => {
+                place.copy_from_slice(key);
+                Bytes::Here { bytes, length: key.len() as u8 }
+            }
+            None => Bytes::Apart(key.to_vec()),
+        })
     }
 
     /// Puts more bytes behind it.
-    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+    pub fn extend_from_slice(&mut self, more: &[u8]) {
+        *self = Self::from_slice(&[self.as_slice(), more].concat());
     }
 
     /// Its bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Here { bytes, length } => &bytes[..usize::from(*length)],
+            Bytes::Apart(bytes) => bytes,
+        }
     }
 }
 
-/// The order of the bytes, as slices have it, but eight of them at a time: whoever looks for a key compares some thirty, and
-/// most differ in their first bytes.
+/// Eight bytes as a number, in the order of the bytes.
+fn number(bytes: &[u8; KEY_BYTES_INLINE], at: usize) -> u64 {
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_be_bytes(eight)
+}
+
+/// The order of the bytes, as slices have it, but eight of them at a time: whoever looks for a key compares some thirty, and most
+/// differ in their first bytes. Where the zeros behind two keys make them alike, the shorter one is the beginning of the other.
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        let (mut ours, mut theirs) = (self.as_slice(), other.as_slice());
-        while let Some((our, our_rest)) = ours.split_first_chunk()
-            && let Some((their, their_rest)) = theirs.split_first_chunk()
-        {
-            match u64::from_be_bytes(*our).cmp(&u64::from_be_bytes(*their)) {
-                Ordering::Equal => (ours, theirs) = (our_rest, their_rest),
+        let (Bytes::Here { bytes, length }, Bytes::Here { bytes: others, length: others_length }) =
+            (&self.0, &other.0)
+        else {
+            return self.as_slice().cmp(other.as_slice());
+        };
+        for at in [0, 8, 16] {
+            match number(bytes, at).cmp(&number(others, at)) {
+                Ordering::Equal => {}
                 order => return order,
             }
         }
-        ours.cmp(theirs)
+        length.cmp(others_length)
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
     }
 }
 
@@ -65,14 +100,14 @@ impl Deref for Key {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        self.as_slice()
     }
 }
 
 /// Ends of ranges are looked up as they are: slices are ordered alike.
 impl Borrow<[u8]> for Key {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_slice()
     }
 }
 
@@ -84,7 +119,7 @@ impl From<&[u8]> for Key {
 
 impl From<Vec<u8>> for Key {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
+        Self::from_slice(&bytes)
     }
 }
 

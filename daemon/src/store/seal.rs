@@ -19,10 +19,13 @@ use super::fields::Malformed;
 pub const SEAL_BYTES: usize = 4;
 
 /// The value as it is stored under `key`.
-pub fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(SEAL_BYTES + value.len());
-    sealed.extend(checksum(key, value).to_be_bytes());
-    sealed.extend(value);
+pub fn seal(key: &[u8], value: impl Into<Vec<u8>>) -> Vec<u8> {
+    let mut sealed = value.into();
+    let (checksum, end) = (checksum(key, &sealed), sealed.len());
+    // Most values have the room for it.
+    sealed.resize(end + SEAL_BYTES, 0);
+    sealed.copy_within(..end, SEAL_BYTES);
+    sealed[..SEAL_BYTES].copy_from_slice(&checksum.to_be_bytes());
     sealed
 }
 
@@ -52,13 +55,13 @@ mod tests {
 
     #[test]
     fn a_sealed_value_is_pinned() {
-        assert_eq!(seal(&[1, 2], &[3]), [102, 84, 57, 34, 3]);
-        assert_eq!(seal(&[1, 2], &[]), [221, 146, 25, 247]);
+        assert_eq!(seal(&[1, 2], [3]), [102, 84, 57, 34, 3]);
+        assert_eq!(seal(&[1, 2], []), [221, 146, 25, 247]);
     }
 
     #[test]
     fn where_the_key_ends_matters() {
-        let sealed = seal(&[1, 2], &[3]);
+        let sealed = seal(&[1, 2], [3]);
         assert_eq!(open(&[1, 2], sealed.clone()), Ok(vec![3]));
         assert!(open(&[1], [&sealed[..4], &[2, 3]].concat()).is_err());
     }
@@ -68,7 +71,7 @@ mod tests {
         fn what_was_sealed_is_opened_and_nothing_else(
             key in proptest::collection::vec(any::<u8>(), 0..40), value: Vec<u8>, other: u8, at: usize,
         ) {
-            let sealed = seal(&key, &value);
+            let sealed = seal(&key, value.clone());
             prop_assert_eq!(open(&key, sealed.clone()), Ok(value));
             let at = at % sealed.len();
             let mut flipped = sealed.clone();

@@ -193,7 +193,7 @@ impl<'a> Tx<'a> {
         debug_assert!(self.request.is_empty(), "every request is kept or forgotten");
         for (key, value) in &mut self.kept {
             if let Some(value) = value {
-                *value = seal(key, value);
+                *value = seal(key, std::mem::take(value));
             }
         }
         self.kept
@@ -248,7 +248,7 @@ mod tests {
             writes in writes(), from in 0..12u8, to in 0..13u8, limit in 0..14usize,
         ) {
             let mut store = MemoryStore::default();
-            store.apply(before.iter().map(|(k, v)| (vec![*k].into(), Some(seal(&[*k], &[*v])))).collect()).unwrap();
+            store.apply(before.iter().map(|(k, v)| (vec![*k].into(), Some(seal(&[*k], [*v])))).collect()).unwrap();
             let mut tx = Tx::new(&store);
             for (key, value, end) in writes {
                 match value {
@@ -288,7 +288,7 @@ mod tests {
         };
         let mut store = Watched { rows: MemoryStore::default(), sees };
         let queued = (0..1000u16).map(|number| Key::from_slice(&number.to_be_bytes()));
-        store.apply(queued.map(|key| (key.clone(), Some(seal(&key, &[])))).collect()).unwrap();
+        store.apply(queued.map(|key| (key.clone(), Some(seal(&key, [])))).collect()).unwrap();
         let mut tx = Tx::new(&store);
         let queue = KeyRange { from: vec![0], to: vec![9] };
         for taken in (0..1000u16).step_by(2) {
@@ -305,8 +305,8 @@ mod tests {
     #[test]
     fn damage_is_told_by_whoever_reads_the_row_and_spoils_no_other() {
         let mut store = MemoryStore::default();
-        let mut rows: Batch = (1..=3u8).map(|key| (vec![key].into(), Some(seal(&[key], &[key])))).collect();
-        rows.insert(vec![2].into(), Some(seal(&[1], &[1])));
+        let mut rows: Batch = (1..=3u8).map(|key| (vec![key].into(), Some(seal(&[key], [key])))).collect();
+        rows.insert(vec![2].into(), Some(seal(&[1], [1])));
         store.apply(rows).unwrap();
         let tx = Tx::new(&store);
         assert!(matches!(tx.get(&[2]), Err(StoreError::Damaged(damage)) if damage.key[..] == [2]));

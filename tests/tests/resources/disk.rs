@@ -266,7 +266,7 @@ fn add_runs(data: &Path) {
         // No row of the domain's: it looks at none with such a key.
         let key = |row: usize| [&[0x70][..], &(row * RUNS + run).to_be_bytes()].concat();
         let rows =
-            (0..ROWS).map(key).map(|key| (Key::from_slice(&key), Some(seal(&key, &[0x5a; 100])))).collect();
+            (0..ROWS).map(key).map(|key| (Key::from_slice(&key), Some(seal(&key, [0x5a; 100])))).collect();
         store.apply(rows).expect("there is room");
         eventually("another run", || {
             store.sync().expect("there is room");
