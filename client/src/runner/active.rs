@@ -1,10 +1,10 @@
 //! The sagas that a runner is driving, and where each stands. Those that go with others have one task together, the rest one each. A
 //! saga that was taken over waits for its turn without a task, since very many may have been.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use like_protocol::ids::SagaId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};

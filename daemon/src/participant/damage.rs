@@ -52,6 +52,16 @@ impl<D: Domain> Participant<D> {
         row
     }
 
+    /// Finds the record of a step, for whoever may write one. Ids sort by when their sagas began, so most steps that come for the first
+    /// time are later than all before them, and need not be looked for.
+    pub(super) fn find(&mut self, id: &StepId, tx: &Tx<'_>) -> Result<Option<Record<D>>, StoreError> {
+        if self.latest.is_none_or(|latest| latest < *id) {
+            self.latest = Some(*id);
+            return Ok(None);
+        }
+        self.read(id, tx)
+    }
+
     /// Reads a step's record. One that was found damaged once stays so until it is replaced, whatever is read now.
     pub(super) fn read(&self, id: &StepId, tx: &Tx<'_>) -> Result<Option<Record<D>>, StoreError> {
         if self.damaged.steps.contains(id) {

@@ -4,8 +4,7 @@
 //! whether it was undone or not; so the index is rebuilt from the records at every start, and a lock can always be
 //! traced to a saga.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use like_protocol::ids::SagaId;
 
 use crate::store::Key;

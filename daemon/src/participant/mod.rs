@@ -41,7 +41,7 @@ use self::boots::Boots;
 use self::collect::Due;
 use self::damage::Damaged;
 use self::domain::{Context, Domain, Stop};
-use self::holds::Holds;
+use self::holds::{Hold, Holds};
 use self::record::OperationRecord;
 use self::running::RunningTime;
 use crate::store::fields::Malformed;
@@ -76,6 +76,8 @@ pub struct Participant<D: Domain> {
     due: Due,
     /// What was found damaged.
     damaged: Damaged,
+    /// The latest step that has a record, or was looked for: none behind it has one.
+    latest: Option<StepId>,
 }
 
 type Record<D> = OperationRecord<<D as Domain>::Operation, <D as Domain>::Reply>;
@@ -94,8 +96,8 @@ impl<D: Domain> Participant<D> {
         boots.enter(now.boot, &mut tx);
         running.save(now, &mut tx);
         tx.keep();
-        let (holds, unsettled, due, damaged) = Default::default();
-        let mut participant = Self { domain, boots, running, holds, unsettled, due, damaged };
+        let (holds, unsettled, due, damaged, latest) = Default::default();
+        let mut participant = Self { domain, boots, running, holds, unsettled, due, damaged, latest };
         for damage in damaged_boots.into_iter().chain(damaged_running) {
             participant.note_damage(&damage);
         }
@@ -113,8 +115,9 @@ impl<D: Domain> Participant<D> {
             let Some(last) = rows.last() else { return Ok(()) };
             range = range.after(&last.key);
             for row in rows {
-                let read =
-                    record::id_of(&row.key).and_then(|id| Ok((id, Record::<D>::of(&row, &self.boots)?)));
+                let id = record::id_of(&row.key);
+                self.latest = self.latest.max(id.as_ref().ok().copied());
+                let read = id.and_then(|id| Ok((id, Record::<D>::of(&row, &self.boots)?)));
                 match read.and_then(|(id, record)| self.index_once(id, &record, now)) {
                     Ok(()) => {}
                     Err(StoreError::Damaged(damage)) => drop(self.note_damage(&damage)),
@@ -141,10 +144,14 @@ impl<D: Domain> Participant<D> {
             self.due.note(id, &record.deadline, now);
             return;
         }
+        let held = record.operation().map(|operation| self.domain.holds(operation));
+        self.index_unsettled(id, held.unwrap_or_default());
+    }
+
+    /// Notes a record that was not there before, is not settled, and holds this.
+    fn index_unsettled(&mut self, id: StepId, held: Vec<Hold>) {
         self.unsettled.insert(id);
-        if let Some(operation) = record.operation() {
-            self.holds.take(id.saga, self.domain.holds(operation));
-        }
+        self.holds.take(id.saga, held);
     }
 
     /// Evaluates one request as the next one of a group. What it writes is in `tx` afterwards; the reply may be told

@@ -55,7 +55,7 @@ impl<D: Domain> Participant<D> {
     ) -> Result<(), StoreError> {
         let Settlement { id, deadline, ending, .. } = *settlement;
         debug!(saga_id = %id.saga, step = id.step, ?ending, "settle");
-        let record = match self.read(&id, tx) {
+        let record = match self.find(&id, tx) {
             Err(StoreError::Damaged(_)) if ending == Ending::Forced => return self.replace(tx, moment, id),
             read => read?,
         };

@@ -19,7 +19,7 @@ impl<D: Domain> Participant<D> {
         if let Err(invalid) = check_deadline(&request.deadline, &moment.now) {
             return Ok(invalid.into());
         }
-        let mut record = self.read(&request.id, tx)?;
+        let mut record = self.find(&request.id, tx)?;
         // A compensation is carried out from the record. One whose operation is not known any more, because a power loss
         // took the reply that it follows from, or can't be read by this version must still be able to end its step.
         let operation = match (decode::<D::Operation>(&request.operation, "operation"), request.direction) {
@@ -76,7 +76,8 @@ impl<D: Domain> Participant<D> {
             return Ok(ReplyBody::Retry(RetryReason::Storage));
         }
         let id = request.id;
-        if let Some(by) = self.holds.conflict(id.saga, &self.domain.holds(&operation)) {
+        let held = self.domain.holds(&operation);
+        if let Some(by) = self.holds.conflict(id.saga, &held) {
             debug!(saga_id = %id.saga, step = id.step, %by, "locked");
             return Ok(ReplyBody::Step(StepReply::Locked { by }));
         }
@@ -100,7 +101,7 @@ impl<D: Domain> Participant<D> {
             return Ok(ReplyBody::Invalid(why));
         }
         tx.keep();
-        self.index(id, &record, &moment.now);
+        self.index_unsettled(id, held);
         Ok(ReplyBody::Step(StepReply::Done(told)))
     }
 

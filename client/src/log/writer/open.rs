@@ -1,9 +1,9 @@
 //! What stands in an open log: how far it has been appended to, written and synced, who waits for that, and what a rotation
 //! carries over. Nothing here takes a lock, waits, or decides when a log ends.
 
-use std::collections::HashMap;
 use std::io;
 
+use foldhash::HashMap;
 use like_protocol::ids::SagaId;
 use like_protocol::message::SETTLEMENTS_MAX;
 use tokio::sync::oneshot;
