@@ -110,10 +110,14 @@ pub trait Disk: Debug + Send + Sync {
     /// This process, as [`Disk::owner`] names it to others.
     fn pid(&self) -> u32;
 
-    /// Why no saga may begin in a journal, in words: little is left where it is, or it can't be written. Nothing if one may, or
-    /// if that can't be told.
+    /// Why no saga may begin in a journal, in words: little is left where it is. Nothing if one may, or if that can't be told.
     fn lacks_room(&self, _journal: &Path) -> Option<String> {
         None
+    }
+
+    /// Whether nobody can write where a journal is, as far as that can be told. It costs more than a write that is refused.
+    fn is_read_only(&self, _journal: &Path) -> bool {
+        false
     }
 
     /// Who holds the lock of a slot's directory, as far as that can be seen.
@@ -296,13 +300,16 @@ impl Disk for RealDisk {
     fn lacks_room(&self, journal: &Path) -> Option<String> {
         let stat = rustix::fs::statvfs(journal).ok()?;
         let left = Left {
-            is_read_only: mount::of(journal).is_some_and(|mount| mount.is_read_only),
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
             all_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
             free_files: stat.f_favail,
             all_files: stat.f_files,
         };
         left.lacking()
+    }
+
+    fn is_read_only(&self, journal: &Path) -> bool {
+        mount::of(journal).is_some_and(|mount| mount.is_read_only)
     }
 
     fn owner(&self, directory: &Path) -> Option<Owner> {

@@ -19,8 +19,6 @@ const FILES_PART: u64 = 6;
 
 /// What a file system has left.
 pub(super) struct Left {
-    /// Whether nothing may be written.
-    pub is_read_only: bool,
     /// How much is free to everybody.
     pub free_bytes: u64,
     /// How large it is.
@@ -36,9 +34,7 @@ impl Left {
     pub fn lacking(&self) -> Option<String> {
         let reserve_bytes = RESERVE_BYTES.min(self.all_bytes / PART.1 * PART.0);
         let reserve_files = FILES.min(self.all_files / FILES_PART);
-        let what = if self.is_read_only {
-            "is read-only: no saga can begin or be recovered".to_owned()
-        } else if self.free_bytes < reserve_bytes {
+        let what = if self.free_bytes < reserve_bytes {
             let [free, reserve] = [self.free_bytes, reserve_bytes].map(|bytes| bytes / 1024);
             format!(
                 "has only {free} KiB free: the last {reserve} KiB are kept for sagas that have begun, and no other begins"
@@ -52,21 +48,24 @@ impl Left {
         } else {
             return None;
         };
-        Some(format!("the file system of the journal {what}"))
+        Some(told(&what))
     }
+}
+
+/// What is wrong where nothing may be written, in words.
+pub(super) fn read_only() -> String {
+    told("is read-only: no saga can begin or be recovered")
+}
+
+fn told(what: &str) -> String {
+    format!("the file system of the journal {what}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const USUAL: Left = Left {
-        is_read_only: false,
-        free_bytes: 1 << 30,
-        all_bytes: 1 << 40,
-        free_files: 900,
-        all_files: 1000,
-    };
+    const USUAL: Left = Left { free_bytes: 1 << 30, all_bytes: 1 << 40, free_files: 900, all_files: 1000 };
 
     #[test]
     fn a_file_system_lacks_room_below_what_is_kept_back() {
@@ -75,7 +74,6 @@ mod tests {
         assert!(!lacks(USUAL));
         assert!(lacks(free(RESERVE_BYTES - 1, 1 << 40)) && !lacks(free(RESERVE_BYTES, 1 << 40)));
         assert!(lacks(free(299, 800)) && !lacks(free(300, 800)), "of a small one, a part");
-        assert!(lacks(Left { is_read_only: true, ..USUAL }));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Directory, Disk, RealDisk};
+use super::room;
 
 /// Why a journal or a part of it can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -245,7 +246,8 @@ impl Journal {
     /// Why no saga may begin there, in words: little is left where it is, or it can't be written. Nothing if one may, or if that
     /// can't be told. A reader does not find out otherwise.
     pub fn lacks_room(&self) -> Option<String> {
-        self.disk.lacks_room(&self.path)
+        let is_read_only = self.disk.is_read_only(&self.path);
+        if is_read_only { Some(room::read_only()) } else { self.disk.lacks_room(&self.path) }
     }
 
     /// The slots that exist, in order.
