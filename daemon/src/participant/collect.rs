@@ -7,7 +7,7 @@
 //! The order in which records become due is kept in memory and rebuilt from the records at every start.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use like_protocol::ids::StepId;
 use like_protocol::time::{Deadline, Now};
@@ -16,44 +16,52 @@ use like_protocol::time::{Deadline, Now};
 /// have been moved on after the entry was made.
 #[derive(Clone, Default, Debug)]
 pub struct Due {
-    steps: BinaryHeap<Reverse<(u64, StepId)>>,
+    /// Nearly all are settled in the order of their deadlines: those that were are taken out where they were put in.
+    in_order: VecDeque<Entry>,
+    /// Those that came behind a later one.
+    others: BinaryHeap<Reverse<Entry>>,
 }
+
+/// When a record becomes due, and whose it is.
+type Entry = (u64, StepId);
 
 impl Due {
     /// Notes a settled record and its deadline. Each record is noted once, until [`Due::pop`] returns it.
     pub fn note(&mut self, id: StepId, deadline: &Deadline, now: &Now) {
         let due_ms = if deadline.passed(now) { 0 } else { deadline.at_ms };
-        self.steps.push(Reverse((due_ms, id)));
+        match self.in_order.back() {
+            Some((latest_ms, _)) if due_ms < *latest_ms => self.others.push(Reverse((due_ms, id))),
+            _ => self.in_order.push_back((due_ms, id)),
+        }
     }
 
     /// Takes out the next record whose deadline, as it was noted, has passed.
     pub fn pop(&mut self, now: &Now) -> Option<StepId> {
-        let Reverse((due_ms, id)) = *self.steps.peek()?;
-        if due_ms > now.at_ms {
-            return None;
-        }
-        self.steps.pop();
-        Some(id)
+        let next_ms = self.next_ms().filter(|due_ms| *due_ms <= now.at_ms)?;
+        let in_order = self.in_order.pop_front_if(|(due_ms, _)| *due_ms == next_ms);
+        in_order.or_else(|| self.others.pop().map(|Reverse(entry)| entry)).map(|(_, id)| id)
     }
 
     /// Forgets a record's entry, if it has one. Looks at all entries.
     pub fn forget(&mut self, id: &StepId) {
-        self.steps.retain(|Reverse((_, noted))| noted != id);
+        self.in_order.retain(|(_, noted)| noted != id);
+        self.others.retain(|Reverse((_, noted))| noted != id);
     }
 
     /// When the next record becomes due, in milliseconds of this boot's clock.
     pub fn next_ms(&self) -> Option<u64> {
-        self.steps.peek().map(|Reverse((due_ms, _))| *due_ms)
+        let (in_order, others) = (self.in_order.front(), self.others.peek());
+        in_order.into_iter().chain(others.map(|Reverse(entry)| entry)).map(|(due_ms, _)| *due_ms).min()
     }
 
     /// How many records are noted.
     pub fn len(&self) -> usize {
-        self.steps.len()
+        self.in_order.len() + self.others.len()
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.len() == 0
     }
 }
 
@@ -61,8 +69,9 @@ impl Due {
 impl Due {
     /// The steps that are noted.
     pub(super) fn steps(&self) -> std::collections::BTreeSet<StepId> {
-        let steps: std::collections::BTreeSet<_> = self.steps.iter().map(|Reverse((_, id))| *id).collect();
-        assert_eq!(steps.len(), self.steps.len(), "each record is noted once");
+        let entries = self.in_order.iter().chain(self.others.iter().map(|Reverse(entry)| entry));
+        let steps: std::collections::BTreeSet<_> = entries.map(|(_, id)| *id).collect();
+        assert_eq!(steps.len(), self.len(), "each record is noted once");
         steps
     }
 }
@@ -70,6 +79,7 @@ impl Due {
 #[cfg(test)]
 mod tests {
     use like_protocol::ids::{BootId, SagaId};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -94,5 +104,31 @@ mod tests {
         now.at_ms = 40;
         assert_eq!((due.pop(&now), due.next_ms()), (Some(step(3)), None));
         assert!(due.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_order_they_are_noted_in_the_next_to_come_up_is_the_first_that_is_due(
+            acts in proptest::collection::vec(prop_oneof![(0..30_u64).prop_map(Some), Just(None)], 0..60),
+        ) {
+            let mut now = Now { boot: BootId::from_bytes([1; 16]), at_ms: 0 };
+            let (mut due, mut noted) = (Due::default(), Vec::new());
+            for (number, act) in (0..).zip(acts) {
+                let first = noted.iter().map(|(at_ms, _)| *at_ms).min();
+                prop_assert_eq!((due.next_ms(), due.len()), (first, noted.len()));
+                if let Some(ahead_ms) = act {
+                    let at_ms = now.at_ms + 1 + ahead_ms;
+                    due.note(step(number), &Deadline { boot: now.boot, at_ms }, &now);
+                    noted.push((at_ms, step(number)));
+                } else if let Some(first) = first {
+                    now.at_ms = first - 1;
+                    prop_assert_eq!(due.pop(&now), None);
+                    now.at_ms = first;
+                    let popped = (first, due.pop(&now).unwrap());
+                    prop_assert!(noted.contains(&popped), "{popped:?} of {noted:?}");
+                    noted.retain(|entry| *entry != popped);
+                }
+            }
+        }
     }
 }
