@@ -251,10 +251,10 @@ fn reply_body() -> impl Strategy<Value = ReplyBody> {
         payload().prop_map(ReplyBody::Answer),
         payload().prop_map(ReplyBody::Rejected),
         vec(unsettled, 0..4).prop_map(ReplyBody::Unsettled),
-        status().prop_map(ReplyBody::Status),
+        status().prop_map(|status| ReplyBody::Status(status.into())),
         reasons.prop_map(ReplyBody::Retry),
         any::<String>().prop_map(ReplyBody::Invalid),
-        damaged_row().prop_map(ReplyBody::Damaged),
+        damaged_row().prop_map(|row| ReplyBody::Damaged(row.into())),
         vec(unsettleable, 0..3).prop_map(ReplyBody::SettledBut),
     ]
 }

@@ -198,7 +198,8 @@ pub struct Reply {
     pub body: ReplyBody,
 }
 
-/// What came of a request. Whatever is told here is on disk: no crash takes it back.
+/// What came of a request. Whatever is told here is on disk: no crash takes it back. What is large and rare stands apart, since each
+/// reply is moved a dozen times on its way.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ReplyBody {
     /// To [`RequestBody::Step`].
@@ -212,7 +213,7 @@ pub enum ReplyBody {
     /// To [`RequestBody::Unsettled`].
     Unsettled(Vec<UnsettledStep>),
     /// To [`RequestBody::Status`].
-    Status(DaemonStatus),
+    Status(Box<DaemonStatus>),
     /// Nothing was done; the same request may be sent again.
     Retry(RetryReason),
     /// The request makes no sense (undecodable operation, deadline too far ahead, another operation under the same
@@ -220,7 +221,7 @@ pub enum ReplyBody {
     Invalid(String),
     /// A row that the request needs is damaged: nothing changed, and the same request is answered so until a person
     /// has seen to the row. What the row said is not known: a step may have run before.
-    Damaged(DamagedRow),
+    Damaged(Box<DamagedRow>),
     /// To [`RequestBody::Settle`]: every one of them is settled here, but for these.
     SettledBut(Vec<Unsettleable>),
 }

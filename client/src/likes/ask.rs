@@ -92,7 +92,7 @@ impl Asker {
 
     pub(super) async fn status<R: std::fmt::Debug>(&self) -> Result<DaemonStatus, AskError<R>> {
         match self.exchange(RequestBody::Status, true).await? {
-            ReplyBody::Status(status) => Ok(status),
+            ReplyBody::Status(status) => Ok(*status),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -164,7 +164,7 @@ impl Asker {
         match reply {
             ReplyBody::Answer(payload) => self.decode(&payload),
             ReplyBody::Rejected(payload) => Err(AskError::Rejected(self.decode(&payload)?)),
-            ReplyBody::Damaged(row) => Err(AskError::Damaged { role: self.remote.role(), row }),
+            ReplyBody::Damaged(row) => Err(AskError::Damaged { role: self.remote.role(), row: *row }),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -3,12 +3,12 @@
 //! How long each may wait is looked after by the connection's task, once for all of them: nearly every call is answered long
 //! before, and a timer of its own would cost each as much as the rest of its waiting.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use foldhash::HashMap;
 use like_protocol::message::{ReplyBody, Request};
 use smallvec::SmallVec;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -24,7 +24,7 @@ pub(super) struct Calls {
 
 #[derive(Default)]
 struct State {
-    waiting: BTreeMap<u64, Call>,
+    waiting: HashMap<u64, Call>,
     /// When it is next looked for calls that are late: no later than the first of them is due.
     next_look: Option<Instant>,
     /// Why the stream has ended, once it has.
@@ -154,12 +154,10 @@ impl Calls {
 
     fn look_for_late(&self, now: Instant) {
         let mut state = self.state();
-        let late: Vec<_> = state.waiting.extract_if(.., |_, call| call.until <= now).collect();
+        let late: Vec<_> = state.waiting.extract_if(|_, call| call.until <= now).collect();
         state.next_look = state.waiting.values().map(|call| call.until).min();
         drop(state);
-        for (_, call) in late {
-            call.tell(Came::TooLate);
-        }
+        tell_all(late, || Came::TooLate);
     }
 
     pub fn have_ended(&self) -> bool {
@@ -181,6 +179,12 @@ impl Calls {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tells callers what came of their calls, in the order of those.
+fn tell_all(mut calls: Vec<(u64, Call)>, came: fn() -> Came) {
+    calls.sort_unstable_by_key(|(id, _)| *id);
+    calls.into_iter().for_each(|(_, call)| call.tell(came()));
 }
 
 /// A call's place among those that wait, and the wait for its reply; leaves nothing behind however the call ends.
@@ -213,7 +217,7 @@ impl EndsCalls {
         state.ended.get_or_insert_with(|| reason.to_owned());
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        waiting.into_values().for_each(|call| call.tell(Came::Nothing));
+        tell_all(waiting.into_iter().collect(), || Came::Nothing);
     }
 }
 

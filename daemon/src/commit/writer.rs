@@ -150,7 +150,7 @@ impl<D: Domain, S: Store> Writer<D, S> {
         let mut tx = Tx::new(&self.store);
         while let Some(Job { request, session }) = next {
             let body = match request.body {
-                RequestBody::Status => ReplyBody::Status(self.status(work, &moment.now)),
+                RequestBody::Status => ReplyBody::Status(self.status(work, &moment.now).into()),
                 _ if work.unsent.put_off(&session.unsent) => ReplyBody::Retry(RetryReason::Busy),
                 body => self.participant.evaluate(&mut tx, &moment, body)?,
             };

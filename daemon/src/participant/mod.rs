@@ -182,7 +182,7 @@ impl<D: Domain> Participant<D> {
             self.note_damage(&damage);
         }
         match reply {
-            Err(StoreError::Damaged(damage)) => Ok(ReplyBody::Damaged(self.note_damage(&damage))),
+            Err(StoreError::Damaged(damage)) => Ok(ReplyBody::Damaged(self.note_damage(&damage).into())),
             other => other,
         }
     }

@@ -209,7 +209,7 @@ impl Client {
 
     pub async fn status(&mut self) -> DaemonStatus {
         match self.ask(RequestBody::Status).await {
-            ReplyBody::Status(status) => status,
+            ReplyBody::Status(status) => *status,
             other => panic!("{other:?}"),
         }
     }

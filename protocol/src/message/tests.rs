@@ -109,7 +109,7 @@ fn replies_are_pinned() {
     pinned(&reply(ReplyBody::Retry(RetryReason::Storage)), "01_06_06_01");
     pinned(&reply(ReplyBody::Retry(RetryReason::Draining)), "01_06_06_02");
     pinned(&reply(ReplyBody::Invalid("no".to_owned())), "01_06_07_026e6f");
-    pinned(&reply(ReplyBody::Damaged(damaged_row())), &format!("01_06_08_{DAMAGED_ROW}"));
+    pinned(&reply(ReplyBody::Damaged(damaged_row().into())), &format!("01_06_08_{DAMAGED_ROW}"));
     let unsettleable = Unsettleable { id: step_id(), damaged: damaged_row() };
     pinned(&reply(ReplyBody::SettledBut(vec![unsettleable])), &format!("01_06_09_01_{saga}01_{DAMAGED_ROW}"));
 }
@@ -142,7 +142,7 @@ fn a_status_is_pinned() {
         damaged_rows: vec![damaged_row()],
     };
     pinned(
-        &FromDaemon::Reply(Reply { id: 6, body: ReplyBody::Status(status) }),
+        &FromDaemon::Reply(Reply { id: 6, body: ReplyBody::Status(status.into()) }),
         &format!("01_06_05_0475736572_{}_0131_0102030405060708090a0b01_0c_01_{DAMAGED_ROW}", "33".repeat(16)),
     );
 }

@@ -274,7 +274,7 @@ async fn who_has_lost_its_log_settles_nothing_any_more() {
 #[tokio::test]
 async fn a_saga_whose_record_is_damaged_needs_an_operator_and_is_ended_by_force() {
     let bench = Bench::new();
-    let damaged = || vec![Script::Say(ReplyBody::Damaged(damaged_row()))];
+    let damaged = || vec![Script::Say(ReplyBody::Damaged(damaged_row().into()))];
     say(&bench.right.actions, damaged());
     say(&bench.right.compensations, damaged());
     let context = Context {
@@ -304,7 +304,7 @@ async fn a_saga_whose_record_is_damaged_needs_an_operator_and_is_ended_by_force(
 async fn a_saga_taken_over_past_damage_needs_an_operator_at_once() {
     let bench = Bench::new();
     left_in_doubt(&bench, LONG).await;
-    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row().into()))]);
     let report = recover::once(&bench.context(), Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.needs_attention), (1, 1));
 }

@@ -105,7 +105,7 @@ async fn who_can_not_write_in_a_slot_says_so_and_takes_no_other_one() {
 async fn what_needs_an_operator_is_tried_again_at_a_slow_pace() {
     let bench = Bench::new();
     left_behind(&bench).await;
-    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row().into()))]);
     watched(&bench, async |told| {
         taken_over(told, 1).await;
         let left = told.recv().await;
@@ -129,7 +129,7 @@ async fn what_needs_an_operator_is_tried_again_at_a_slow_pace() {
 async fn two_who_watch_do_not_take_turns_with_what_neither_can_finish() {
     let bench = Bench::new();
     left_behind(&bench).await;
-    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row().into()))]);
     let slot = bench.context().journal.slots().unwrap().remove(0);
     let before = slot.newest_segment().unwrap();
     let (first, second) = (bench.context(), bench.context());
@@ -147,7 +147,7 @@ async fn two_who_watch_do_not_take_turns_with_what_neither_can_finish() {
 async fn taken_over_after(goes_on: impl AsyncFn(Runner), unfinished: usize) {
     let bench = Bench::new();
     left_behind(&bench).await;
-    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row()))]);
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Damaged(damaged_row().into()))]);
     watched(&bench, async |told| {
         while !matches!(told.recv().await, Some(Notice::LetGo { slot: 0, .. })) {}
         let runner = Runner::start(bench.context()).unwrap();

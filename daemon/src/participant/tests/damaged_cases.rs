@@ -13,7 +13,7 @@ use crate::store::{Key, KeyRange, Store};
 /// The damage under a key, as it is told.
 fn damaged_row(reply: ReplyBody) -> DamagedRow {
     match reply {
-        ReplyBody::Damaged(row) => row,
+        ReplyBody::Damaged(row) => *row,
         other => panic!("{other:?}"),
     }
 }
