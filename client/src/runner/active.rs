@@ -12,6 +12,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::run::lock;
 use crate::saga::SagaState;
 
+/// Where a saga stands: changed by whoever drives it, and looked at by others. What is told of its end, and settled, shares it.
+pub(super) type Standing = Arc<Mutex<Arc<SagaState>>>;
+
 /// The sagas that are being driven.
 #[derive(Default)]
 pub(super) struct Active {
@@ -28,7 +31,7 @@ struct Sagas {
 }
 
 struct Driven {
-    state: Arc<Mutex<SagaState>>,
+    state: Standing,
     /// None until it is its turn.
     task: Option<AbortHandle>,
     /// None if it needs none, and once it is over.
@@ -37,7 +40,7 @@ struct Driven {
 
 impl Active {
     /// A saga will be driven, but it is not its turn yet.
-    pub fn enlist(&self, saga: SagaId, state: Arc<Mutex<SagaState>>) {
+    pub fn enlist(&self, saga: SagaId, state: Standing) {
         lock(&self.sagas).driven.insert(saga, Driven { state, task: None, turn: None });
     }
 
@@ -45,7 +48,7 @@ impl Active {
     pub fn drive(
         &self,
         saga: SagaId,
-        state: Arc<Mutex<SagaState>>,
+        state: Standing,
         turn: Option<Turn>,
         driving: impl Future<Output = ()> + Send + 'static,
     ) {
@@ -103,7 +106,7 @@ impl Active {
     pub fn sagas(&self) -> Vec<(SagaId, SagaState)> {
         let sagas = lock(&self.sagas);
         let mut driven: Vec<_> =
-            sagas.driven.iter().map(|(saga, it)| (*saga, lock(&it.state).clone())).collect();
+            sagas.driven.iter().map(|(saga, it)| (*saga, SagaState::clone(&lock(&it.state)))).collect();
         driven.sort_unstable_by_key(|(saga, _)| *saga);
         driven
     }
@@ -162,8 +165,8 @@ mod tests {
         SagaId::from_bytes([number; 16])
     }
 
-    fn state() -> Arc<Mutex<SagaState>> {
-        Arc::new(Mutex::new(SagaState::begin(Arc::new(begun()))))
+    fn state() -> Standing {
+        Arc::new(Mutex::new(Arc::new(SagaState::begin(Arc::new(begun())))))
     }
 
     /// Whether there is a turn without anybody's hanging.

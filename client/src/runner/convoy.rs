@@ -14,6 +14,7 @@ use like_protocol::time::Now;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
+use super::active::Standing;
 use super::attempt::{heard, is_written};
 use super::drive::{FailedAttempt, LAST_ATTEMPT};
 use super::run::{Inner, Outcome, Runner, lock};
@@ -25,7 +26,7 @@ use crate::saga::attempt::{Answer, failed};
 use crate::saga::definition::side_by_side;
 use crate::saga::event::FailureKind;
 use crate::saga::state::Illegal;
-use crate::saga::{Definition, End, Event, Next, ParticipantAt, SagaState};
+use crate::saga::{Definition, End, Event, Next, ParticipantAt};
 
 /// How many sagas go together at most: with more, those in front would wait longer for the rest than it spares them.
 pub(super) const TOGETHER_MAX: usize = 256;
@@ -62,7 +63,7 @@ impl Convoys {
 pub(super) struct Member {
     pub saga: SagaId,
     pub definition: Arc<dyn Definition>,
-    pub state: Arc<Mutex<SagaState>>,
+    pub state: Standing,
     pub told: Option<Caller>,
     /// The attempts of its last ones that came to nothing.
     pub failed: Vec<FailedAttempt>,
@@ -72,12 +73,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub fn new(
-        saga: SagaId,
-        definition: Arc<dyn Definition>,
-        state: Arc<Mutex<SagaState>>,
-        told: Caller,
-    ) -> Self {
+    pub fn new(saga: SagaId, definition: Arc<dyn Definition>, state: Standing, told: Caller) -> Self {
         let (failed, within) = (Vec::new(), Duration::ZERO);
         Self { saga, definition, state, told: Some(told), failed, awaited: 0, within }
     }
@@ -188,7 +184,7 @@ impl Convoy {
         member.within = limit.min(state.deadline.remaining(now).max(LAST_ATTEMPT));
         for (step, line, request) in attempts {
             let sent = state.sent(step, Direction::Action);
-            if state.apply(&sent).is_err() {
+            if Arc::make_mut(&mut state).apply(&sent).is_err() {
                 // It is done, from before.
                 continue;
             }
@@ -215,7 +211,7 @@ impl Convoy {
 
     /// Applies an event to a member's state, and notes it.
     fn note(&mut self, member: &Member, event: Event) -> Result<(), Illegal> {
-        lock(&member.state).apply(&event)?;
+        Arc::make_mut(&mut lock(&member.state)).apply(&event)?;
         self.deeds.events.push((member.saga, event));
         Ok(())
     }
@@ -254,14 +250,14 @@ impl Convoy {
         let Inner { log, active, settler, .. } = &*self.runner.inner;
         let ended = &mut self.deeds.ended;
         let outcome = |member: &mut Member| {
-            let state = lock(&member.state).clone();
+            let state = Arc::clone(&lock(&member.state));
             Some((member.told.take()?, Outcome { saga: member.saga, state }))
         };
         tell(log, position, ended.iter_mut().filter_map(outcome));
         active.ended(ended.iter().map(|member| member.saga));
         settler.settle(ended.drain(..).map(|Member { saga, state, .. }| {
             tracing::debug!(saga_id = %saga, end = ?End::Completed, "ended");
-            Ended { saga, left: false, state, position }
+            Ended { saga, left: false, state: Arc::clone(&lock(&state)), position }
         }));
     }
 

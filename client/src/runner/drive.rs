@@ -9,6 +9,7 @@ use like_protocol::ids::SagaId;
 use like_protocol::message::Direction;
 use like_protocol::time::DEADLINE_AHEAD_MAX;
 
+use super::active::Standing;
 use super::attempt::{Attempt, connection_to};
 use super::hunt;
 use super::pace::{self, ActionPaces, Pace, SLOW};
@@ -20,7 +21,7 @@ use crate::saga::definition::side_by_side;
 use crate::saga::event::{Failure, FailureKind};
 use crate::saga::next::Milestone;
 use crate::saga::state::Illegal;
-use crate::saga::{Definition, End, Event, Next, Phase, SagaState, TurnBack};
+use crate::saga::{Definition, End, Event, Next, Phase, TurnBack};
 
 /// Even an attempt that leaves just before the deadline is given this long for its answer.
 pub(super) const LAST_ATTEMPT: Duration = Duration::from_millis(50);
@@ -44,7 +45,7 @@ pub(super) struct Driver {
     runner: Arc<Inner>,
     saga: SagaId,
     definition: Arc<dyn Definition>,
-    state: Arc<Mutex<SagaState>>,
+    state: Standing,
     told: Option<Caller>,
     /// Whether an earlier runner left it.
     left: bool,
@@ -79,7 +80,7 @@ impl Driver {
         runner: &Arc<Inner>,
         saga: SagaId,
         definition: Arc<dyn Definition>,
-        state: Arc<Mutex<SagaState>>,
+        state: Standing,
         told: Option<Caller>,
     ) -> Self {
         Self {
@@ -136,7 +137,7 @@ impl Driver {
                 Next::Compensate(steps) => self.compensate(steps).await?,
                 Next::End(end) => self.end(end).await?,
                 Next::Settle(_) => {
-                    self.runner.settle(self.saga, Arc::clone(&self.state), self.left);
+                    self.runner.settle(self.saga, Arc::clone(&lock(&self.state)), self.left);
                     return Ok(());
                 }
                 Next::Nothing => return Ok(()),
@@ -325,7 +326,7 @@ impl Driver {
         let position = self.note(Event::Ended(end))?;
         tracing::debug!(saga_id = %self.saga, ?end, "ended");
         let outcome = self.told.take().map(|told| {
-            let state = lock(&self.state).clone();
+            let state = Arc::clone(&lock(&self.state));
             (told, Outcome { saga: self.saga, state })
         });
         if let Some(tells) = self.runner.teller.tell(Telling { position, outcome }) {
@@ -368,7 +369,7 @@ impl Driver {
 
     /// Applies an event to the state and appends it.
     fn note(&self, event: Event) -> Result<Position, Stop> {
-        lock(&self.state).apply(&event)?;
+        Arc::make_mut(&mut lock(&self.state)).apply(&event)?;
         self.append(event)
     }
 

@@ -10,7 +10,7 @@ use like_protocol::time::DEADLINE_AHEAD_MAX;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::active::{Active, Turn, Turns};
+use super::active::{Active, Standing, Turn, Turns};
 use super::context::{Context, Options};
 use super::convoy::{Convoy, Convoys, Member};
 use super::drive::{Driver, Order};
@@ -54,7 +54,7 @@ pub struct Outcome {
     /// Which saga.
     pub saga: SagaId,
     /// Where it stands: its end, its steps' replies, why it turned back.
-    pub state: SagaState,
+    pub state: Arc<SagaState>,
 }
 
 /// Why [`Runner::run`] has no outcome.
@@ -91,7 +91,7 @@ pub enum RunError {
 struct Taken {
     saga: SagaId,
     definition: Arc<dyn Definition>,
-    state: Arc<Mutex<SagaState>>,
+    state: Standing,
 }
 
 impl Runner {
@@ -206,8 +206,8 @@ impl Runner {
         match tokio::time::timeout(patience, ended).await {
             Ok(Ok(ended)) => ended.map_err(|source| RunError::LogEnded { saga, source }),
             _ => {
-                let state = lock(&state).clone();
-                Err(RunError::Unfinished { saga, state: Box::new(state) })
+                let state = Box::new(SagaState::clone(&lock(&state)));
+                Err(RunError::Unfinished { saga, state })
             }
         }
     }
@@ -218,8 +218,8 @@ impl Runner {
         saga: SagaId,
         begun: Arc<Begun>,
         definition: Arc<dyn Definition>,
-    ) -> (Arc<Mutex<SagaState>>, oneshot::Receiver<Result<Outcome, LogEnded>>) {
-        let state = Arc::new(Mutex::new(SagaState::begin(begun)));
+    ) -> (Standing, oneshot::Receiver<Result<Outcome, LogEnded>>) {
+        let state = Arc::new(Mutex::new(Arc::new(SagaState::begin(begun))));
         let (told, ended) = oneshot::channel();
         self.inner.active.enlist(saga, Arc::clone(&state));
         if self.inner.convoys.join(Member::new(saga, definition, Arc::clone(&state), told)) {
@@ -255,7 +255,7 @@ impl Runner {
         let Story { saga, state, .. } = story;
         let state = state.filter(|state| !state.quarantined_now())?;
         if state.ended().is_some() {
-            self.inner.settle(saga, Arc::new(Mutex::new(state)), true);
+            self.inner.settle(saga, Arc::new(state), true);
             return None;
         }
         let Some(definition) = self.inner.context.definition_of(&state.begun).cloned() else {
@@ -263,7 +263,7 @@ impl Runner {
             tracing::warn!(saga_id = %saga, %kind, version, "not driven: this program does not know the kind");
             return None;
         };
-        Some(Taken { saga, definition, state: Arc::new(Mutex::new(state)) })
+        Some(Taken { saga, definition, state: Arc::new(Mutex::new(Arc::new(state))) })
     }
 
     fn go_on(&self, taken: Taken, order: Order, turn: Option<Turn>) {
@@ -285,7 +285,7 @@ impl Runner {
         self.inner.log.durable(position).await?;
         story.add(self.inner.context.journal.disk().wall_ms(), event);
         if let Some(state) = &story.state {
-            self.inner.settle(story.saga, Arc::new(Mutex::new(state.clone())), false);
+            self.inner.settle(story.saga, Arc::new(state.clone()), false);
         }
         Ok(())
     }
@@ -341,7 +341,7 @@ impl Runner {
     fn spawn(
         &self,
         saga: SagaId,
-        state: Arc<Mutex<SagaState>>,
+        state: Standing,
         turn: Option<Turn>,
         driving: impl Future<Output = ()> + Send + 'static,
     ) {
@@ -388,7 +388,7 @@ impl Runner {
 
 impl Inner {
     /// Settles a saga whose end has been written, in the background. `left` says whether an earlier runner left it.
-    pub(super) fn settle(&self, saga: SagaId, state: Arc<Mutex<SagaState>>, left: bool) {
+    pub(super) fn settle(&self, saga: SagaId, state: Arc<SagaState>, left: bool) {
         let position = self.log.appended();
         self.settler.settle(std::iter::once(Ended { saga, left, state, position }));
     }

@@ -31,8 +31,8 @@ pub(super) struct Ended {
     pub saga: SagaId,
     /// Whether an earlier runner left it.
     pub left: bool,
-    /// Where it stands: not changed any more.
-    pub state: Arc<Mutex<SagaState>>,
+    /// Where it stands.
+    pub state: Arc<SagaState>,
     /// Its end was written at or before this.
     pub position: Position,
 }
@@ -214,9 +214,9 @@ async fn settle_batch(
 /// What each participant is told of a saga's end. Its kind need not be known here: an end can be told without knowing what the
 /// steps were about.
 fn parts(context: &Context, ended: &Ended) -> Vec<(ParticipantAt, Settlement)> {
-    let state = lock(&ended.state);
+    let state = &ended.state;
     let definition = context.definition_of(&state.begun).map(AsRef::as_ref);
-    let mut parts = settlements(ended.saga, &state, definition);
+    let mut parts = settlements(ended.saga, state, definition);
     if state.quarantined.is_some() {
         // What is lost of it may have been a new deadline. None lies further ahead than this.
         let latest = context.clock.now().deadline_in(DEADLINE_AHEAD_MAX);
@@ -306,7 +306,7 @@ mod tests {
         let log = crate::log::Position::default();
         let end = |number| {
             let saga = SagaId::from_bytes([number; 16]);
-            let state = Arc::new(Mutex::new(SagaState::begin(Arc::new(begun()))));
+            let state = Arc::new(SagaState::begin(Arc::new(begun())));
             ended.send(Ended { saga, left: false, state, position: log }).unwrap();
         };
         let began = Instant::now();

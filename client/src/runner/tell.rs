@@ -82,7 +82,10 @@ mod tests {
         let position = log.append(saga, [Event::Begun(begun.clone())]).unwrap();
         let (caller, told) = oneshot::channel();
         (
-            Telling { position, outcome: Some((caller, Outcome { saga, state: SagaState::begin(begun) })) },
+            Telling {
+                position,
+                outcome: Some((caller, Outcome { saga, state: SagaState::begin(begun).into() })),
+            },
             told,
         )
     }

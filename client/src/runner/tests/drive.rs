@@ -128,7 +128,7 @@ async fn an_unknown_outcome_is_asked_again_until_the_deadline_and_then_compensat
     let asked = bench.heard().iter().filter(|heard| *heard == "right action").count();
     assert!(asked >= 2, "asked {asked} times");
     assert_eq!(outcome.state.steps[1].action_attempts as usize, asked);
-    let after = outcome.state.turned_back_after.unwrap();
+    let after = outcome.state.turned_back_after.clone().unwrap();
     assert_eq!(after.kind, FailureKind::Unknown);
 }
 
@@ -264,7 +264,6 @@ async fn who_has_lost_its_log_settles_nothing_any_more() {
     let end = log.appended();
     log.durable(end).await.unwrap();
     let settler = Settler::start(context, log.clone());
-    let state = Arc::new(Mutex::new(state));
     settler.settle(std::iter::once(Ended { saga, left: false, state, position: end }));
     log.let_go();
     assert!(tokio::time::timeout(SHORT, settler.idle()).await.is_err());
@@ -336,7 +335,7 @@ async fn an_attempt_that_the_deadline_cuts_short_does_not_hide_why_the_saga_was_
     clock.ahead_ms.store(LONG.as_millis() as u64, Ordering::Relaxed);
     let outcome = run.await.unwrap();
     assert_eq!((outcome.state.ended(), asked()), (Some(End::Compensated), 2));
-    assert_eq!(outcome.state.turned_back_after.unwrap().kind, FailureKind::Locked);
+    assert_eq!(outcome.state.turned_back_after.clone().unwrap().kind, FailureKind::Locked);
 }
 
 #[tokio::test]
