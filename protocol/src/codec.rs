@@ -99,6 +99,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
 type Frames<R, In> =
     tokio_serde::Framed<FramedRead<R, LengthDelimitedCodec>, In, (), Bincode<In, (), WireOptions>>;
 
+/// How much memory a reader has for what has arrived. It goes through it from end to end, and reads less than has arrived only where it
+/// comes to the end: what arrives together is taken in together, ten times of a dozen.
+const READ_BYTES: usize = 32 * 1024;
+
 /// Reads messages of one type from a byte stream. The first error is the last thing that it yields: behind bytes that
 /// are no message nothing can be trusted to be one.
 #[derive(Debug)]
@@ -165,7 +169,8 @@ pub fn client_end<R: AsyncRead, W: AsyncWrite>(read: R, write: W) -> (ReplyReade
 }
 
 fn reader<R: AsyncRead, In>(read: R, frame_bytes_max: usize) -> Reader<R, In> {
-    let frames = LengthDelimitedCodec::builder().max_frame_length(frame_bytes_max).new_read(read);
+    let lengths = LengthDelimitedCodec::builder().max_frame_length(frame_bytes_max).new_codec();
+    let frames = FramedRead::with_capacity(read, lengths, READ_BYTES);
     let frames = tokio_serde::Framed::new(frames, Bincode::from(options(frame_bytes_max)));
     Reader { frames, ended: false }
 }

@@ -293,7 +293,7 @@ impl Shared {
         }
     }
 
-    /// Nothing was written while a sync ran: the segment itself says that all of it is durable, or what is bad in its
+    /// Nothing was written since a sync began: the segment itself says that all of it is durable, or what is bad in its
     /// last group one day would be taken for a torn tail.
     fn state_if_idle(&self, synced: Position) {
         let mut open = self.lock();

@@ -192,3 +192,32 @@ fn a_log_ends_with_who_runs_its_syncs() {
     drop(syncs_of(&disk));
     assert!(waits.now_or_never().is_some_and(|told| told.is_err()), "it would wait for ever");
 }
+
+#[tokio::test]
+async fn what_is_durable_is_said_by_what_is_written_next_and_behind_those_who_write_nothing() {
+    let (disk, log) = taken();
+    let syncs = syncs_of(&disk);
+    for (number, goes_on) in [(1, true), (2, false)] {
+        let position = log.append(saga(number), open_events()).unwrap();
+        let durable = || stated(&disk, &log, 1, saga(number)).0;
+        let waits = async {
+            log.durable(position).await.unwrap();
+            let before = durable();
+            if goes_on {
+                log.to_write(log.append(saga(number), [sent(0, 1)]).unwrap()).write().unwrap();
+            }
+            (before, stated(&disk, &log, 1, saga(number)))
+        };
+        let tells = async {
+            syncs.wanted().await;
+            let (sync, told) = (syncs.begin().unwrap(), std::cell::Cell::new(None));
+            let synced = sync.file().sync_data();
+            syncs.finish(sync, synced, |released| told.set(Some(released)));
+            told.take().unwrap().tell_in_bursts().await;
+        };
+        let ((before, (after, first, _)), ()) = futures::join!(waits, tells);
+        assert!(before <= first, "nothing holds up those who are told");
+        assert_eq!(after > first, goes_on);
+        assert!(durable() > first);
+    }
+}

@@ -197,6 +197,6 @@ impl Open {
     /// Everything up to a position is durable: takes out who waited for that.
     pub fn durable_to(&mut self, position: Position) -> Released {
         self.durable = position;
-        Released(self.waiting.extract_if(.., |(wanted, _)| *wanted <= position).collect())
+        Released::of(self.waiting.extract_if(.., |(wanted, _)| *wanted <= position).collect())
     }
 }

@@ -41,24 +41,40 @@ impl Syncing {
 /// and what they work with still in the processor's cache.
 const BURST_WAITING_MAX: usize = 64;
 
-/// Those who wait for what is durable now.
+/// Those who wait for what is durable now, to be told. What they do next is written, and says in front what is durable; if nothing
+/// is, that is written behind them.
 #[derive(Debug)]
-pub struct Released(pub(super) Vec<Waiting>);
+pub struct Released {
+    waiting: Vec<Waiting>,
+    /// The log, and what is durable of it, unless it says so already.
+    unstated: Option<(Arc<Shared>, Position)>,
+}
 
 impl Released {
+    pub(super) fn of(waiting: Vec<Waiting>) -> Self {
+        Self { waiting, unstated: None }
+    }
+
     /// Tells them.
     pub fn tell(self) {
-        self.0.into_iter().for_each(tell);
+        self.waiting.into_iter().for_each(tell);
+        if let Some((log, synced)) = self.unstated {
+            log.state_if_idle(synced);
+        }
     }
 
     /// Tells them in bursts. To be run on the thread that they run on: each that is woken from another one is a system
     /// call.
     pub async fn tell_in_bursts(self) {
-        for (told, waiting) in self.0.into_iter().enumerate() {
+        for (told, waiting) in self.waiting.into_iter().enumerate() {
             if told > 0 && told.is_multiple_of(BURST_WAITING_MAX) {
                 tokio::task::yield_now().await;
             }
             tell(waiting);
+        }
+        if let Some((log, synced)) = self.unstated {
+            tokio::task::yield_now().await;
+            log.state_if_idle(synced);
         }
     }
 }
@@ -116,7 +132,7 @@ impl SagaLog {
     pub async fn durable_here(&self, position: Position) -> Result<(), LogEnded> {
         if let Some(sync) = self.shared.begin_alone(position)? {
             let synced = sync.file().sync_data();
-            self.shared.finish_sync(sync, synced, Released::tell);
+            self.shared.0.finish_sync(sync, synced, Released::tell);
         }
         // It is, unless somebody else wants a sync; and it says why if the log has ended.
         self.durable(position).await
@@ -143,7 +159,7 @@ impl Shared {
         Some(Syncing { file: Arc::clone(&open.segment.file), to: open.written, bytes })
     }
 
-    fn finish_sync(&self, sync: Syncing, synced: io::Result<()>, tell: impl Fn(Released)) {
+    fn finish_sync(self: &Arc<Self>, sync: Syncing, synced: io::Result<()>, tell: impl Fn(Released)) {
         self.conclude(sync, synced, tell);
         // Not before: a sync of this segment must not end in the next one.
         let mut open = self.lock();
@@ -153,7 +169,7 @@ impl Shared {
         }
     }
 
-    fn conclude(&self, sync: Syncing, synced: io::Result<()>, tell: impl Fn(Released)) {
+    fn conclude(self: &Arc<Self>, sync: Syncing, synced: io::Result<()>, tell: impl Fn(Released)) {
         let mut open = self.lock();
         if open.lock.is_none() {
             return;
@@ -163,15 +179,15 @@ impl Shared {
             return;
         }
         open.durable_bytes = sync.bytes;
-        let synced = sync.to;
-        let released = open.durable_to(synced);
+        let mut released = open.durable_to(sync.to);
         let is_large = sync.bytes > open.segment_bytes_max;
         drop(open);
-        tell(released);
         if is_large {
+            tell(released);
             self.rotate(&mut self.lock(), tell);
         } else {
-            self.state_if_idle(synced);
+            released.unstated = Some((Arc::clone(self), sync.to));
+            tell(released);
         }
     }
 }
