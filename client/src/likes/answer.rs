@@ -2,6 +2,8 @@
 //!
 //! The checks before a saga only spare one that is bound to fail; the participants decide.
 
+use std::sync::Arc;
+
 use like_protocol::codec;
 use like_protocol::ids::SagaId;
 use like_protocol::likes::article::{ArticleRejection, ArticleReply};
@@ -71,7 +73,7 @@ pub enum ActError {
         /// The saga.
         saga: SagaId,
         /// Where it stood.
-        state: Box<SagaState>,
+        state: Arc<SagaState>,
     },
     /// A row that it needs is damaged: no saga was started.
     #[error("the {role} service can't do it: {row}")]

@@ -75,7 +75,7 @@ pub enum RunError {
         /// Which saga.
         saga: SagaId,
         /// Where it stood.
-        state: Box<SagaState>,
+        state: Arc<SagaState>,
     },
     /// The log has ended: the saga, if it was begun, stands in it, and recovery finishes it.
     #[error("saga {saga}: {source}")]
@@ -206,7 +206,7 @@ impl Runner {
         match tokio::time::timeout(patience, ended).await {
             Ok(Ok(ended)) => ended.map_err(|source| RunError::LogEnded { saga, source }),
             _ => {
-                let state = Box::new(SagaState::clone(&lock(&state)));
+                let state = Arc::clone(&lock(&state));
                 Err(RunError::Unfinished { saga, state })
             }
         }

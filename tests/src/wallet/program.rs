@@ -107,7 +107,7 @@ async fn transfer(socket: &str, journal: &str, numbers: [&str; 4]) -> Result<u8,
     let (saga, state, code) = match runner.run(KIND, params, timeout).await {
         Ok(Outcome { saga, state }) if state.ended() == Some(End::Completed) => (saga, state, 0),
         Ok(Outcome { saga, state }) => (saga, state, 5),
-        Err(RunError::Unfinished { saga, state }) => (saga, *state, 6),
+        Err(RunError::Unfinished { saga, state }) => (saga, state, 6),
         Err(e) => {
             eprintln!("{e}");
             return Ok(if matches!(e, RunError::Unavailable(_)) { 8 } else { 1 });

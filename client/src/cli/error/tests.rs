@@ -152,7 +152,7 @@ fn an_import_that_stopped_says_neither_that_nothing_changed_nor_that_all_has_end
     assert_eq!((told.exit, told.kind), (Exit::Unfinished, "unfinished"));
     assert!(told.message.contains("2 sagas are unfinished"), "{}", told.message);
     let Event::Begun(begun) = samples::begun(7) else { panic!("a beginning") };
-    let state = Box::new(SagaState::begin(begun));
+    let state = SagaState::begin(begun).into();
     let why = Box::new(act(ActError::Unfinished { saga: saga(), state }));
     let told = CliError::Stopped { what: "the import", how_to_go_on: "go on", unfinished: 1, why }.told();
     assert_eq!((told.exit, told.kind), (Exit::Unfinished, "unfinished"));
