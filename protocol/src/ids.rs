@@ -8,18 +8,26 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// How the 16 bytes of an id stand in an encoding: as they are, in their order. They go there by halves, each as the number that has
-/// these bits, since bincode writes and reads a floating-point number as its eight bytes, and bytes one at a time.
+/// these bits, since bincode writes and reads a floating-point number as its eight bytes, and bytes one at a time. Where numbers are
+/// written as people do, they go one at a time.
 mod sixteen_bytes {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use uuid::Uuid;
+    use uuid::serde::compact;
 
     pub fn serialize<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return compact::serialize(id, serializer);
+        }
         let bits = u128::from_le_bytes(*id.as_bytes());
         let halves = [bits as u64, (bits >> 64) as u64].map(f64::from_bits);
         halves.serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+        if deserializer.is_human_readable() {
+            return compact::deserialize(deserializer);
+        }
         let [low, high] = <[f64; 2]>::deserialize(deserializer)?.map(|half| u128::from(half.to_bits()));
         Ok(Uuid::from_bytes((high << 64 | low).to_le_bytes()))
     }

@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_note_counts_for_the_same_stores_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let stores = [1, 2].map(|number| StoreId::from_bytes([number; 16]));
+        let stores = [1, u8::MAX].map(|number| StoreId::from_bytes([number; 16]));
         let done_to = Mark { lines: 1, bytes: 4, digest: 7 };
         let note = Note { stores, done_to, counts: Counts::default(), rejects: None };
         let place = Place::of(dir.path(), &dir.path().join("likes.csv"));
@@ -93,6 +93,11 @@ mod tests {
         place.write(&note).unwrap();
         assert_eq!(fs::metadata(&place.path).unwrap().permissions().mode() & 0o777, 0o660, "the group's too");
         assert_eq!(place.read(stores), Some(note));
+        let text = fs::read_to_string(&place.path).unwrap();
+        assert!(
+            text.contains("[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],[255,255,"),
+            "bytes, as they always were: {text}"
+        );
         assert_eq!(place.read([stores[0], StoreId::from_bytes([3; 16])]), None);
         place.remove();
         assert_eq!(place.read(stores), None);
