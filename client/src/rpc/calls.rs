@@ -264,6 +264,18 @@ mod tests {
         assert_eq!(calls.waiting(), 0);
     }
 
+    #[tokio::test]
+    async fn when_the_stream_ends_callers_are_told_in_the_order_of_their_calls() {
+        let (calls, (mailbox, mut came)) = (Arc::new(Calls::default()), mpsc::unbounded_channel());
+        calls.wait_together(7, (0..99).map(|number| (number, in_ms(1))), &mailbox);
+        EndsCalls(calls).end("it was to");
+        let mut told = Vec::new();
+        while let Ok((number, _)) = came.try_recv() {
+            told.push(number);
+        }
+        assert!(told.iter().copied().eq(0..99), "{told:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_call_that_was_answered_or_dropped_leaves_nothing_to_look_for() {
         let calls = Calls::default();

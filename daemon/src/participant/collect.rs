@@ -110,6 +110,7 @@ mod tests {
         #[test]
         fn whatever_the_order_they_are_noted_in_the_next_to_come_up_is_the_first_that_is_due(
             acts in proptest::collection::vec(prop_oneof![(0..30_u64).prop_map(Some), Just(None)], 0..60),
+            forgotten: proptest::sample::Index,
         ) {
             let mut now = Now { boot: BootId::from_bytes([1; 16]), at_ms: 0 };
             let (mut due, mut noted) = (Due::default(), Vec::new());
@@ -128,6 +129,10 @@ mod tests {
                     prop_assert!(noted.contains(&popped), "{popped:?} of {noted:?}");
                     noted.retain(|entry| *entry != popped);
                 }
+            }
+            if !noted.is_empty() {
+                due.forget(&noted.swap_remove(forgotten.index(noted.len())).1);
+                prop_assert_eq!(due.steps(), noted.into_iter().map(|(_, id)| id).collect());
             }
         }
     }
