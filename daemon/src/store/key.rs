@@ -129,6 +129,20 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn zeros_at_the_end_of_a_key_count() {
+        let keys: Vec<_> =
+            (0..30).flat_map(|zeros| [vec![0; zeros], [&[1][..], &vec![0; zeros]].concat()]).collect();
+        for (one, other) in keys.iter().flat_map(|one| keys.iter().map(move |other| (one, other))) {
+            assert_eq!(
+                Key::from_slice(one).cmp(&Key::from_slice(other)),
+                one.cmp(other),
+                "{one:?} {other:?}"
+            );
+        }
+        assert_eq!(size_of::<Key>(), 32, "no more than with a pointer to them");
+    }
+
     proptest! {
         #[test]
         fn keys_are_ordered_as_their_bytes_are(
