@@ -30,19 +30,22 @@ impl Filter {
         Self { words: vec![0; lines as usize * LINE_WORDS] }
     }
 
-    /// Puts a key in.
-    pub fn put(&mut self, key: &[u8]) {
-        let (line, mut places) = self.line_of(key);
-        for _ in 0..PROBES {
-            let place = places % LINE_BITS;
-            self.words[line + (place / 64) as usize] |= 1 << (place % 64);
-            places >>= PLACE_BITS;
+    /// Puts keys in, best many at once: each has a line of its own in a memory that may be large, and the processor waits for several
+    /// lines at a time if nothing else comes between.
+    pub fn put_all(&mut self, keys: impl Iterator<Item = Hashed>) {
+        for key in keys {
+            let (line, mut places) = self.line_of(key);
+            for _ in 0..PROBES {
+                let place = places % LINE_BITS;
+                self.words[line + (place / 64) as usize] |= 1 << (place % 64);
+                places >>= PLACE_BITS;
+            }
         }
     }
 
     /// Whether a key may be in it.
     pub fn may_have(&self, key: &[u8]) -> bool {
-        let (line, mut places) = self.line_of(key);
+        let (line, mut places) = self.line_of(Hashed::of(key));
         for _ in 0..PROBES {
             let place = places % LINE_BITS;
             if self.words[line + (place / 64) as usize] & (1 << (place % 64)) == 0 {
@@ -66,8 +69,7 @@ impl Filter {
     }
 
     /// Where the line of a key begins, and which bits of it are the key's.
-    fn line_of(&self, key: &[u8]) -> (usize, u64) {
-        let hash = hash(key);
+    fn line_of(&self, Hashed(hash): Hashed) -> (usize, u64) {
         let lines = self.words.len() / LINE_WORDS;
         let line = (u128::from(hash) * lines as u128) >> 64;
         (line as usize * LINE_WORDS, fold(hash, MIX[2]))
@@ -78,6 +80,17 @@ impl Filter {
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
+}
+
+/// All that a filter knows of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashed(u64);
+
+impl Hashed {
+    /// That of a key.
+    pub fn of(key: &[u8]) -> Self {
+        Self(hash(key))
+    }
 }
 
 fn hash(key: &[u8]) -> u64 {
@@ -104,7 +117,7 @@ mod tests {
             (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17], [71, 90, 293, 325, 341, 468]),
         ] {
             let (mut filter, mut bytes) = (Filter::for_keys(1), Vec::new());
-            filter.put(key);
+            filter.put_all([Hashed::of(key)].into_iter());
             filter.store(&mut bytes);
             assert_eq!(bytes.len(), 64);
             let is_set = |place: &usize| bytes[place / 8] & (1 << (place % 8)) != 0;
@@ -125,7 +138,7 @@ mod tests {
         let key =
             |first: u64, second: u64| [&[0x10][..], &first.to_be_bytes(), &second.to_be_bytes()].concat();
         let mut filter = Filter::for_keys(100_000);
-        (0..100_000).for_each(|number| filter.put(&key(number, number % 16)));
+        filter.put_all((0..100_000).map(|number| Hashed::of(&key(number, number % 16))));
         assert!((0..100_000).all(|number| filter.may_have(&key(number, number % 16))));
         let in_vain = (0..100_000).filter(|number| filter.may_have(&key(*number, 16 + number % 16))).count();
         assert!(in_vain < 2_500, "{in_vain} of 100,000");
@@ -138,7 +151,7 @@ mod tests {
             room in 0..40_u64,
         ) {
             let mut filter = Filter::for_keys(room);
-            keys.iter().for_each(|key| filter.put(key));
+            filter.put_all(keys.iter().map(|key| Hashed::of(key)));
             let mut bytes = Vec::new();
             filter.store(&mut bytes);
             let read = Filter::load(&bytes).unwrap();

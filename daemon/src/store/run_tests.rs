@@ -1,7 +1,7 @@
 //! A run by itself: how it stands in the base, and how it is read.
 
 use super::super::super::block::{self, BlockWriter};
-use super::super::super::filter::Filter;
+use super::super::super::filter::{Filter, Hashed};
 use super::super::super::merged::Layered;
 use super::super::super::run::FirstKeys;
 use super::*;
@@ -18,7 +18,7 @@ fn a_run_is_pinned() {
     for (at, (key, value)) in all.iter().enumerate() {
         let block = if at < 9 { &mut first } else { &mut second };
         block.push(key, value.as_deref());
-        filter.put(key);
+        filter.put_all([Hashed::of(key)].into_iter());
     }
     let mut index = vec![0, 3, 0x10, 0, 0, 2, 1, 9];
     filter.store(&mut index);

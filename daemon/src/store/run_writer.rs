@@ -2,7 +2,7 @@
 
 use super::base::Base;
 use super::block::{self, BlockWriter};
-use super::filter::Filter;
+use super::filter::{Filter, Hashed};
 use super::run::{FirstKeys, Run, place};
 use super::run_list::Entry;
 use super::{Batch, StoreError};
@@ -18,6 +18,8 @@ pub struct RunWriter {
     block: BlockWriter,
     keys: FirstKeys,
     filter: Filter,
+    /// The rows of the block that are not in the filter yet.
+    unfiltered: Vec<Hashed>,
     /// What goes into the base next.
     ready: Batch,
     has_ended: bool,
@@ -30,7 +32,8 @@ impl RunWriter {
         let entry = Entry { run, level, rows: 0, blocks: 0, pieces: 0 };
         let (block, keys, filter) =
             (BlockWriter::default(), FirstKeys::default(), Filter::for_keys(rows_max));
-        Self { entry, block_bytes, block, keys, filter, ready: Batch::new(), has_ended: false }
+        let (unfiltered, ready) = (Vec::new(), Batch::new());
+        Self { entry, block_bytes, block, keys, filter, unfiltered, ready, has_ended: false }
     }
 
     /// The run, as far as it is written: all that it has in the base is under its number, and below how many values it has.
@@ -52,7 +55,7 @@ impl RunWriter {
             self.keys.push(key);
         }
         self.block.push(key, value);
-        self.filter.put(key);
+        self.unfiltered.push(Hashed::of(key));
         self.entry.rows += 1;
     }
 
@@ -96,6 +99,7 @@ impl RunWriter {
         let bytes = self.block.take(self.entry.run, self.entry.blocks);
         self.ready.insert(place(self.entry.run, self.entry.blocks), Some(bytes));
         self.entry.blocks += 1;
+        self.filter.put_all(self.unfiltered.drain(..));
     }
 }
 
