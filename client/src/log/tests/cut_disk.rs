@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) denied: u32,
     /// Whether too little is left on it for sagas to begin.
     pub(super) is_short: bool,
+    /// Whether nobody can write there.
+    pub(super) is_read_only: bool,
     /// What the next readings of a file are given instead of its bytes.
     pub(super) misread: VecDeque<Vec<u8>>,
 }
@@ -352,6 +354,10 @@ impl Disk for CutDisk {
 
     fn lacks_room(&self, _: &Path) -> Option<String> {
         self.lock().is_short.then(|| "little is left".to_owned())
+    }
+
+    fn is_read_only(&self, _: &Path) -> bool {
+        self.lock().is_read_only
     }
 
     fn run_syncs(&self, syncs: Syncs) -> io::Result<()> {

@@ -276,6 +276,17 @@ fn no_saga_begins_where_little_is_left_unless_the_space_for_it_is_allotted() {
 }
 
 #[test]
+fn who_only_reads_a_journal_is_told_that_nobody_can_write_it() {
+    let disk = CutDisk::default();
+    let journal = disk.journal();
+    assert_eq!(journal.lacks_room(), None);
+    disk.lock().is_short = true;
+    assert_eq!(journal.lacks_room().as_deref(), Some("little is left"));
+    disk.lock().is_read_only = true;
+    assert!(journal.lacks_room().is_some_and(|why| why.contains("is read-only: no saga can begin")));
+}
+
+#[test]
 fn a_segment_that_stands_there_already_is_none_to_remove() {
     let journal = CutDisk::default().journal();
     let lock = journal.claim_free().unwrap();
