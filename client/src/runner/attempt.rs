@@ -6,13 +6,17 @@ use std::time::Duration;
 use futures::FutureExt;
 use like_protocol::failpoint::{Failpoint, reach};
 use like_protocol::message::{Direction, ReplyBody, RequestBody, StepRequest};
+use like_protocol::time::Now;
 
 use super::context::Context;
 use crate::log::{LogEnded, Position, SagaLog};
 use crate::rpc::{Connection, Grounds, Lost};
-use crate::saga::ParticipantAt;
 use crate::saga::attempt::{Answer, failed, meaning};
 use crate::saga::event::FailureKind;
+use crate::saga::{ParticipantAt, SagaState};
+
+/// Even an attempt that leaves just before the deadline is given this long for its answer.
+const LAST_ATTEMPT: Duration = Duration::from_millis(50);
 
 /// What is to be sent.
 #[derive(Debug)]
@@ -39,6 +43,19 @@ impl Attempt {
         connection
             .call_on(is_written(log, sent, direction), RequestBody::Step(request), within)
             .map(move |came| heard(log, step, direction, came))
+    }
+}
+
+/// How long until a saga may be given up; for ever if a runner has died on it.
+pub(super) fn until_given_up(state: &SagaState, now: &Now) -> Duration {
+    if state.taken_over_forward { Duration::MAX } else { state.deadline.remaining(now) }
+}
+
+/// How long an attempt waits for a connection, and then for its answer: no longer than `limit`.
+pub(super) fn within(state: &SagaState, direction: Direction, now: &Now, limit: Duration) -> Duration {
+    match direction {
+        Direction::Action => limit.min(until_given_up(state, now).max(LAST_ATTEMPT)),
+        Direction::Compensation => limit,
     }
 }
 

@@ -15,8 +15,8 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use super::active::Standing;
-use super::attempt::{heard, is_written};
-use super::drive::{FailedAttempt, LAST_ATTEMPT};
+use super::attempt::{heard, is_written, within};
+use super::drive::FailedAttempt;
 use super::run::{Inner, Outcome, Runner, lock};
 use super::settle::Ended;
 use super::tell::{Caller, tell};
@@ -181,7 +181,7 @@ impl Convoy {
             attempts.push((step, line, request));
         }
         let limit = self.runner.inner.context.options.attempt_timeout;
-        member.within = limit.min(state.deadline.remaining(now).max(LAST_ATTEMPT));
+        member.within = within(&state, Direction::Action, now, limit);
         for (step, line, request) in attempts {
             let sent = state.sent(step, Direction::Action);
             if Arc::make_mut(&mut state).apply(&sent).is_err() {

@@ -10,7 +10,8 @@ use like_protocol::message::Direction;
 use like_protocol::time::DEADLINE_AHEAD_MAX;
 
 use super::active::Standing;
-use super::attempt::{Attempt, connection_to};
+use super::attempt::{self, Attempt, connection_to};
+use super::context::Context;
 use super::hunt;
 use super::pace::{self, ActionPaces, Pace, SLOW};
 use super::run::{Inner, Outcome, lock};
@@ -22,9 +23,6 @@ use crate::saga::event::{Failure, FailureKind};
 use crate::saga::next::Milestone;
 use crate::saga::state::Illegal;
 use crate::saga::{Definition, End, Event, Next, Phase, TurnBack};
-
-/// Even an attempt that leaves just before the deadline is given this long for its answer.
-pub(super) const LAST_ATTEMPT: Duration = Duration::from_millis(50);
 
 /// What is to be done to a saga before it is driven on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -257,9 +255,8 @@ impl Driver {
         matches!(lock(&self.state).next(&self.runner.context.clock.now()), Next::Act(_))
     }
 
-    /// How long until the saga may be given up; for ever if a runner has died on it.
     fn until_given_up(&self) -> Duration {
-        if lock(&self.state).taken_over_forward { Duration::MAX } else { self.until_deadline() }
+        attempt::until_given_up(&lock(&self.state), &self.runner.context.clock.now())
     }
 
     fn until_deadline(&self) -> Duration {
@@ -360,11 +357,8 @@ impl Driver {
 
     /// How long an attempt waits for a connection, and then for its answer.
     fn within(&self, direction: Direction) -> Duration {
-        let limit = self.runner.context.options.attempt_timeout;
-        match direction {
-            Direction::Action => limit.min(self.until_given_up().max(LAST_ATTEMPT)),
-            Direction::Compensation => limit,
-        }
+        let Context { clock, options, .. } = &self.runner.context;
+        attempt::within(&lock(&self.state), direction, &clock.now(), options.attempt_timeout)
     }
 
     /// Applies an event to the state and appends it.
