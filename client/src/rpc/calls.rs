@@ -160,6 +160,10 @@ impl Calls {
         tell_all(late, || Came::TooLate);
     }
 
+    pub fn are_none(&self) -> bool {
+        self.state().waiting.is_empty()
+    }
+
     pub fn have_ended(&self) -> bool {
         self.state().ended.is_some()
     }

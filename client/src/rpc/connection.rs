@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use like_protocol::codec::{ReplyReader, RequestWriter};
 use like_protocol::message::{
     ClientHello, FromDaemon, MAGIC, PROTOCOL_VERSION, Reply, ReplyBody, Request, RequestBody, ToDaemon,
@@ -31,9 +31,10 @@ const OUTBOX_REQUESTS_MAX: usize = 1024;
 /// How many requests leave in one flush at most.
 const FLUSH_REQUESTS_MAX: usize = 256;
 
-/// After how many replies those who waited for them get their turn: what they ask next is on its way sooner, and what they
-/// work with still in the processor's cache.
-const BURST_REPLIES_MAX: usize = 64;
+/// After how many replies those who waited for them get their turn, though more are at hand: what they ask next is on its way
+/// sooner, and what they work with still in the processor's cache. Replies to what left in one flush, and to some single requests of
+/// that moment, stay together: what goes together goes on together.
+const BURST_REPLIES_MAX: usize = FLUSH_REQUESTS_MAX + 16;
 
 /// Nobody waits longer for a reply, whatever limit is given: a moment that far ahead can still be told.
 const WITHIN_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -97,6 +98,11 @@ impl Connection {
     /// Whether the stream still stands, as far as is known.
     pub fn is_open(&self) -> bool {
         !self.shared.calls.have_ended()
+    }
+
+    /// Whether no call waits for its reply.
+    pub fn is_quiet(&self) -> bool {
+        self.shared.calls.are_none()
     }
 
     /// Sends one request and awaits its reply. Dropping the future gives up waiting and harms nothing: the request may
@@ -211,18 +217,26 @@ async fn drive<R, W>(
 }
 
 async fn read_replies<R: AsyncRead + Unpin>(mut reader: ReplyReader<R>, calls: &Calls) -> io::Result<()> {
-    let mut replies = 0_usize;
-    while let Some(message) = reader.next().await {
-        replies += 1;
-        if replies.is_multiple_of(BURST_REPLIES_MAX) {
+    let mut in_burst = 0;
+    loop {
+        let next = match reader.next().now_or_never() {
+            Some(at_hand) => at_hand,
+            None => {
+                in_burst = 0;
+                reader.next().await
+            }
+        };
+        let Some(message) = next else { return Ok(()) };
+        if in_burst == BURST_REPLIES_MAX {
+            in_burst = 0;
             tokio::task::yield_now().await;
         }
+        in_burst += 1;
         let FromDaemon::Reply(Reply { id, body }) = message? else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a second hello came"));
         };
         calls.hand_over(id, body);
     }
-    Ok(())
 }
 
 async fn write_requests<W: AsyncWrite + Unpin>(

@@ -81,9 +81,9 @@ impl Active {
         }
     }
 
-    /// Whether only one is driven.
-    pub fn is_one(&self) -> bool {
-        lock(&self.sagas).driven.len() == 1
+    /// Whether so many are driven.
+    pub fn are(&self, many: usize) -> bool {
+        lock(&self.sagas).driven.len() == many
     }
 
     /// Whether none is driven.

@@ -98,8 +98,8 @@ pub struct Options {
     pub keeping: Keeping,
     /// See [`UNDER_WAY_MAX`].
     pub under_way_max: usize,
-    /// Whether a saga that is the only one may hold up its thread while its log is synced, instead of two threads being woken for
-    /// it. While the disk hangs so does that thread: not for programs that have something else to do on it.
+    /// Whether sagas beside which nothing goes on may hold up their thread while their log is synced, instead of two threads being
+    /// woken for it. While the disk hangs so does that thread: not for programs that have something else to do on it.
     pub sync_here: bool,
 }
 
@@ -136,6 +136,11 @@ impl Participants {
     /// The service of a role.
     pub fn find(&self, role: &str) -> Option<&Arc<Remote>> {
         self.by_role.get(role)
+    }
+
+    /// Whether no answer of theirs is awaited.
+    pub fn are_quiet(&self) -> bool {
+        self.all().filter_map(|remote| remote.open()).all(|open| open.is_quiet())
     }
 
     /// All services, by their roles.

@@ -146,7 +146,7 @@ impl Convoy {
         let begun = |member: &Member| (member.saga, Event::Begun(Arc::clone(&lock(&member.state).begun)));
         let position = log.append_all(self.members.iter().flatten().map(begun))?;
         reach(Failpoint::BeginAppended);
-        self.runner.inner.durable(position, Failpoint::BeginSynced).await
+        self.runner.inner.durable(position, Failpoint::BeginSynced, self.left).await
     }
 
     /// Decides what is next for those that are ready: further attempts, the end, or to be driven alone.

@@ -169,7 +169,7 @@ impl Driver {
         }
         let written = lock(&self.turned_back).take();
         let Some(position) = written else { return Ok(()) };
-        Ok(self.runner.durable(position, Failpoint::TurnBackSynced).await?)
+        Ok(self.runner.durable(position, Failpoint::TurnBackSynced, 1).await?)
     }
 
     /// One attempt at an action and at those beside it, and the pause if one came to nothing.

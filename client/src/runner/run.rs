@@ -393,10 +393,16 @@ impl Inner {
         self.settler.settle(std::iter::once(Ended { saga, left, state, position }));
     }
 
-    /// Waits until everything up to `position` is durable, which is a point to be at. A saga that is the only one may do the sync
-    /// itself: it holds up nobody else.
-    pub(super) async fn durable(&self, position: Position, then_at: Failpoint) -> Result<(), LogEnded> {
-        let here = self.context.options.sync_here && self.active.is_one();
+    /// Waits until everything up to `position` is durable, which is a point to be at, for so many sagas. If they are all that are
+    /// driven, and no participant is to answer anybody, the sync may be done here: it holds up nobody else.
+    pub(super) async fn durable(
+        &self,
+        position: Position,
+        then_at: Failpoint,
+        sagas: usize,
+    ) -> Result<(), LogEnded> {
+        let Context { participants, options, .. } = &self.context;
+        let here = options.sync_here && self.active.are(sagas) && participants.are_quiet();
         if here {
             self.log.durable_here(position).await?;
         } else {

@@ -65,6 +65,23 @@ async fn what_comes_of_each_is_told_apart_and_their_grounds_are_made_so_once() {
 }
 
 #[tokio::test]
+async fn what_is_answered_together_is_heard_together_however_much_came_before() {
+    let (connection, mut daemon) = connected().await;
+    let (mailbox, mut answers) = unbounded_channel();
+    for many in [40, 250, 40, 250] {
+        connection.call_together(grounds(true).0, asked(0..many, SOON), &mailbox);
+        for _ in 0..many {
+            let id = daemon.request().await.id;
+            daemon.writer.feed(FromDaemon::Reply(Reply { id, body: ReplyBody::Settled })).await.unwrap();
+        }
+        daemon.writer.flush().await.unwrap();
+        let mut heard = Vec::new();
+        answers.recv_many(&mut heard, usize::MAX).await;
+        assert_eq!(heard.len(), usize::from(many), "some had their turn before the others");
+    }
+}
+
+#[tokio::test]
 async fn without_grounds_none_leaves_and_each_is_told_at_once() {
     let (connection, mut daemon) = connected().await;
     let ((grounds, _), (mailbox, mut answers)) = (grounds(false), unbounded_channel());

@@ -23,7 +23,7 @@ async fn a_saga_runs_its_steps_in_order_and_is_settled() {
     assert!(bench.states()[&outcome.saga].settled);
 }
 
-/// A runner on a disk on which nobody syncs but a saga that is alone, by itself.
+/// A runner on a disk on which nobody syncs but those beside whom nothing goes on, by themselves.
 fn syncing_by_itself(bench: &Bench) -> (CutDisk, Runner) {
     let disk = CutDisk::default();
     let options = Options { sync_here: true, ..bench.context().options };
@@ -32,7 +32,7 @@ fn syncing_by_itself(bench: &Bench) -> (CutDisk, Runner) {
 }
 
 #[tokio::test]
-async fn a_saga_that_is_alone_syncs_by_itself_and_two_have_it_done_for_them() {
+async fn sagas_beside_which_nothing_goes_on_sync_by_themselves() {
     let bench = Bench::new();
     let (disk, runner) = syncing_by_itself(&bench);
     let run = || runner.run("pair", Payload::default(), LONG);
@@ -40,8 +40,37 @@ async fn a_saga_that_is_alone_syncs_by_itself_and_two_have_it_done_for_them() {
         assert_eq!(run().await.unwrap().state.ended(), Some(End::Completed));
         assert_eq!(disk.left(), begun, "its beginning was not durable");
     }
-    let two = tokio::time::timeout(SHORT, futures::future::join(run(), run())).await;
-    assert!(two.is_err(), "one of them held the other up");
+    let all = futures::future::join_all((0..64).map(|_| run())).await;
+    assert!(all.into_iter().all(|ran| ran.unwrap().state.ended() == Some(End::Completed)));
+    assert_eq!(disk.left(), 3 + 64);
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_is_held_up_by_no_sync() {
+    let bench = Bench::new();
+    let (_disk, runner) = syncing_by_itself(&bench);
+    let run = || tokio::time::timeout(SHORT, runner.run("pair", Payload::default(), LONG));
+    run().await.unwrap().unwrap();
+    bench.right.settles.send_replace(false);
+    let right = runner.context().participants.find("right").unwrap().open().unwrap();
+    let mut asked = Box::pin(right.call(RequestBody::Settle(Vec::new()), LONG));
+    assert!(futures::poll!(&mut asked).is_pending());
+    let second = run().await;
+    assert!(second.is_err(), "it has synced by itself");
+    assert_eq!(bench.heard(), ["left action", "right action", "right settle"]);
+}
+
+#[tokio::test]
+async fn a_saga_that_rests_before_it_tries_again_is_held_up_by_no_sync() {
+    let bench = Bench::new();
+    let (_disk, runner) = syncing_by_itself(&bench);
+    say(&bench.left.actions, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+    let mut rests = Box::pin(runner.run("pair", Payload::default(), LONG));
+    until(|| runner.active().iter().any(|(_, state)| state.steps[0].last_failure.is_some()), &mut rests)
+        .await;
+    say(&bench.left.actions, vec![Script::Hush]);
+    let second = tokio::time::timeout(SHORT, runner.run("beside", Payload::default(), LONG)).await;
+    assert!(second.is_err() && !bench.has_heard("right action"), "it has synced by itself");
 }
 
 #[tokio::test]
