@@ -106,6 +106,9 @@ impl Writer {
             self.store.apply(batch)?;
         }
         self.store.sync()?;
+        if self.random.bool() {
+            self.store.tidy();
+        }
         let through = self.store.runs().through;
         assert!(
             !self.hurries || through >= before as u64,

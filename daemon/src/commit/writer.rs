@@ -104,10 +104,9 @@ impl<D: Domain, S: Store> Writer<D, S> {
             tokio::task::yield_now().await;
         }
         self.group(work, changes)?;
-        if !self.queue.is_empty() {
-            // The next round follows at once, and these answers wait for none of it.
-            tokio::task::yield_now().await;
-        }
+        // These answers leave now, and wait neither for what the store has left to do nor for the next round.
+        tokio::task::yield_now().await;
+        self.store.tidy();
         Ok(())
     }
 

@@ -29,8 +29,9 @@ struct Probe {
     rows: MemoryStore,
     did: Arc<Mutex<Vec<Did>>>,
     fails: Arc<Mutex<Option<Did>>>,
-    /// Called in the middle of a sync.
+    /// Called in the middle of a sync, and when nobody waits.
     at_sync: Box<dyn FnMut() + Send>,
+    at_tidy: Box<dyn FnMut() + Send>,
 }
 
 impl Probe {
@@ -61,6 +62,9 @@ impl Store for Probe {
         (self.at_sync)();
         self.note(Did::Sync)?;
         self.rows.sync()
+    }
+    fn tidy(&mut self) {
+        (self.at_tidy)();
     }
     fn bytes(&self) -> u64 {
         self.rows.bytes()
@@ -101,8 +105,8 @@ impl Rig {
         let clock = Arc::new(Hand { now: Mutex::new(now), ms_a_look: AtomicU64::new(0) });
         let (did, fails) = (Arc::default(), Arc::default());
         let (free_bytes, looks) = (Arc::new(Mutex::new(1 << 40)), Arc::new(Mutex::new(0)));
-        let (rows, at_sync) = (MemoryStore::default(), Box::new(|| ()));
-        let mut store = Probe { rows, did: Arc::clone(&did), fails: Arc::clone(&fails), at_sync };
+        let (rows, at_sync, at_tidy) = (MemoryStore::default(), Box::new(|| ()), Box::new(|| ()));
+        let mut store = Probe { rows, did: Arc::clone(&did), fails: Arc::clone(&fails), at_sync, at_tidy };
         let participant = Participant::open(Articles, &mut store, &now).unwrap();
         let (free, looked) = (free_bytes.clone(), looks.clone());
         let space: Space = Arc::new(move || {
@@ -270,6 +274,20 @@ async fn answers_of_a_full_group_leave_before_the_next_one_is_synced() {
     );
     let (_, syncs) = rig.sent_until(0).await;
     assert_eq!(syncs, 1, "the answer waited for a sync that it does not rest on");
+}
+
+#[tokio::test]
+async fn answers_of_a_group_leave_before_the_store_is_tidied() {
+    let mut rig = Rig::new();
+    rig.submit(vec![rig.add(1, Direction::Action), rig.add(2, Direction::Action)]);
+    let (found, did, answers) = (Arc::new(Mutex::new(Vec::new())), rig.did.clone(), rig.answers.clone());
+    let finds = Arc::clone(&found);
+    rig.writer.store.at_tidy = Box::new(move || {
+        finds.lock().unwrap().push((did.lock().unwrap().len(), answers.lock().unwrap().len()));
+    });
+    let (sent, _) = rig.sent_until(1).await;
+    assert_eq!(sent, [0, 1]);
+    assert_eq!(found.lock().unwrap()[..], [(2, 0)], "somebody waited for it");
 }
 
 #[tokio::test]

@@ -68,7 +68,9 @@ pub struct LoggedStore<Lock = DataDir> {
     disk: Arc<dyn Disk>,
     log: CommitLog,
     mark: Mark,
-    /// What changed since the last checkpoint was begun.
+    /// What the last batch changed, until it is put to the rest.
+    fresh: Batch,
+    /// What changed since the last checkpoint was begun, up to there.
     active: Batch,
     /// The engine's rows as the last checkpoint that ended left them.
     carried: Arc<Batch>,
@@ -135,7 +137,7 @@ impl<Lock> LoggedStore<Lock> {
         mark.note(found.last);
         let active = std::mem::take(&mut found.rows);
         let (checkpoint, merges, runs, carried) = (None, None, Arc::new(runs), Arc::new(carried));
-        let (gaps, unneeded) = (Gaps::default(), Vec::new());
+        let (gaps, unneeded, fresh) = (Gaps::default(), Vec::new(), Batch::new());
         Ok(Self {
             checkpoint,
             merges,
@@ -143,6 +145,7 @@ impl<Lock> LoggedStore<Lock> {
             disk,
             log,
             mark,
+            fresh,
             active,
             carried,
             unneeded,
@@ -176,7 +179,8 @@ impl<Lock> LoggedStore<Lock> {
 
     /// The layers above the runs, the newest first.
     fn changes(&self) -> impl Iterator<Item = &Batch> {
-        std::iter::once(&self.active).chain(self.checkpoint.as_ref().map(|under_way| &*under_way.changes))
+        let active = [&self.fresh, &self.active];
+        active.into_iter().chain(self.checkpoint.as_ref().map(|under_way| &*under_way.changes))
     }
 
     /// The rows of a range, which is not empty, out of all layers.
@@ -216,6 +220,7 @@ impl<Lock> LoggedStore<Lock> {
             // The log goes on, as long as there is room for that.
             return Ok(());
         }
+        self.put_away();
         let rolled = self.log.roll().map_err(|e| StoreError::failed("begin a segment of the log", e))?;
         let work = Work {
             disk: Arc::clone(&self.disk),
@@ -244,6 +249,14 @@ impl<Lock> LoggedStore<Lock> {
         let changes = self.checkpoint.take().map(Checkpoint::into_changes);
         self.unneeded.extend(changes.into_iter().chain([before]).filter_map(Arc::into_inner));
         Ok(true)
+    }
+
+    /// Puts what the last batch changed to what changed before. Each row is looked for a place among very many, which takes longer than
+    /// to write it into the log.
+    fn put_away(&mut self) {
+        let fresh = std::mem::take(&mut self.fresh);
+        self.free(FREED_PER_WRITE * fresh.len());
+        self.active.extend(fresh);
     }
 
     /// Frees some of the rows that nobody needs any more.
@@ -372,10 +385,10 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
             assert!(key.len() <= KEY_BYTES_MAX, "a key of {} bytes", key.len());
             assert!(value.len() <= VALUE_BYTES_MAX, "a value of {} bytes", value.len());
         }
+        self.put_away();
         self.log.append(&batch).map_err(|e| StoreError::failed("write to the log of the store", e))?;
         batch.iter().filter(|(_, value)| value.is_some()).for_each(|(key, _)| self.gaps.put(key));
-        self.free(FREED_PER_WRITE * batch.len());
-        self.active.extend(batch);
+        self.fresh = batch;
         Ok(())
     }
 
@@ -384,6 +397,10 @@ impl<Lock: Send> Store for LoggedStore<Lock> {
         self.mark.note(self.log.last());
         self.checkpoint()?;
         self.merge()
+    }
+
+    fn tidy(&mut self) {
+        self.put_away();
     }
 
     fn bytes(&self) -> u64 {

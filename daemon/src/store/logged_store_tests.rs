@@ -208,6 +208,28 @@ fn a_checkpoint_of_more_blocks_than_are_fed_at_once_loses_none() {
 }
 
 #[test]
+fn what_was_applied_just_now_is_there_before_the_store_is_tidied_and_in_a_checkpoint_that_is_begun_then() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut store = again(temp.path(), TINY, false).unwrap();
+    store.apply(batch(&[(&[0x10, 1], Some(&[1])), (&[0x10, 2], Some(&[2]))])).unwrap();
+    store.tidy();
+    store.apply(batch(&[(&[0x10, 1], None), (&[0x10, 3], Some(&[3]))])).unwrap();
+    let expected: [Row; 2] = [2, 3].map(|number| (vec![0x10, number].into(), vec![number]));
+    let all = KeyRange::prefix(&[0x10]);
+    assert_eq!((store.fresh.len(), store.active.len()), (2, 2));
+    assert_eq!(store.scan(&all, 9).unwrap(), expected);
+    assert_eq!(
+        (store.get(&[0x10, 1]).unwrap(), store.last(&all).unwrap()),
+        (None, Some(expected[1].clone()))
+    );
+    store.sync().unwrap();
+    store.checkpoint.as_ref().unwrap().finish().unwrap();
+    drop(store);
+    let store = open(temp.path());
+    assert_eq!(store.scan(&all, 9).unwrap(), expected);
+}
+
+#[test]
 fn merges_are_begun_whenever_there_is_something_to_merge() {
     let temp = tempfile::tempdir().unwrap();
     let mut store = again(temp.path(), TINY, false).unwrap();
@@ -235,6 +257,7 @@ fn rows_that_a_checkpoint_made_superfluous_are_freed_little_by_little_while_othe
     }
     let mut left_behind = |written: u8| {
         store.apply((0..written).map(|number| (vec![0x11, number].into(), None)).collect()).unwrap();
+        store.tidy();
         store.unneeded.iter().map(Batch::len).collect::<Vec<_>>()
     };
     assert_eq!(left_behind(1), [20 - FREED_PER_WRITE]);
@@ -315,22 +338,23 @@ fn a_writer_does_not_try_for_ever_to_merge_what_fits_only_when_he_asks_and_never
     assert_eq!(store.scan(&KeyRange::prefix(&[0x10]), 99).unwrap().len(), 4 * SMALL.runs_max);
 }
 
-/// A step: rows to write, whether to sync after them, and whether to start anew after that.
-type Step = (Vec<(u8, u8, Option<u8>)>, bool);
+/// A step: rows to write, whether to tidy up after them, and whether to start anew after that.
+type Step = (Vec<(u8, u8, Option<u8>)>, bool, bool);
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn it_is_the_store_in_memory_whatever_is_checkpointed_and_restarted_when(
         steps in proptest::collection::vec(
-            (proptest::collection::vec((0..3_u8, 0..6_u8, any::<Option<u8>>()), 1..8), any::<bool>()), 1..14,
+            (proptest::collection::vec((0..3_u8, 0..6_u8, any::<Option<u8>>()), 1..8), any::<bool>(), any::<bool>()),
+            1..14,
         ),
         log_bytes_max in prop_oneof![Just(TINY), Just(200), Just(LOG_BYTES_MAX)],
     ) {
         let steps: Vec<Step> = steps;
         let temp = tempfile::tempdir().unwrap();
         let (mut on_disk, mut in_memory) = (again(temp.path(), log_bytes_max, false).unwrap(), MemoryStore::default());
-        for (rows, restart) in steps {
+        for (rows, tidy, restart) in steps {
             let rows: Batch = rows
                 .into_iter()
                 .map(|(tag, key, value)| (vec![[0x01, 0x10, 0x11][usize::from(tag)], key].into(), value.map(|v| vec![v])))
@@ -338,6 +362,9 @@ proptest! {
             on_disk.apply(rows.clone()).unwrap();
             in_memory.apply(rows).unwrap();
             on_disk.sync().unwrap();
+            if tidy {
+                on_disk.tidy();
+            }
             if restart {
                 drop(on_disk);
                 on_disk = again(temp.path(), log_bytes_max, false).unwrap();

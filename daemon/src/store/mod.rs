@@ -110,6 +110,10 @@ pub trait Store: Send {
     /// The store can't be synced. That can't be tried again: the kernel may have dropped what it could not write.
     fn sync(&mut self) -> Result<(), StoreError>;
 
+    /// Does what is left to do about the last batch and changes nothing that anybody can see: for when nobody waits for the store. What
+    /// is not done here is done by the next [`Store::apply`].
+    fn tidy(&mut self) {}
+
     /// How many bytes the store takes on disk, for people. 0 if that can't be told.
     fn bytes(&self) -> u64;
 }

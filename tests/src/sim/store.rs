@@ -234,6 +234,13 @@ impl Store for SimStore {
         Ok(())
     }
 
+    fn tidy(&mut self) {
+        // Nobody may rely on it.
+        if self.host.world.percent(50) {
+            self.store.tidy();
+        }
+    }
+
     fn bytes(&self) -> u64 {
         self.store.bytes()
     }
