@@ -43,17 +43,15 @@ impl Filter {
         }
     }
 
-    /// Whether a key may be in it.
-    pub fn may_have(&self, key: &[u8]) -> bool {
-        let (line, mut places) = self.line_of(Hashed::of(key));
-        for _ in 0..PROBES {
-            let place = places % LINE_BITS;
-            if self.words[line + (place / 64) as usize] & (1 << (place % 64)) == 0 {
-                return false;
-            }
-            places >>= PLACE_BITS;
-        }
-        true
+    /// Whether a key may be in it. All of its bits are looked at before that is decided: the processor guesses one rare answer right,
+    /// and looks into the next filters while it still waits for the memory of this one; but not each bit, half of which are set.
+    pub fn may_have(&self, key: Hashed) -> bool {
+        let (line, places) = self.line_of(key);
+        let is_set = |probe: u32| {
+            let place = (places >> (probe * PLACE_BITS)) % LINE_BITS;
+            self.words[line + (place / 64) as usize] >> (place % 64) & 1
+        };
+        (0..PROBES).fold(1, |all, probe| all & is_set(probe)) == 1
     }
 
     /// Appends its bytes.
@@ -139,8 +137,10 @@ mod tests {
             |first: u64, second: u64| [&[0x10][..], &first.to_be_bytes(), &second.to_be_bytes()].concat();
         let mut filter = Filter::for_keys(100_000);
         filter.put_all((0..100_000).map(|number| Hashed::of(&key(number, number % 16))));
-        assert!((0..100_000).all(|number| filter.may_have(&key(number, number % 16))));
-        let in_vain = (0..100_000).filter(|number| filter.may_have(&key(*number, 16 + number % 16))).count();
+        assert!((0..100_000).all(|number| filter.may_have(Hashed::of(&key(number, number % 16)))));
+        let in_vain = (0..100_000)
+            .filter(|number| filter.may_have(Hashed::of(&key(*number, 16 + number % 16))))
+            .count();
         assert!(in_vain < 2_500, "{in_vain} of 100,000");
     }
 
@@ -156,7 +156,7 @@ mod tests {
             filter.store(&mut bytes);
             let read = Filter::load(&bytes).unwrap();
             prop_assert_eq!(&read, &filter);
-            prop_assert!(keys.iter().all(|key| read.may_have(key)));
+            prop_assert!(keys.iter().all(|key| read.may_have(Hashed::of(key))));
         }
     }
 }

@@ -14,6 +14,7 @@ use tracing::error;
 
 use super::StoreError;
 use super::aside::Steps;
+use super::filter::Hashed;
 use super::run::{Run, RunRows};
 use super::run_writer::RunWriter;
 use super::runs::{Listed, Runs};
@@ -198,7 +199,8 @@ impl Merge {
         self.key.clear();
         self.key.extend(lowest.key());
         // That a key is deleted need not be told where nothing older has it.
-        if lowest.value().is_some() || self.older.iter().any(|run| run.may_have(&self.key)) {
+        let older_may_have = |key| self.older.iter().any(|run| run.may_have(key));
+        if lowest.value().is_some() || older_may_have(Hashed::of(&self.key)) {
             self.writer.push(&self.key, lowest.value());
         }
         Ok(true)

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::base::Base;
 use super::block::{self, BlockRows, follow_key, put_key};
 use super::fields::{Fields, Malformed};
-use super::filter::Filter;
+use super::filter::{Filter, Hashed};
 use super::merged::{LayerRows, Layered, Rows};
 use super::run_list::Entry;
 use super::{Key, KeyRange, StoreError};
@@ -143,18 +143,15 @@ impl Run {
     }
 
     /// Whether it may say anything of a key.
-    pub fn may_have(&self, key: &[u8]) -> bool {
+    pub fn may_have(&self, key: Hashed) -> bool {
         self.filter.may_have(key)
     }
 
-    /// What it says of a key: a value, that the key is deleted, or nothing.
+    /// What it says of a key that it may have: a value, that the key is deleted, or nothing.
     ///
     /// # Errors
     /// The base can't be read, or the block in which the key would be is damaged.
     pub fn get(&self, base: &dyn Base, key: &[u8]) -> Result<Option<Option<Vec<u8>>>, StoreError> {
-        if !self.may_have(key) {
-            return Ok(None);
-        }
         let Some(number) = self.keys.count(|first| first <= key).checked_sub(1) else { return Ok(None) };
         let damaged = |why| self.damaged(key, why);
         let mut rows = self.block(base, number)?.map_err(damaged)?;

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use tracing::warn;
 
 use super::base::{Base, VALUE_BYTES_MAX};
+use super::filter::Hashed;
 use super::merged::LayerRows;
 use super::open_error::OpenError;
 use super::room::{Allowance, Look, taken_by};
@@ -164,7 +165,8 @@ impl Runs {
     /// # Errors
     /// The base can't be read, or the block in which the key would be is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        for run in self.listed().runs.iter().rev() {
+        let hashed = Hashed::of(key);
+        for run in self.listed().runs.iter().rev().filter(|run| run.may_have(hashed)) {
             if let Some(said) = run.get(&*self.base, key)? {
                 return Ok(said);
             }
