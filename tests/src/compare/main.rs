@@ -155,44 +155,49 @@ fn compare(asked: &Asked) {
     if asked.json { report.print_json() } else { report.print() }
 }
 
-/// The turns that are compared with each other, round after round.
+/// The turns that are compared with each other, round after round. Each round begins with nothing stored on any side: otherwise
+/// what has piled up by the later ones, and is merged then, would say more than what differs from side to side.
 fn rounds(effort: &Effort, programs: &Programs, report: &mut Report) {
+    for number in 1..=effort.rounds {
+        let say = |what: &str| progress(&format!("round {number} of {}: {what}", effort.rounds));
+        report.rounds.push(round(effort.turn, programs, say));
+    }
+}
+
+fn round(turn: Duration, programs: &Programs, say: impl Fn(&str)) -> report::Round {
     let mut raw = RawLogs::open();
     let mut sqlite = Sqlite::start(Grouped::Together);
     let mut sqlite_each = Sqlite::start(Grouped::Each);
     let mut redis = Redis::find();
     let mut house = House::start(programs);
-    for round in 0..effort.rounds {
-        let mut turns = report::Round::default();
-        let mut take = |name: &'static str, turn: &mut dyn FnMut() -> Turn| {
-            progress(&format!("round {} of {}: {name}", round + 1, effort.rounds));
-            turns.add(name, turn());
-        };
-        let turn = effort.turn;
-        take("limit, 1", &mut || raw.one_at_a_time(turn));
-        take("us, 1", &mut || house.sagas(1, turn));
-        take("us with checks, 1", &mut || house.likes(1, turn));
-        take("SQLite, 1", &mut || sqlite.likes(1, turn));
-        take("SQLite, 64", &mut || sqlite.likes(64, turn));
-        take("SQLite each, 64", &mut || sqlite_each.likes(64, turn));
-        take("us, 64", &mut || house.sagas(64, turn));
-        take("us with checks, 64", &mut || house.likes(64, turn));
-        take("limit, 64", &mut || raw.group_committed(64, turn));
-        take("us, 1024", &mut || house.sagas(1024, turn));
-        take("reads, 64", &mut || house.reads(64, turn));
-        if let Some(redis) = &mut redis {
-            take("Redis, 1", &mut || redis.likes(1, turn));
-            take("Redis, 64", &mut || redis.likes(64, turn));
-        }
-        report.rounds.push(turns);
+    let mut turns = report::Round::default();
+    let mut take = |name: &'static str, turn: &mut dyn FnMut() -> Turn| {
+        say(name);
+        turns.add(name, turn());
+    };
+    take("limit, 1", &mut || raw.one_at_a_time(turn));
+    take("us, 1", &mut || house.sagas(1, turn));
+    take("us with checks, 1", &mut || house.likes(1, turn));
+    take("SQLite, 1", &mut || sqlite.likes(1, turn));
+    take("SQLite, 64", &mut || sqlite.likes(64, turn));
+    take("SQLite each, 64", &mut || sqlite_each.likes(64, turn));
+    take("us, 64", &mut || house.sagas(64, turn));
+    take("us with checks, 64", &mut || house.likes(64, turn));
+    take("limit, 64", &mut || raw.group_committed(64, turn));
+    take("us, 1024", &mut || house.sagas(1024, turn));
+    take("reads, 64", &mut || house.reads(64, turn));
+    if let Some(redis) = &mut redis {
+        take("Redis, 1", &mut || redis.likes(1, turn));
+        take("Redis, 64", &mut || redis.likes(64, turn));
     }
-    progress("counts of all sides");
+    say("counts of all sides");
     sqlite.check();
     sqlite_each.check();
     house.check();
     if let Some(redis) = &redis {
         redis.check();
     }
+    turns
 }
 
 /// The product's own binaries: built here, since `cargo run` builds those of one package only.
