@@ -53,7 +53,7 @@ pub struct Plan {
     pub commit_ms: u64,
     /// How long a sync of the log takes at most.
     pub sync_ms: u64,
-    /// Whether a saga that is the only one of its runner syncs by itself, in no time.
+    /// Whether sagas beside which nothing goes on sync by themselves, in no time.
     pub sync_here: bool,
     /// How many sagas that were taken over are under way at a time.
     pub under_way_max: usize,
