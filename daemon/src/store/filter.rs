@@ -32,13 +32,10 @@ impl Filter {
 
     /// Puts keys in, best many at once: each has a line of its own in a memory that may be large, and the processor waits for several
     /// lines at a time if nothing else comes between.
-    pub fn put_all(&mut self, keys: impl Iterator<Item = Hashed>) {
+    pub fn put_all(&mut self, keys: impl IntoIterator<Item = Hashed>) {
         for key in keys {
-            let (line, mut places) = self.line_of(key);
-            for _ in 0..PROBES {
-                let place = places % LINE_BITS;
-                self.words[line + (place / 64) as usize] |= 1 << (place % 64);
-                places >>= PLACE_BITS;
+            for (word, bit) in self.bits_of(key) {
+                self.words[word] |= bit;
             }
         }
     }
@@ -46,12 +43,7 @@ impl Filter {
     /// Whether a key may be in it. All of its bits are looked at before that is decided: the processor guesses one rare answer right,
     /// and looks into the next filters while it still waits for the memory of this one; but not each bit, half of which are set.
     pub fn may_have(&self, key: Hashed) -> bool {
-        let (line, places) = self.line_of(key);
-        let is_set = |probe: u32| {
-            let place = (places >> (probe * PLACE_BITS)) % LINE_BITS;
-            self.words[line + (place / 64) as usize] >> (place % 64) & 1
-        };
-        (0..PROBES).fold(1, |all, probe| all & is_set(probe)) == 1
+        self.bits_of(key).fold(0, |missing, (word, bit)| missing | (bit & !self.words[word])) == 0
     }
 
     /// Appends its bytes.
@@ -66,11 +58,15 @@ impl Filter {
         is_one.then(|| Self { words: words.iter().map(|word| u64::from_le_bytes(*word)).collect() })
     }
 
-    /// Where the line of a key begins, and which bits of it are the key's.
-    fn line_of(&self, Hashed(hash): Hashed) -> (usize, u64) {
+    /// The bits of a key, all in one line: in which word each is, and which of that.
+    fn bits_of(&self, Hashed(hash): Hashed) -> impl Iterator<Item = (usize, u64)> + use<> {
         let lines = self.words.len() / LINE_WORDS;
         let line = (u128::from(hash) * lines as u128) >> 64;
-        (line as usize * LINE_WORDS, fold(hash, MIX[2]))
+        let (first, places) = (line as usize * LINE_WORDS, fold(hash, MIX[2]));
+        (0..PROBES).map(move |probe| {
+            let place = (places >> (probe * PLACE_BITS)) % LINE_BITS;
+            (first + (place / 64) as usize, 1 << (place % 64))
+        })
     }
 }
 
@@ -115,7 +111,7 @@ mod tests {
             (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17], [71, 90, 293, 325, 341, 468]),
         ] {
             let (mut filter, mut bytes) = (Filter::for_keys(1), Vec::new());
-            filter.put_all([Hashed::of(key)].into_iter());
+            filter.put_all([Hashed::of(key)]);
             filter.store(&mut bytes);
             assert_eq!(bytes.len(), 64);
             let is_set = |place: &usize| bytes[place / 8] & (1 << (place % 8)) != 0;

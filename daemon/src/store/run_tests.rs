@@ -18,7 +18,7 @@ fn a_run_is_pinned() {
     for (at, (key, value)) in all.iter().enumerate() {
         let block = if at < 9 { &mut first } else { &mut second };
         block.push(key, value.as_deref());
-        filter.put_all([Hashed::of(key)].into_iter());
+        filter.put_all([Hashed::of(key)]);
     }
     let mut index = vec![0, 3, 0x10, 0, 0, 2, 1, 9];
     filter.store(&mut index);
