@@ -160,10 +160,6 @@ impl Calls {
         tell_all(late, || Came::TooLate);
     }
 
-    pub fn are_none(&self) -> bool {
-        self.state().waiting.is_empty()
-    }
-
     pub fn have_ended(&self) -> bool {
         self.state().ended.is_some()
     }
@@ -173,7 +169,7 @@ impl Calls {
         self.state().ended.as_deref().unwrap_or("it was given up").to_owned()
     }
 
-    #[cfg(test)]
+    /// How many wait.
     pub fn waiting(&self) -> usize {
         self.state().waiting.len()
     }

@@ -102,7 +102,7 @@ impl Connection {
 
     /// Whether no call waits for its reply.
     pub fn is_quiet(&self) -> bool {
-        self.shared.calls.are_none()
+        self.shared.calls.waiting() == 0
     }
 
     /// Sends one request and awaits its reply. Dropping the future gives up waiting and harms nothing: the request may

@@ -32,8 +32,9 @@ struct Probe {
     rows: MemoryStore,
     did: Arc<Mutex<Vec<Did>>>,
     fails: Arc<Mutex<Option<Did>>>,
-    /// Called in the middle of a sync, and when nobody waits.
+    /// Called in the middle of a sync.
     at_sync: Box<dyn FnMut() + Send>,
+    /// Called when it is to be tidied.
     at_tidy: Box<dyn FnMut() + Send>,
 }
 
