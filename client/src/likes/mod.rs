@@ -5,7 +5,7 @@
 //! * [`service`]: the acts as a caller means them: checks first, then the saga, then an answer.
 //! * [`answer`]: what the checks decide, and what an ended saga means to its caller. Pure.
 //! * [`audit`]: likes against like records.
-//! * [`pages`]: lists, fetched page by page.
+//! * [`pages`]: lists, fetched page by page. `standings`: checks that are made in the same moment are asked together.
 
 pub mod acts;
 pub mod answer;
@@ -16,6 +16,7 @@ pub mod service;
 pub mod users;
 
 mod ask;
+mod standings;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::{DaemonStatus, PAGE_ROWS_MAX};
 
 use super::ask::{AskError, Asker};
+use super::standings::Standings;
 use crate::rpc::Remote;
 
 /// Why the user service has no answer.
@@ -21,28 +22,30 @@ pub type UserError = AskError<UserRejection>;
 #[derive(Clone)]
 pub struct UserService {
     asker: Asker,
+    standings: Standings,
 }
 
 impl UserService {
     /// The service behind `remote`; every question to it may take `within` in all.
     pub fn new(remote: Arc<Remote>, within: Duration) -> Self {
-        Self { asker: Asker::new(remote, within) }
+        Self::over(Asker::new(remote, within))
     }
 
     /// The same service, asked with another limit.
     pub fn within(&self, within: Duration) -> Self {
-        Self { asker: self.asker.within(within) }
+        Self::over(self.asker.within(within))
     }
 
-    /// How a user stands to an article, and to a key.
+    fn over(asker: Asker) -> Self {
+        Self { standings: Standings::new(asker.clone()), asker }
+    }
+
+    /// How a user stands to an article, and to a key. What is asked in the same moment, of clones too, is asked together.
     ///
     /// # Errors
     /// No answer.
     pub async fn standing(&self, target: LikeTarget) -> Result<Standing, UserError> {
-        match self.asker.query(&UserQuery::Standing(target)).await? {
-            UserAnswer::Standing(standing) => Ok(standing),
-            other => self.unexpected(&other),
-        }
+        self.standings.ask(target).await
     }
 
     /// One page of a user's like records by article, those after `after`; an empty page is the end.
@@ -84,7 +87,7 @@ impl UserService {
     ) -> Result<LikerCount, UserError> {
         match self.asker.query(&UserQuery::CountLikers { article, after }).await? {
             UserAnswer::Count(count) => Ok(count),
-            other => self.unexpected(&other),
+            other => unexpected(&self.asker, &other),
         }
     }
 
@@ -100,7 +103,7 @@ impl UserService {
         let limit = limit.min(PAGE_ROWS_MAX);
         match self.asker.query(&UserQuery::LikedArticles { after, limit }).await? {
             UserAnswer::Articles(articles) => Ok(articles),
-            other => self.unexpected(&other),
+            other => unexpected(&self.asker, &other),
         }
     }
 
@@ -123,13 +126,14 @@ impl UserService {
     async fn records(&self, query: UserQuery) -> Result<Vec<LikeRecord>, UserError> {
         match self.asker.query(&query).await? {
             UserAnswer::Records(records) => Ok(records),
-            other => self.unexpected(&other),
+            other => unexpected(&self.asker, &other),
         }
     }
+}
 
-    fn unexpected<T>(&self, answer: &UserAnswer) -> Result<T, UserError> {
-        Err(self.asker.misunderstood(format!("unexpected answer {answer:?}")))
-    }
+/// An answer to another question than was asked.
+pub(super) fn unexpected<T>(asker: &Asker, answer: &UserAnswer) -> Result<T, UserError> {
+    Err(asker.misunderstood(format!("unexpected answer {answer:?}")))
 }
 
 /// What a rejection says, in words: a sentence without capital and full stop.

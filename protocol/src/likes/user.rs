@@ -16,6 +16,9 @@ pub const KEY_KEPT_MS: u64 = 24 * 3600 * 1000;
 /// How many keys one user may have. Past it, new keys are refused until old ones have gone.
 pub const KEYS_PER_USER_MAX: usize = 1024;
 
+/// How many standings may be asked for at once: so many fit into a payload, all with keys and the longest of numbers.
+pub const STANDINGS_MAX: usize = 100;
+
 /// A caller's idempotency key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct CallerKey(#[serde(with = "uuid::serde::compact")] pub Uuid);
@@ -93,7 +96,7 @@ pub enum UserRejection {
 }
 
 /// What can be read at the user service.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum UserQuery {
     /// How a user stands to an article, and to a key; answered by [`UserAnswer::Standing`].
     Standing(LikeTarget),
@@ -130,6 +133,8 @@ pub enum UserQuery {
         /// At most so many (and at most `PAGE_ROWS_MAX`).
         limit: u32,
     },
+    /// As [`UserQuery::Standing`], for several at once (and at most [`STANDINGS_MAX`]); answered by [`UserAnswer::Standings`].
+    Standings(Vec<LikeTarget>),
 }
 
 /// What the user service answers to queries.
@@ -143,6 +148,8 @@ pub enum UserAnswer {
     Count(LikerCount),
     /// To [`UserQuery::LikedArticles`].
     Articles(Vec<ArticleId>),
+    /// To [`UserQuery::Standings`], in their order.
+    Standings(Vec<Standing>),
 }
 
 /// How a user stands to an article, and to a key.

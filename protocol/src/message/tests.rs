@@ -174,4 +174,11 @@ fn like_messages_are_pinned() {
         current_likes: Some(2),
     };
     pinned(&UserRejection::KeyUsed(first), &format!("02_01_01_{}_0102", "11".repeat(16)));
+    let without_key = LikeTarget { key: None, ..target };
+    pinned(&UserQuery::Standing(without_key), "00_070100");
+    pinned(&UserQuery::Standings(vec![without_key; 2]), "05_02_070100_070100");
+    let standing = Standing { record: Some(step_id().saga), locked_by: None, key: None };
+    let standing_hex = format!("01{}_00_00", "11".repeat(16));
+    pinned(&UserAnswer::Standing(standing), &format!("00_{standing_hex}"));
+    pinned(&UserAnswer::Standings(vec![standing; 2]), &format!("04_02_{standing_hex}_{standing_hex}"));
 }

@@ -52,6 +52,7 @@ fn users() -> (Vec<Payload>, Payload) {
         UserQuery::LikersOf { article, after: None, limit: 256 },
         UserQuery::CountLikers { article, after: None },
         UserQuery::LikedArticles { after: None, limit: 256 },
+        UserQuery::Standings(vec![target; 3]),
     ];
     (queries.iter().map(payload).collect(), payload(&UserOperation::CreateLike(target)))
 }

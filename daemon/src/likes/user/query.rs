@@ -1,6 +1,8 @@
 //! What can be read at the user service.
 
-use like_protocol::likes::user::{LikeRecord, LikeTarget, LikerCount, Standing, UserAnswer, UserQuery};
+use like_protocol::likes::user::{
+    LikeRecord, LikeTarget, LikerCount, STANDINGS_MAX, Standing, UserAnswer, UserQuery,
+};
 use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::PAGE_ROWS_MAX;
 
@@ -37,6 +39,11 @@ pub(super) fn answer(context: &Context<'_, '_>, query: UserQuery) -> Result<User
         }
         UserQuery::LikedArticles { after, limit } => {
             UserAnswer::Articles(liked_articles(context, after, limit)?)
+        }
+        UserQuery::Standings(mut targets) => {
+            targets.truncate(STANDINGS_MAX);
+            let standings = targets.into_iter().map(|target| standing(context, target));
+            UserAnswer::Standings(standings.collect::<Result<_, _>>()?)
         }
     })
 }

@@ -1,6 +1,6 @@
 use like_protocol::codec;
 use like_protocol::likes::user::{
-    FirstUse, KEY_KEPT_MS, KEYS_PER_USER_MAX, LikeRecord, LikerCount, Standing,
+    FirstUse, KEY_KEPT_MS, KEYS_PER_USER_MAX, LikeRecord, LikerCount, STANDINGS_MAX, Standing,
 };
 use like_protocol::message::{Ending, PAGE_ROWS_MAX, ReplyBody, RequestBody, Settlement, StepReply};
 use uuid::Uuid;
@@ -305,6 +305,35 @@ fn a_standing_shows_record_lock_and_key() {
     assert_eq!(ask(&mut users, key(7)), standing(None, Some(3), None));
     let settled = standing(None, None, Some(first(Some(3))));
     assert_eq!(ask(&mut users, key(9)), settled, "it is final, whoever holds the record");
+}
+
+#[test]
+fn standings_that_are_asked_for_together_are_those_asked_for_one_by_one() {
+    let mut users = Harness::new(Users);
+    users.act(1, &like(7, 1, key(9)));
+    users.act(2, &like(8, 1, None));
+    users.settle(2);
+    let targets = [target(7, 1, key(9)), target(8, 1, None), target(7, 2, key(9)), target(8, 1, None)];
+    let one_by_one = targets.map(|target| match asked(&mut users, &UserQuery::Standing(target)) {
+        UserAnswer::Standing(standing) => standing,
+        other => panic!("{other:?}"),
+    });
+    let together = asked(&mut users, &UserQuery::Standings(targets.to_vec()));
+    assert_eq!(together, UserAnswer::Standings(one_by_one.to_vec()));
+    assert_eq!(asked(&mut users, &UserQuery::Standings(vec![])), UserAnswer::Standings(vec![]));
+
+    let longest = LikeTarget { user: UserId(u64::MAX), article: ArticleId(u64::MAX), key: key(u128::MAX) };
+    let UserAnswer::Standings(all) = asked(&mut users, &UserQuery::Standings(vec![longest; STANDINGS_MAX]))
+    else {
+        panic!("no standings");
+    };
+    assert_eq!(all.len(), STANDINGS_MAX, "so many fit, however long they are");
+    let UserAnswer::Standings(all) =
+        asked(&mut users, &UserQuery::Standings(vec![targets[1]; STANDINGS_MAX + 1]))
+    else {
+        panic!("no standings");
+    };
+    assert_eq!(all, vec![one_by_one[1]; STANDINGS_MAX], "no more are looked for");
 }
 
 #[test]

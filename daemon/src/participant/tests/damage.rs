@@ -126,6 +126,9 @@ fn user_world() -> World<Users> {
             probes.push(Probe { about: vec![User(user)], body: RequestBody::Query(payload(&query)) });
         }
     }
+    let both = [keyed(7, 1, 9), keyed(8, 1, 9)];
+    let query = payload(&UserQuery::Standings(both.to_vec()));
+    probes.push(Probe { about: vec![User(7), User(8)], body: RequestBody::Query(query) });
     (world, probes)
 }
 
@@ -283,6 +286,11 @@ fn reveals_less(owner: Thing, reply: &ReplyBody, expected: &ReplyBody) -> bool {
         }
         (UserAnswer::Standing(said), UserAnswer::Standing(expected)) => {
             expected.locked_by == Some(saga(number)) && said.locked_by.is_none()
+        }
+        (UserAnswer::Standings(said), UserAnswer::Standings(expected)) => {
+            said.iter().zip(&expected).all(|(said, expected)| {
+                said == expected || expected.locked_by == Some(saga(number)) && said.locked_by.is_none()
+            })
         }
         _ => false,
     }
