@@ -37,7 +37,7 @@ const FLUSH_REQUESTS_MAX: usize = 256;
 const BURST_REPLIES_MAX: usize = FLUSH_REQUESTS_MAX + 16;
 
 /// Nobody waits longer for a reply, whatever limit is given: a moment that far ahead can still be told.
-const WITHIN_MAX: Duration = Duration::from_secs(24 * 3600);
+pub const WITHIN_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A connection whose hello has been read and checked. Clones share it; the last one that goes closes it.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 //! is to turn back, leaves the convoy and is driven by itself.
 
 use std::mem;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use like_protocol::message::{Direction, RequestBody, StepRequest};
 use like_protocol::time::Now;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::active::Standing;
 use super::attempt::{heard, is_written, within};
@@ -65,6 +67,9 @@ pub(super) struct Member {
     pub definition: Arc<dyn Definition>,
     pub state: Standing,
     pub told: Option<Caller>,
+    /// Until when the caller waits. Beyond its beginning a convoy waits no longer for anything than an attempt may take, and that
+    /// is less.
+    pub patience: Instant,
     /// The attempts of its last ones that came to nothing.
     pub failed: Vec<FailedAttempt>,
     /// How many attempts are not answered yet, and how long each may take.
@@ -73,9 +78,15 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub fn new(saga: SagaId, definition: Arc<dyn Definition>, state: Standing, told: Caller) -> Self {
+    pub fn new(
+        saga: SagaId,
+        definition: Arc<dyn Definition>,
+        state: Standing,
+        told: Caller,
+        patience: Instant,
+    ) -> Self {
         let (failed, within) = (Vec::new(), Duration::ZERO);
-        Self { saga, definition, state, told: Some(told), failed, awaited: 0, within }
+        Self { saga, definition, state, told: Some(told), patience, failed, awaited: 0, within }
     }
 }
 
@@ -140,13 +151,22 @@ impl Convoy {
         }
     }
 
-    /// Puts all beginnings into the log, and waits until they are durable.
-    async fn begin(&self) -> Result<(), LogEnded> {
-        let log = &self.runner.inner.log;
+    /// Puts all beginnings into the log, and waits until they are durable. Callers who have waited for too long by then are left.
+    async fn begin(&mut self) -> Result<(), LogEnded> {
+        let inner = &self.runner.inner;
         let begun = |member: &Member| (member.saga, Event::Begun(Arc::clone(&lock(&member.state).begun)));
-        let position = log.append_all(self.members.iter().flatten().map(begun))?;
+        let position = inner.log.append_all(self.members.iter().flatten().map(begun))?;
         reach(Failpoint::BeginAppended);
-        self.runner.inner.durable(position, Failpoint::BeginSynced, self.left).await
+        let mut durable = pin!(inner.durable(position, Failpoint::BeginSynced, self.left));
+        loop {
+            let waiting = self.members.iter().flatten().filter(|member| member.told.is_some());
+            let Some(first) = waiting.map(|member| member.patience).min() else { return durable.await };
+            if let Ok(durable) = timeout_at(first, &mut durable).await {
+                return durable;
+            }
+            let left = self.members.iter_mut().flatten().filter(|member| member.patience <= first);
+            left.for_each(|member| member.told = None);
+        }
     }
 
     /// Decides what is next for those that are ready: further attempts, the end, or to be driven alone.

@@ -9,6 +9,7 @@ use like_protocol::message::{PAYLOAD_BYTES_MAX, Payload};
 use like_protocol::time::DEADLINE_AHEAD_MAX;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::active::{Active, Standing, Turn, Turns};
 use super::context::{Context, Options};
@@ -16,11 +17,11 @@ use super::convoy::{Convoy, Convoys, Member};
 use super::drive::{Driver, Order};
 use super::hunt::Hunt;
 use super::settle::{Ended, Settler};
-use super::tell::Teller;
+use super::tell::{Caller, Teller};
 use crate::log::{
     self, Found, JournalError, LacksRoom, LogEnded, Position, SagaLog, Slot, SlotLock, Story, TakenOver,
 };
-use crate::rpc::Unreachable;
+use crate::rpc::{Unreachable, WITHIN_MAX};
 use crate::saga::{Begun, Definition, Event, ParticipantAt, PlannedStep, SagaState, StepPlan};
 
 /// How often it is asked whether waiting for sagas is in vain.
@@ -201,28 +202,30 @@ impl Runner {
         let participants = self.inner.participants_of(definition.steps(), timeout).await?;
         let begun = Arc::new(self.begun(&definition, params, participants, timeout));
         let saga = (self.inner.context.origin.new_saga)();
-        let patience = timeout + self.inner.context.options.attempt_timeout;
-        let (state, ended) = self.begin(saga, begun, definition);
-        match tokio::time::timeout(patience, ended).await {
-            Ok(Ok(ended)) => ended.map_err(|source| RunError::LogEnded { saga, source }),
-            _ => {
+        let an_attempt = self.inner.context.options.attempt_timeout.min(WITHIN_MAX);
+        let patience = Instant::now() + timeout + an_attempt;
+        let (state, ended) = self.begin(saga, begun, definition, patience);
+        match ended.await {
+            Ok(ended) => ended.map_err(|source| RunError::LogEnded { saga, source }),
+            Err(_) => {
                 let state = Arc::clone(&lock(&state));
                 Err(RunError::Unfinished { saga, state })
             }
         }
     }
 
-    /// The saga joins those that are about to begin.
+    /// The saga joins those that are about to begin. Its caller is told how it has ended; or left, once he has waited for too long.
     fn begin(
         &self,
         saga: SagaId,
         begun: Arc<Begun>,
         definition: Arc<dyn Definition>,
+        patience: Instant,
     ) -> (Standing, oneshot::Receiver<Result<Outcome, LogEnded>>) {
         let state = Arc::new(Mutex::new(Arc::new(SagaState::begin(begun))));
         let (told, ended) = oneshot::channel();
         self.inner.active.enlist(saga, Arc::clone(&state));
-        if self.inner.convoys.join(Member::new(saga, definition, Arc::clone(&state), told)) {
+        if self.inner.convoys.join(Member::new(saga, definition, Arc::clone(&state), told, patience)) {
             self.inner.active.look_after(Convoy::drive(self.clone()));
         }
         (state, ended)
@@ -274,9 +277,23 @@ impl Runner {
 
     /// Drives a saga by itself that began with others.
     pub(super) fn drive_alone(&self, member: Member) {
-        let Member { saga, definition, state, told, failed, .. } = member;
+        let Member { saga, definition, state, told, patience, failed, .. } = member;
+        let told = Some(self.until(patience, told));
         let driver = Driver::new(&self.inner, saga, definition, Arc::clone(&state), told).after(failed);
         self.spawn(saga, state, None, driver.go_on(Order::GoOn));
+    }
+
+    /// Where an end is told that is passed on to the caller, unless that has waited for too long by then or is left already.
+    fn until(&self, patience: Instant, caller: Option<Caller>) -> Caller {
+        let (tell, told) = oneshot::channel();
+        if let Some(caller) = caller {
+            self.inner.active.look_after(async move {
+                if let Ok(Ok(ended)) = tokio::time::timeout_at(patience, told).await {
+                    let _ = caller.send(ended);
+                }
+            });
+        }
+        tell
     }
 
     /// Ends a saga of this log by an operator's word, and settles it in the background.

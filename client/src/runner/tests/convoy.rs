@@ -147,6 +147,53 @@ async fn a_participant_that_has_another_store_by_then_is_not_asked() {
     assert_eq!(failure.kind, FailureKind::OtherStore);
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_too_long_is_left_and_the_saga_goes_on() {
+    let (bench, disk) = (Bench::new(), CutDisk::default());
+    let attempts = Options { attempt_timeout: SHORT, ..bench.context().options };
+    let context = Context { journal: disk.journal(), options: attempts, ..bench.context() };
+    let runner = Runner::start(context).unwrap();
+    let began = Instant::now();
+    let left_after = async |timeout| {
+        let told = runner.run("beside", Payload::default(), timeout).await;
+        assert!(matches!(told, Err(RunError::Unfinished { .. })), "{told:?}");
+        began.elapsed()
+    };
+    let syncs_late = async {
+        tokio::time::sleep(LONG / 2).await;
+        while !runner.active().is_empty() {
+            disk.sync_what_is_wanted();
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    };
+    // All of them wait for the same sync.
+    let (sooner, later, patient, ()) =
+        tokio::join!(left_after(SHORT), left_after(3 * SHORT), run(&runner, "beside"), syncs_late);
+    let about = |took: Duration, expected| took >= expected && took < expected + SHORT / 10;
+    assert!(about(sooner, 2 * SHORT) && about(later, 4 * SHORT), "{sooner:?} {later:?}");
+    assert_eq!(patient.unwrap().state.ended(), Some(End::Completed));
+    let sagas = history::read(&runner.context().journal).unwrap().sagas;
+    let ended = sagas.iter().filter(|(_, story)| story.state.as_ref().is_some_and(|it| it.ended().is_some()));
+    assert_eq!((sagas.len(), ended.count()), (3, 3), "the others' sagas ended too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_too_long_for_a_saga_that_goes_on_alone_is_left_too() {
+    let bench = Bench::new();
+    let hushed = || (0..100).map(|_| Script::Hush).collect();
+    say(&bench.left.actions, hushed());
+    say(&bench.left.compensations, hushed());
+    let journal = CutDisk::default();
+    let options = Options { attempt_timeout: SHORT, sync_here: true, ..bench.context().options };
+    let runner = Runner::start(Context { journal: journal.journal(), options, ..bench.context() }).unwrap();
+    let began = Instant::now();
+    let told = tokio::time::timeout(LONG, runner.run("pair", Payload::default(), 2 * SHORT)).await;
+    assert!(matches!(told, Ok(Err(RunError::Unfinished { .. }))), "{told:?}");
+    let took = began.elapsed();
+    assert!(took >= 3 * SHORT && took < 3 * SHORT + SHORT / 10, "{took:?}");
+    assert_eq!(runner.active().len(), 1, "it goes on");
+}
+
 #[tokio::test]
 async fn none_begins_any_more_once_its_runner_has_let_go() {
     let bench = Bench::new();
