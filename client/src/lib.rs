@@ -6,12 +6,15 @@
 //! * [`rpc`]: connections to participants, and what is certain about a request that was not answered.
 //! * [`runner`]: drives sagas: asks `saga` what is next, writes it to `log`, does it by `rpc`.
 //!
+//! `gathering` is for those, in any of these, who are about to do something in the same moment, and do it together.
+//!
 //! What plugs into it:
 //! * [`likes`]: the like and unlike sagas, typed clients of the two services, the audit.
 //! * [`view`]: what is shown of all that, whatever the front: documents and words.
 //! * [`cli`]: `likectl`; the only part that touches a terminal.
 
 pub mod cli;
+mod gathering;
 pub mod likes;
 pub mod log;
 pub mod rpc;

@@ -4,19 +4,20 @@
 //!
 //! Nobody depends on the first: if it is dropped, or a damaged row spoils the answer, each asks for its own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use like_protocol::likes::user::{LikeTarget, STANDINGS_MAX, Standing, UserAnswer, UserQuery};
 use tokio::sync::oneshot;
 
 use super::ask::{AskError, Asker};
 use super::users::{UserError, unexpected};
+use crate::gathering::Gathering;
 
 /// Asks for standings, those of all clones together.
 #[derive(Clone)]
 pub(super) struct Standings {
     asker: Asker,
-    asking: Arc<Mutex<Vec<Asking>>>,
+    asking: Arc<Gathering<Asking>>,
 }
 
 /// A target, and whoever waits for its standing: dropped if it is to ask by itself.
@@ -24,7 +25,7 @@ type Asking = (LikeTarget, oneshot::Sender<Result<Standing, UserError>>);
 
 impl Standings {
     pub fn new(asker: Asker) -> Self {
-        Self { asker, asking: Arc::default() }
+        Self { asker, asking: Arc::new(Gathering::of(STANDINGS_MAX)) }
     }
 
     /// How a user stands to an article, and to a key.
@@ -33,8 +34,8 @@ impl Standings {
     /// No answer.
     pub async fn ask(&self, target: LikeTarget) -> Result<Standing, UserError> {
         let (tell, told) = oneshot::channel();
-        if self.join((target, tell)) {
-            let first = First(Some(self));
+        if self.asking.join((target, tell)) {
+            let first = First(Some(&self.asking));
             // Whoever else is about to ask does it now.
             tokio::task::yield_now().await;
             self.ask_together(first.depart()).await;
@@ -43,20 +44,6 @@ impl Standings {
             Ok(answer) => answer,
             Err(_) => self.ask_alone(target).await,
         }
-    }
-
-    /// Joins those who are about to ask. True for the first of those who do it together, who is to ask for them.
-    fn join(&self, asking: Asking) -> bool {
-        let mut all = self.asking();
-        all.push(asking);
-        all.len() % STANDINGS_MAX == 1
-    }
-
-    /// Those who ask together next. There is a first for so many each.
-    fn depart(&self) -> Vec<Asking> {
-        let mut asking = self.asking();
-        let many = asking.len().min(STANDINGS_MAX);
-        asking.drain(..many).collect()
     }
 
     async fn ask_together(&self, together: Vec<Asking>) {
@@ -87,25 +74,21 @@ impl Standings {
             other => unexpected(&self.asker, &other),
         }
     }
-
-    fn asking(&self) -> MutexGuard<'_, Vec<Asking>> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The first of those who ask together, for as long as others may join. If it is dropped meanwhile, they are left to themselves.
-struct First<'a>(Option<&'a Standings>);
+struct First<'a>(Option<&'a Gathering<Asking>>);
 
 impl First<'_> {
     /// Nobody joins any more: those who have.
     fn depart(mut self) -> Vec<Asking> {
-        self.0.take().map(Standings::depart).unwrap_or_default()
+        self.0.take().map(Gathering::depart).unwrap_or_default()
     }
 }
 
 impl Drop for First<'_> {
     fn drop(&mut self) {
-        drop(self.0.take().map(Standings::depart));
+        drop(self.0.take().map(Gathering::depart));
     }
 }
 

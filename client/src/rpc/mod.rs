@@ -14,7 +14,7 @@ mod error;
 mod hello;
 mod remote;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use calls::{Came, Mailbox};
 pub use connection::{Asked, Connection, Grounds, WITHIN_MAX};

@@ -17,7 +17,7 @@ use like_protocol::message::{
     FromDaemon, MAGIC, PROTOCOL_VERSION, Payload, Reply, ReplyBody, Request, RequestBody, ServerHello,
     ToDaemon, Welcome,
 };
-use like_protocol::time::{Clock, Now};
+use like_protocol::time::{BootClock, Clock, Now};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 
 use super::*;
@@ -62,23 +62,27 @@ fn remote() -> (Arc<Remote>, Arc<Prepared>) {
 }
 
 fn welcome() -> Welcome {
-    Welcome {
-        magic: MAGIC,
-        protocol: PROTOCOL_VERSION,
-        role: "article".to_owned(),
-        store: StoreId::from_bytes([7; 16]),
-        now: Now { boot: BOOT, at_ms: 10_000 },
-        software: "test".to_owned(),
-    }
+    welcome_of("article", StoreId::from_bytes([7; 16]), Now { boot: BOOT, at_ms: 10_000 })
+}
+
+fn welcome_of(role: &str, store: StoreId, now: Now) -> Welcome {
+    let (role, software) = (role.to_owned(), "test".to_owned());
+    Welcome { magic: MAGIC, protocol: PROTOCOL_VERSION, role, store, now, software }
 }
 
 /// A daemon's end that has said its hello.
-struct Daemon {
-    reader: RequestReader<ReadHalf<DuplexStream>>,
-    writer: ReplyWriter<WriteHalf<DuplexStream>>,
+pub(crate) struct Daemon {
+    pub reader: RequestReader<ReadHalf<DuplexStream>>,
+    pub writer: ReplyWriter<WriteHalf<DuplexStream>>,
 }
 
 impl Daemon {
+    /// One of this role and store, by the clock of this host.
+    pub async fn of(stream: DuplexStream, role: &str, store: StoreId) -> Self {
+        let welcome = welcome_of(role, store, BootClock::open().unwrap().now());
+        Self::greeting(stream, ServerHello::Welcome(welcome)).await
+    }
+
     async fn greeting(stream: DuplexStream, hello: ServerHello) -> Self {
         let (read, write) = split(stream);
         let (reader, mut writer) = daemon_end(read, write);
@@ -100,7 +104,7 @@ impl Daemon {
         }
     }
 
-    async fn reply(&mut self, id: u64, body: ReplyBody) {
+    pub async fn reply(&mut self, id: u64, body: ReplyBody) {
         self.writer.send(FromDaemon::Reply(Reply { id, body })).await.unwrap();
     }
 }

@@ -5,7 +5,7 @@
 
 use std::mem;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use like_protocol::failpoint::{Failpoint, reach};
@@ -22,6 +22,7 @@ use super::drive::FailedAttempt;
 use super::run::{Inner, Outcome, Runner, lock};
 use super::settle::Ended;
 use super::tell::{Caller, tell};
+use crate::gathering::Gathering;
 use crate::log::{LogEnded, Position};
 use crate::rpc::{Asked, Came, Connection, Mailbox};
 use crate::saga::attempt::{Answer, failed};
@@ -33,33 +34,8 @@ use crate::saga::{Definition, End, Event, Next, ParticipantAt};
 /// How many sagas go together at most: with more, those in front would wait longer for the rest than it spares them.
 pub(super) const TOGETHER_MAX: usize = 256;
 
-/// The sagas that are about to begin.
-#[derive(Default)]
-pub(super) struct Convoys {
-    forming: Mutex<Vec<Member>>,
-}
-
-impl Convoys {
-    /// A saga joins those that are about to begin. True if it is the first of a convoy, which is to be driven then.
-    pub fn join(&self, member: Member) -> bool {
-        let mut forming = lock(&self.forming);
-        forming.push(member);
-        forming.len() % TOGETHER_MAX == 1
-    }
-
-    /// The next ones that begin: as many as go together. There is a convoy for each time that `join` was true.
-    fn depart(&self) -> Vec<Member> {
-        let mut forming = lock(&self.forming);
-        let many = forming.len().min(TOGETHER_MAX);
-        let behind = forming.split_off(many);
-        mem::replace(&mut forming, behind)
-    }
-
-    /// None of those that were about to begin does.
-    pub fn stop(&self) {
-        lock(&self.forming).clear();
-    }
-}
+/// The sagas that are about to begin. Whoever is the first of a convoy is to have it driven.
+pub(super) type Convoys = Gathering<Member>;
 
 /// A saga of a convoy.
 pub(super) struct Member {

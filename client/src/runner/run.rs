@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::active::{Active, Standing, Turn, Turns};
 use super::context::{Context, Options};
-use super::convoy::{Convoy, Convoys, Member};
+use super::convoy::{Convoy, Convoys, Member, TOGETHER_MAX};
 use super::drive::{Driver, Order};
 use super::hunt::Hunt;
 use super::settle::{Ended, Settler};
@@ -168,7 +168,7 @@ impl Runner {
             settler,
             teller,
             active: Active::default(),
-            convoys: Convoys::default(),
+            convoys: Convoys::of(TOGETHER_MAX),
             hunt: Hunt::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, open))

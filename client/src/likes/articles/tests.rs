@@ -1,14 +1,13 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
 use like_protocol::codec;
-use like_protocol::message::{
-    FromDaemon, MAGIC, PROTOCOL_VERSION, Reply, ReplyBody, RequestBody, ServerHello, ToDaemon, Welcome,
-};
-use like_protocol::time::{BootClock, Clock};
+use like_protocol::message::{ReplyBody, RequestBody, ToDaemon};
+use like_protocol::time::BootClock;
 
 use super::*;
 use crate::rpc::Dial;
+use crate::rpc::tests::Daemon;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -33,18 +32,9 @@ impl Service {
     }
 
     async fn serve(self: Arc<Self>, stream: tokio::io::DuplexStream) {
-        let (read, write) = tokio::io::split(stream);
-        let (mut requests, mut replies) = codec::daemon_end(read, write);
-        let welcome = Welcome {
-            magic: MAGIC,
-            protocol: PROTOCOL_VERSION,
-            role: "article".to_owned(),
-            store: StoreId::from_bytes([self.store.load(Ordering::Relaxed) as u8; 16]),
-            now: BootClock::open().unwrap().now(),
-            software: "test".to_owned(),
-        };
-        replies.send(FromDaemon::Hello(ServerHello::Welcome(welcome))).await.unwrap();
-        while let Some(Ok(message)) = requests.next().await {
+        let store = StoreId::from_bytes([self.store.load(Ordering::Relaxed) as u8; 16]);
+        let mut daemon = Daemon::of(stream, "article", store).await;
+        while let Some(Ok(message)) = daemon.reader.next().await {
             let ToDaemon::Request(request) = message else { continue };
             self.asked.fetch_add(1, Ordering::Relaxed);
             if self.hangs_up.swap(false, Ordering::Relaxed) {
@@ -53,7 +43,7 @@ impl Service {
             let RequestBody::Query(query) = request.body else { panic!("not a query") };
             let ArticleQuery::Show(id) = codec::decode(&query.0).unwrap() else { panic!("another query") };
             let body = self.answer(id);
-            replies.send(FromDaemon::Reply(Reply { id: request.id, body })).await.unwrap();
+            daemon.reply(request.id, body).await;
             if id == ArticleId(9) {
                 self.store.fetch_add(1, Ordering::Relaxed);
                 return;

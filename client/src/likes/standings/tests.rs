@@ -1,17 +1,16 @@
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::future::join_all;
-use futures::{FutureExt, SinkExt, StreamExt};
+use futures::{FutureExt, StreamExt};
 use like_protocol::codec;
 use like_protocol::ids::{SagaId, StoreId};
 use like_protocol::likes::{ArticleId, UserId};
-use like_protocol::message::{
-    DamagedRow, FromDaemon, MAGIC, PROTOCOL_VERSION, Reply, ReplyBody, RequestBody, RetryReason, ServerHello,
-    ToDaemon, Welcome,
-};
-use like_protocol::time::{BootClock, Clock};
+use like_protocol::message::{DamagedRow, ReplyBody, RequestBody, RetryReason, ToDaemon};
+use like_protocol::time::BootClock;
 
 use super::*;
+use crate::rpc::tests::Daemon;
 use crate::rpc::{Dial, Remote};
 
 /// A user whose row is damaged.
@@ -48,23 +47,13 @@ fn answer(query: UserQuery, asked: &Asked) -> ReplyBody {
 }
 
 async fn serve(stream: tokio::io::DuplexStream, asked: Asked, instead: Instead) {
-    let (read, write) = tokio::io::split(stream);
-    let (mut requests, mut replies) = codec::daemon_end(read, write);
-    let welcome = Welcome {
-        magic: MAGIC,
-        protocol: PROTOCOL_VERSION,
-        role: "user".to_owned(),
-        store: StoreId::from_bytes([1; 16]),
-        now: BootClock::open().unwrap().now(),
-        software: "test".to_owned(),
-    };
-    replies.send(FromDaemon::Hello(ServerHello::Welcome(welcome))).await.unwrap();
-    while let Some(Ok(message)) = requests.next().await {
+    let mut daemon = Daemon::of(stream, "user", StoreId::from_bytes([1; 16])).await;
+    while let Some(Ok(message)) = daemon.reader.next().await {
         let ToDaemon::Request(request) = message else { continue };
         let RequestBody::Query(query) = request.body else { panic!("not a query") };
         let answer = answer(codec::decode(&query.0).unwrap(), &asked);
         let body = instead().unwrap_or(answer);
-        replies.send(FromDaemon::Reply(Reply { id: request.id, body })).await.unwrap();
+        daemon.reply(request.id, body).await;
     }
 }
 
@@ -181,7 +170,7 @@ async fn nobody_depends_on_the_first() {
     assert!(others.as_mut().now_or_never().is_none());
     tokio::task::yield_now().await;
     assert!(first.as_mut().now_or_never().is_none());
-    assert!(standings.asking().is_empty(), "it has departed");
+    assert!(standings.asking.depart().is_empty(), "it has departed");
     drop(first);
     assert_eq!(others.await, [true; 2]);
     assert!(ask_for(&standings, [3]).await[0], "nothing is left behind");

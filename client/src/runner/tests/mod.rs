@@ -14,11 +14,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use like_protocol::codec;
 use like_protocol::ids::{SagaId, StoreId};
 use like_protocol::message::{
-    DamagedRow, Direction, FromDaemon, MAGIC, PROTOCOL_VERSION, Payload, Refusal, Reply, ReplyBody,
-    RequestBody, RetryReason, ServerHello, Settlement, StepReply, ToDaemon, Unsettleable, Welcome,
+    DamagedRow, Direction, FromDaemon, Payload, Refusal, Reply, ReplyBody, RequestBody, RetryReason,
+    Settlement, StepReply, ToDaemon, Unsettleable,
 };
 use like_protocol::time::{BootClock, Clock, DEADLINE_AHEAD_MAX};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -27,6 +26,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::log::tests::{child, spawn};
 use crate::log::{Journal, history};
+use crate::rpc::tests::Daemon;
 use crate::rpc::{Dial, Remote};
 use crate::runner::watch::{Notice, watch};
 use crate::saga::event::FailureKind;
@@ -230,18 +230,8 @@ impl Service {
     }
 
     async fn serve(self: Arc<Self>, stream: tokio::io::DuplexStream) {
-        let (read, write) = tokio::io::split(stream);
-        let (mut requests, mut replies) = codec::daemon_end(read, write);
-        let now = BootClock::open().unwrap().now();
-        let welcome = Welcome {
-            magic: MAGIC,
-            protocol: PROTOCOL_VERSION,
-            role: self.role.to_owned(),
-            store: self.store,
-            now,
-            software: "script".to_owned(),
-        };
-        replies.send(FromDaemon::Hello(ServerHello::Welcome(welcome))).await.unwrap();
+        let Daemon { reader: mut requests, writer: mut replies } =
+            Daemon::of(stream, self.role, self.store).await;
         let mut down = self.down.subscribe();
         loop {
             let message = tokio::select! {

@@ -318,22 +318,21 @@ fn standings_that_are_asked_for_together_are_those_asked_for_one_by_one() {
         UserAnswer::Standing(standing) => standing,
         other => panic!("{other:?}"),
     });
-    let together = asked(&mut users, &UserQuery::Standings(targets.to_vec()));
-    assert_eq!(together, UserAnswer::Standings(one_by_one.to_vec()));
-    assert_eq!(asked(&mut users, &UserQuery::Standings(vec![])), UserAnswer::Standings(vec![]));
+    let mut together = |targets| match asked(&mut users, &UserQuery::Standings(targets)) {
+        UserAnswer::Standings(standings) => standings,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(together(targets.to_vec()), one_by_one);
+    assert_eq!(together(vec![]), []);
 
     let longest = LikeTarget { user: UserId(u64::MAX), article: ArticleId(u64::MAX), key: key(u128::MAX) };
-    let UserAnswer::Standings(all) = asked(&mut users, &UserQuery::Standings(vec![longest; STANDINGS_MAX]))
-    else {
-        panic!("no standings");
-    };
-    assert_eq!(all.len(), STANDINGS_MAX, "so many fit, however long they are");
-    let UserAnswer::Standings(all) =
-        asked(&mut users, &UserQuery::Standings(vec![targets[1]; STANDINGS_MAX + 1]))
-    else {
-        panic!("no standings");
-    };
-    assert_eq!(all, vec![one_by_one[1]; STANDINGS_MAX], "no more are looked for");
+    assert_eq!(
+        together(vec![longest; STANDINGS_MAX]).len(),
+        STANDINGS_MAX,
+        "so many fit, however long they are"
+    );
+    let too_many = vec![targets[1]; STANDINGS_MAX + 1];
+    assert_eq!(together(too_many), vec![one_by_one[1]; STANDINGS_MAX], "no more are looked for");
 }
 
 #[test]

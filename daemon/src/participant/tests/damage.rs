@@ -2,7 +2,7 @@
 //! need that row.
 
 use like_protocol::likes::article::{Article, ArticleAnswer, ArticleQuery};
-use like_protocol::likes::user::{CallerKey, UserAnswer, UserQuery};
+use like_protocol::likes::user::{CallerKey, Standing, UserAnswer, UserQuery};
 use uuid::Uuid;
 
 use super::*;
@@ -278,20 +278,20 @@ fn reveals_less(owner: Thing, reply: &ReplyBody, expected: &ReplyBody) -> bool {
     let (Ok(said), Ok(expected)) = (codec::decode::<UserAnswer>(&said.0), codec::decode(&expected.0)) else {
         return false;
     };
+    let misses_the_lock = |said: &Standing, expected: &Standing| {
+        expected.locked_by == Some(saga(number)) && said.locked_by.is_none()
+    };
     match (said, expected) {
         (UserAnswer::Records(said), UserAnswer::Records(expected)) => {
             said.iter().zip(&expected).all(|(said, expected)| {
                 said == expected || !said.pending && expected.record == Some(saga(number))
             })
         }
-        (UserAnswer::Standing(said), UserAnswer::Standing(expected)) => {
-            expected.locked_by == Some(saga(number)) && said.locked_by.is_none()
-        }
-        (UserAnswer::Standings(said), UserAnswer::Standings(expected)) => {
-            said.iter().zip(&expected).all(|(said, expected)| {
-                said == expected || expected.locked_by == Some(saga(number)) && said.locked_by.is_none()
-            })
-        }
+        (UserAnswer::Standing(said), UserAnswer::Standing(expected)) => misses_the_lock(&said, &expected),
+        (UserAnswer::Standings(said), UserAnswer::Standings(expected)) => said
+            .iter()
+            .zip(&expected)
+            .all(|(said, expected)| said == expected || misses_the_lock(said, expected)),
         _ => false,
     }
 }
