@@ -85,6 +85,11 @@ impl Asker {
         Self { remote: self.remote.clone(), within }
     }
 
+    /// How long one question may take in all.
+    pub(super) fn limit(&self) -> Duration {
+        self.within
+    }
+
     /// The store of the service, while there is a connection to it.
     pub(super) fn store(&self) -> Option<StoreId> {
         Some(self.remote.open()?.welcome().store)

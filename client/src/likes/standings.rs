@@ -1,13 +1,16 @@
 //! Standings that are asked for in the same moment are asked for together: one question and one answer, which costs both sides
-//! a fraction of as many. Whoever is the first lets those join who are about to ask too, and asks for all; who stays alone asks
-//! for its own.
+//! a fraction of as many. Whoever is the first has a task ask for all, once those have joined who are about to ask too; who stays
+//! alone asks for its own.
 //!
-//! Nobody depends on the first: if it is dropped, or a damaged row spoils the answer, each asks for its own.
+//! Nobody depends on another: the task goes on whoever is dropped or not polled, and if a damaged row spoils the answer, each asks
+//! for its own, in what is left of the time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use like_protocol::likes::user::{LikeTarget, STANDINGS_MAX, Standing, UserAnswer, UserQuery};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::ask::{AskError, Asker};
 use super::users::{UserError, unexpected};
@@ -33,16 +36,16 @@ impl Standings {
     /// # Errors
     /// No answer.
     pub async fn ask(&self, target: LikeTarget) -> Result<Standing, UserError> {
+        let until = Instant::now() + self.asker.limit();
         let (tell, told) = oneshot::channel();
         if self.asking.join((target, tell)) {
-            let first = First(Some(&self.asking));
-            // Whoever else is about to ask does it now.
-            tokio::task::yield_now().await;
-            self.ask_together(first.depart()).await;
+            let standings = self.clone();
+            // Its turn comes behind those of all others who are about to ask.
+            tokio::spawn(async move { standings.ask_together(standings.asking.depart()).await });
         }
         match told.await {
             Ok(answer) => answer,
-            Err(_) => self.ask_alone(target).await,
+            Err(_) => self.ask_alone(target, until.saturating_duration_since(Instant::now())).await,
         }
     }
 
@@ -68,27 +71,11 @@ impl Standings {
         }
     }
 
-    async fn ask_alone(&self, target: LikeTarget) -> Result<Standing, UserError> {
-        match self.asker.query(&UserQuery::Standing(target)).await? {
+    async fn ask_alone(&self, target: LikeTarget, within: Duration) -> Result<Standing, UserError> {
+        match self.asker.within(within).query(&UserQuery::Standing(target)).await? {
             UserAnswer::Standing(standing) => Ok(standing),
             other => unexpected(&self.asker, &other),
         }
-    }
-}
-
-/// The first of those who ask together, for as long as others may join. If it is dropped meanwhile, they are left to themselves.
-struct First<'a>(Option<&'a Gathering<Asking>>);
-
-impl First<'_> {
-    /// Nobody joins any more: those who have.
-    fn depart(mut self) -> Vec<Asking> {
-        self.0.take().map(Gathering::depart).unwrap_or_default()
-    }
-}
-
-impl Drop for First<'_> {
-    fn drop(&mut self) {
-        drop(self.0.take().map(Gathering::depart));
     }
 }
 

@@ -151,27 +151,50 @@ async fn an_answer_that_fits_not_all_of_them_is_for_none() {
     assert_eq!(*asked.lock().unwrap(), [2, 1, 1]);
 }
 
-#[tokio::test]
-async fn nobody_depends_on_the_first() {
-    // Dropped while others may still join.
-    let (asked, standings) = served(SOON, || None);
-    let mut first = Box::pin(standings.ask(target(0)));
-    assert!(first.as_mut().now_or_never().is_none());
-    let mut others = Box::pin(ask_for(&standings, [1, 2]));
-    assert!(others.as_mut().now_or_never().is_none());
-    drop(first);
-    assert_eq!(others.await, [true; 2]);
-    assert_eq!(*asked.lock().unwrap(), [1, 1]);
-    // Dropped while it waits for the answer to all.
-    let (_, standings) = served(SOON, || None);
-    let mut first = Box::pin(standings.ask(target(0)));
-    assert!(first.as_mut().now_or_never().is_none());
-    let mut others = Box::pin(ask_for(&standings, [1, 2]));
-    assert!(others.as_mut().now_or_never().is_none());
-    tokio::task::yield_now().await;
-    assert!(first.as_mut().now_or_never().is_none());
-    assert!(standings.asking.depart().is_empty(), "it has departed");
-    drop(first);
-    assert_eq!(others.await, [true; 2]);
-    assert!(ask_for(&standings, [3]).await[0], "nothing is left behind");
+#[tokio::test(start_paused = true)]
+async fn nobody_depends_on_who_came_first() {
+    // It is dropped, or never polled again, before or after the others are asked for too.
+    for (dropped, asked_before) in [(true, false), (false, false), (true, true), (false, true)] {
+        let (asked, standings) = served(SOON, || None);
+        let mut first = Box::pin(standings.ask(target(0)));
+        assert!(first.as_mut().now_or_never().is_none());
+        let mut others = Box::pin(ask_for(&standings, [1, 2]));
+        assert!(others.as_mut().now_or_never().is_none());
+        if asked_before {
+            tokio::task::yield_now().await;
+            assert!(standings.asking.depart().is_empty(), "they have departed");
+        }
+        let kept = (!dropped).then_some(first);
+        assert_eq!(tokio::time::timeout(SOON, others).await, Ok([true; 2].into()));
+        assert_eq!(*asked.lock().unwrap(), [3]);
+        assert!(ask_for(&standings, [3]).await[0], "nothing is left behind");
+        drop(kept);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_its_own_after_all_does_so_in_what_is_left_of_the_time() {
+    let dial = Dial::new("memory", || {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            let mut daemon = Daemon::of(theirs, "user", StoreId::from_bytes([1; 16])).await;
+            let mut first = true;
+            while let Some(Ok(message)) = daemon.reader.next().await {
+                let ToDaemon::Request(together) = message else { continue };
+                // To any other question it says nothing.
+                if std::mem::take(&mut first) {
+                    tokio::time::sleep(SOON * 9 / 10).await;
+                    daemon.reply(together.id, ReplyBody::Invalid("what is that?".to_owned())).await;
+                }
+            }
+        });
+        std::future::ready(Ok(ours))
+    });
+    let remote = Remote::new("user", dial, Arc::new(BootClock::open().unwrap()));
+    let standings = Standings::new(Asker::new(Arc::new(remote), SOON));
+    let began = Instant::now();
+    for answer in join_all((0..2).map(|user| standings.ask(target(user)))).await {
+        assert!(matches!(answer, Err(AskError::Lost(_))), "{answer:?}");
+    }
+    assert!((SOON..SOON * 11 / 10).contains(&began.elapsed()), "{:?}", began.elapsed());
 }
