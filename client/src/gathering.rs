@@ -20,7 +20,7 @@ impl<T> Gathering<T> {
     pub fn join(&self, member: T) -> bool {
         let mut forming = self.forming();
         forming.push(member);
-        forming.len() % self.together_max == 1
+        (forming.len() - 1).is_multiple_of(self.together_max)
     }
 
     /// The next ones: as many as go together. There are some for each time that `join` was true.
@@ -31,12 +31,29 @@ impl<T> Gathering<T> {
         mem::replace(&mut forming, behind)
     }
 
-    /// None of those who have joined departs.
-    pub fn stop(&self) {
-        self.forming().clear();
+    /// All who have joined, none of whom departs any more.
+    pub fn stop(&self) -> Vec<T> {
+        mem::take(&mut self.forming())
     }
 
     fn forming(&self) -> MutexGuard<'_, Vec<T>> {
         self.forming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_depart_as_there_was_a_first_for() {
+        for together_max in 1..=3 {
+            let gathering = Gathering::of(together_max);
+            let firsts: Vec<_> = (0..7).filter(|member| gathering.join(*member)).collect();
+            assert_eq!(firsts, (0..7).step_by(together_max).collect::<Vec<_>>());
+            let departed: Vec<_> = firsts.iter().map(|_| gathering.depart()).collect();
+            assert!(departed.iter().all(|together| (1..=together_max).contains(&together.len())));
+            assert_eq!(departed.concat(), (0..7).collect::<Vec<_>>());
+        }
     }
 }

@@ -250,11 +250,12 @@ impl Convoy {
             Some((member.told.take()?, Outcome { saga: member.saga, state }))
         };
         tell(log, position, ended.iter_mut().filter_map(outcome));
-        active.ended(ended.iter().map(|member| member.saga));
-        settler.settle(ended.drain(..).map(|Member { saga, state, .. }| {
+        settler.settle(ended.iter().map(|Member { saga, state, .. }| {
             tracing::debug!(saga_id = %saga, end = ?End::Completed, "ended");
-            Ended { saga, left: false, state: Arc::clone(&lock(&state)), position }
+            Ended { saga: *saga, left: false, state: Arc::clone(&lock(state)), position }
         }));
+        // Not before: whoever finds that nothing is driven any more goes by what is settled.
+        active.ended(ended.drain(..).map(|member| member.saga));
     }
 
     /// What came of an attempt; the number of its member, if that waits for no other.
@@ -286,11 +287,16 @@ impl Convoy {
     /// The log has ended: nothing more is done for anyone.
     fn stop(self, log_ended: &LogEnded) {
         let Deeds { ended, alone, .. } = self.deeds;
-        let all: Vec<_> = self.members.into_iter().flatten().chain(ended).chain(alone).collect();
-        self.runner.inner.active.ended(all.iter().map(|member| member.saga));
-        for told in all.into_iter().filter_map(|member| member.told) {
-            let _ = told.send(Err(log_ended.clone()));
-        }
+        let all = self.members.into_iter().flatten().chain(ended).chain(alone).collect();
+        stop(&self.runner.inner, all, log_ended);
+    }
+}
+
+/// Nothing more is done for these, since the log has ended.
+pub(super) fn stop(inner: &Inner, members: Vec<Member>, log_ended: &LogEnded) {
+    inner.active.ended(members.iter().map(|member| member.saga));
+    for told in members.into_iter().filter_map(|member| member.told) {
+        let _ = told.send(Err(log_ended.clone()));
     }
 }
 

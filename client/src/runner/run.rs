@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::active::{Active, Standing, Turn, Turns};
 use super::context::{Context, Options};
-use super::convoy::{Convoy, Convoys, Member, TOGETHER_MAX};
+use super::convoy::{self, Convoy, Convoys, Member, TOGETHER_MAX};
 use super::drive::{Driver, Order};
 use super::hunt::Hunt;
 use super::settle::{Ended, Settler};
@@ -350,9 +350,11 @@ impl Runner {
     /// Lets go of the slot at once. What is left stands in the log.
     pub(super) fn let_go(&self) {
         self.inner.active.stop();
-        self.inner.convoys.stop();
         self.inner.settler.stop();
         self.inner.log.let_go();
+        if let Some(ended) = self.inner.log.ended() {
+            convoy::stop(&self.inner, self.inner.convoys.stop(), &ended);
+        }
     }
 
     fn spawn(

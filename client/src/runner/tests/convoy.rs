@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt;
 use futures::future::{join, join_all};
 use tokio::time::Instant;
 
@@ -203,9 +204,40 @@ async fn none_begins_any_more_once_its_runner_has_let_go() {
     assert!(futures::poll!(&mut about_to).is_pending());
     runner.let_go();
     let told = tokio::time::timeout(SHORT, about_to).await.expect("it waits for what never comes");
-    assert!(matches!(told, Err(RunError::Unfinished { .. })));
+    assert!(matches!(told, Err(RunError::LogEnded { .. })), "it stands nowhere, and nobody will finish it");
+    assert!(runner.active().is_empty());
     assert!(matches!(run(&runner, "pair").await, Err(RunError::LogEnded { .. })), "nor one that comes later");
     assert_eq!(bench.states().len(), 1);
+}
+
+/// Somebody on another thread looks at the very moment: as a process does that ends once nothing is left to do.
+#[tokio::test]
+async fn where_nothing_is_driven_any_more_what_has_ended_waits_to_be_settled() {
+    let bench = Bench::new();
+    let runner = Runner::start(bench.context()).unwrap();
+    let confirmed = |left: &Service| left.settled.lock().unwrap().len();
+    for _ in 0..500 {
+        while !runner.settled().await {}
+        let (looks, left, before) = (runner.clone(), Arc::clone(&bench.left), confirmed(&bench.left));
+        let (begins, begun) = std::sync::mpsc::channel();
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
+        let watcher = std::thread::spawn(move || {
+            begins.send(()).unwrap();
+            while looks.inner.active.is_empty() && !is_over.load(Ordering::Relaxed) {}
+            while !looks.inner.active.is_empty() {}
+            let says_settled = looks.settled().now_or_never() == Some(true);
+            // It may have come too late to see anything.
+            says_settled && confirmed(&left) == before && !is_over.load(Ordering::Relaxed)
+        });
+        begun.recv().unwrap();
+        run(&runner, "beside").await.unwrap();
+        while bench.left.settled.lock().unwrap().len() == before && !watcher.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(!watcher.join().unwrap(), "a process would have ended before it settled what had ended");
+    }
 }
 
 #[tokio::test(start_paused = true)]
