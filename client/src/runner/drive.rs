@@ -280,12 +280,17 @@ impl Driver {
 
     /// One step's compensation, again and again until it is done.
     async fn compensate_step(&self, step: usize) -> Result<(), Stop> {
-        let mut pace = Pace::of_compensation();
+        let (mut pace, mut busy) = (Pace::of_compensation(), Pace::of_busy());
         loop {
             let failure = match self.send(step, Direction::Compensation).await? {
                 Answer::Decided(event) => return self.record(event)?.await,
                 Answer::Failed { failure, .. } => failure,
             };
+            if failure.kind == FailureKind::Busy {
+                // Nothing has failed, and no operator is needed. The saga keeps its turn: those behind it would be more to do.
+                tokio::time::sleep(busy.next()).await;
+                continue;
+            }
             let unreached = if failure.kind == FailureKind::NotSent { &[step][..] } else { &[] };
             let slow = self.compensation_failed(step, failure).await?;
             self.rest(if slow { SLOW } else { pace.next() }, unreached).await;

@@ -53,6 +53,11 @@ impl Pace {
         Self::between(Duration::from_millis(2), Duration::from_millis(100))
     }
 
+    /// For who was told that a daemon has too much to do: it is there, and works through that in no time.
+    pub fn of_busy() -> Self {
+        Self::of_action()
+    }
+
     /// For an action past its saga's deadline: nobody waits, and an outage may last for days.
     fn of_overdue() -> Self {
         Self::between(Duration::from_millis(10), SLOW)
@@ -66,6 +71,7 @@ impl Pace {
     /// The pace of an action that failed so.
     fn after(failure: FailureKind, overdue: bool) -> Self {
         match failure {
+            FailureKind::Busy => Self::of_busy(),
             _ if overdue => Self::of_overdue(),
             FailureKind::Locked => Self::of_lock(),
             _ => Self::of_action(),
@@ -126,5 +132,8 @@ mod tests {
             "overdue from now on"
         );
         assert!((0..20).map(|_| paces.after(1, FailureKind::Locked, true)).max() >= Some(SLOW));
+        assert!(
+            (0..20).map(|_| paces.after(1, FailureKind::Busy, true)).max() <= Some(Duration::from_secs(2))
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use like_protocol::time::Now;
 
 use super::*;
+use crate::log::tests::Ear;
 use crate::log::tests::cut_disk::CutDisk;
 use crate::runner::pace::SLOW;
 use crate::runner::settle::{Ended, Settler};
@@ -211,7 +212,7 @@ async fn dropping_the_future_of_a_saga_changes_nothing_about_it() {
 async fn a_compensation_that_keeps_failing_needs_attention_and_does_not_hold_up_others() {
     let bench = Bench::new();
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Rejected(Payload::default())))]);
-    say(&bench.right.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+    say(&bench.right.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Storage))]);
     let mut context = bench.context();
     context.options.attention_after = 2;
     let runner = Runner::start(context).unwrap();
@@ -221,6 +222,22 @@ async fn a_compensation_that_keeps_failing_needs_attention_and_does_not_hold_up_
     let (_, state) = runner.active().remove(0);
     assert!(state.needs_attention(2) && state.steps[0].compensated && !state.steps[1].compensated);
     assert_eq!(state.steps[1].compensation_attempts, 2, "it is tried slowly from then on");
+}
+
+#[tokio::test]
+async fn a_compensation_that_meets_a_busy_daemon_has_not_failed() {
+    let bench = Bench::new();
+    say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Rejected(Payload::default())))]);
+    let busy = Script::Say(ReplyBody::Retry(RetryReason::Busy));
+    say(&bench.right.compensations, [vec![busy; 5], vec![undone()]].concat());
+    let mut context = bench.context();
+    context.options.attention_after = 1;
+    let (ear, _listens) = Ear::listen();
+    let runner = Runner::start(context).unwrap();
+    let outcome = runner.run("pair", Payload::default(), LONG).await.unwrap();
+    assert_eq!(outcome.state.ended(), Some(End::Compensated));
+    assert_eq!(outcome.state.steps[1].compensation_attempts, 6);
+    assert!(!ear.heard().contains("an operator is needed"), "{}", ear.heard());
 }
 
 #[tokio::test]

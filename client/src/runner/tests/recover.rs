@@ -240,13 +240,15 @@ async fn what_needed_an_operator_is_not_given_up_before_it_has_been_answered_onc
     let mut context = bench.context();
     context.options.attention_after = 1;
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Refused(Refusal::Expired)))]);
-    say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+    say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Storage))]);
     let dead = Runner::start(context.clone()).unwrap();
     let _ = tokio::time::timeout(SHORT, dead.run("pair", Payload::default(), LONG)).await;
     assert!(dead.stuck());
     dead.let_go();
-    // Later than it is first looked whether waiting is in vain.
-    say(&bench.left.compensations, vec![Script::SayLate(ReplyBody::Step(StepReply::Undone))]);
+    // Its daemon has too much to do at first, and answers later than it is first looked whether waiting is in vain.
+    let busy = Script::Say(ReplyBody::Retry(RetryReason::Busy));
+    let late = Script::SayLate(ReplyBody::Step(StepReply::Undone));
+    say(&bench.left.compensations, vec![busy.clone(), busy.clone(), busy, late]);
     let report = recover::once(&context, Order::GoOn, LONG).await.unwrap();
     assert_eq!((report.recovered, report.compensated), (1, 1), "{report:?}");
 }

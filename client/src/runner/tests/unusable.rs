@@ -196,7 +196,7 @@ async fn what_needs_an_operator_is_driven_by_who_waits_for_it_and_that_not_over_
         let bench = Bench::new();
         let refused = ReplyBody::Step(StepReply::Refused(Refusal::Expired));
         say(&bench.right.actions, vec![Script::Say(refused)]);
-        say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+        say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Storage))]);
         assert_eq!(hunts(&bench, by).await, taken);
     }
 }
@@ -283,7 +283,7 @@ async fn an_end_is_told_by_who_does_not_know_what_it_is_the_end_of() {
 async fn who_begins_a_saga_is_told_of_another_that_it_is_another() {
     let bench = Bench::new();
     say(&bench.right.actions, vec![Script::Say(ReplyBody::Step(StepReply::Refused(Refusal::Expired)))]);
-    say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Busy))]);
+    say(&bench.left.compensations, vec![Script::Say(ReplyBody::Retry(RetryReason::Storage))]);
     bench.right.settles.send_replace(false);
     let mut context = bench.context();
     context.options.attention_after = 1;
