@@ -8,7 +8,7 @@ use like_protocol::ids::{SagaId, StoreId};
 use like_protocol::likes::ArticleId;
 use like_protocol::likes::article::{
     Article, ArticleAnswer, ArticleCommand, ArticleQuery, ArticleRejection, CHOSEN_ID_MAX, ListedArticle,
-    TITLE_CHARS_MAX,
+    TITLE_CHARS_MAX, is_title,
 };
 use like_protocol::message::{DaemonStatus, PAGE_ROWS_MAX};
 
@@ -51,6 +51,10 @@ impl ArticleService {
     /// # Errors
     /// [`AskError::Lost`]: it may have been made.
     pub async fn create(&self, id: Option<ArticleId>, title: String) -> Result<Article, ArticleError> {
+        // A text that is no title may be longer than a command can be.
+        if !is_title(&title) {
+            return Err(ArticleError::Rejected(ArticleRejection::BadTitle));
+        }
         self.one(self.asker.command(&ArticleCommand::Create { id, title }).await?)
     }
 

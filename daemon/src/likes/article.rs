@@ -13,7 +13,7 @@
 use like_protocol::ids::SagaId;
 use like_protocol::likes::article::{
     Article, ArticleAnswer, ArticleCommand, ArticleOperation, ArticleQuery, ArticleRejection, ArticleReply,
-    CHOSEN_ID_MAX, ListedArticle, TITLE_CHARS_MAX,
+    CHOSEN_ID_MAX, ListedArticle, is_title,
 };
 use like_protocol::likes::{ARTICLE_ROLE, ArticleId};
 use tracing::error;
@@ -157,7 +157,7 @@ impl Domain for Articles {
 }
 
 fn create(context: &mut Context<'_, '_>, id: Option<ArticleId>, title: &str) -> Result<ArticleId, Stopped> {
-    if title.is_empty() || title.chars().count() > TITLE_CHARS_MAX {
+    if !is_title(title) {
         return Err(Stop::Rejected(ArticleRejection::BadTitle));
     }
     let article = match id {

@@ -72,7 +72,10 @@ fn addressed_here(app: &App, request: &Request) -> Result<(), Problem> {
     if !matches!(request.extensions().get(), Some(Peer::Tcp)) {
         return Ok(());
     }
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let Some(host) = request.headers().get(header::HOST) else {
+        return Err(Problem::new(Kind::Malformed, "it names no host"));
+    };
+    let host = host.to_str().unwrap_or_default();
     let name = without_port(host).to_lowercase();
     let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
     if is_address || name == "localhost" || app.hosts.contains(&name) {

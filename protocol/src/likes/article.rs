@@ -7,6 +7,12 @@ use super::ArticleId;
 /// The longest title, in characters (Unicode scalar values).
 pub const TITLE_CHARS_MAX: usize = 255;
 
+/// Whether an article can have this title: of 1 to [`TITLE_CHARS_MAX`] characters.
+pub fn is_title(text: &str) -> bool {
+    // However long the text is, no more of it is looked at.
+    (1..=TITLE_CHARS_MAX).contains(&text.chars().take(TITLE_CHARS_MAX + 1).count())
+}
+
 /// The highest id that the article service chooses by itself. Any number can be given: the highest ones that types of
 /// integers have lie above, so that one article under such an id doesn't take all ids that could follow. And whoever reads
 /// numbers as floating-point ones keeps all 15 digits.

@@ -80,6 +80,19 @@ async fn a_question_whose_answer_was_lost_is_asked_again_and_a_command_is_not() 
 }
 
 #[tokio::test]
+async fn what_is_no_title_is_not_sent_however_long_it_is() {
+    let (service, _, articles) = served();
+    for text in [String::new(), "é".repeat(256), "x".repeat(1_000_000)] {
+        let refused = articles.create(None, text).await;
+        assert_eq!(refused, Err(AskError::Rejected(ArticleRejection::BadTitle)));
+    }
+    assert_eq!(service.asked.load(Ordering::Relaxed), 0);
+    service.hangs_up.store(true, Ordering::Relaxed);
+    assert!(matches!(articles.create(None, "é".repeat(255)).await, Err(AskError::Lost(_))));
+    assert_eq!(service.asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn an_article_that_was_seen_is_asked_for_again_only_in_another_store() {
     let (service, remote, articles) = served();
     let asked = || service.asked.load(Ordering::Relaxed);
