@@ -179,6 +179,11 @@ fn below_the_journals_reserve_no_saga_begins_and_what_has_begun_is_finished() {
         let error = &refused.error()["error"];
         assert_eq!((&error["kind"], &error["saga_id"]), (&json!("storage"), &Value::Null), "{refused:?}");
     }
+    let articles = || house.json(&["article", "list"]);
+    let before = articles();
+    let refused = house.likectl(&["--json", "bench", "--likes", "9", "--concurrency", "1"]).expect_code(5);
+    assert_eq!(refused.error()["error"]["kind"], "storage", "{refused:?}");
+    assert_eq!(articles(), before, "a benchmark that can't be begun has created none");
     let taken_bytes = free_bytes.saturating_sub(disk.free_bytes());
     assert!(taken_bytes < 64 * 1024, "thirty of them took {taken_bytes} bytes");
     let rule = house.likectl(&["--json", "like", "1", "--user", "7"]).expect_code(4);

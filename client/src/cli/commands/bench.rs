@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use futures::future::join_all;
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use like_protocol::likes::{ArticleId, UserId};
 use serde::Serialize;
 use uuid::Uuid;
@@ -27,11 +28,14 @@ const DIGITS: u8 = 3;
 /// Longer ones count as this: no act is waited for so long.
 const LATENCY_US_MAX: u64 = 2 * 3_600_000_000;
 
+/// More likes than any store holds, and as few as can be added up.
+const LIKES_MAX: u64 = 1_000_000_000_000;
+
 /// What to measure.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
     /// How many likes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=LIKES_MAX))]
     likes: u64,
     /// How many sagas in flight at the same time
     #[arg(long, value_name = "C", value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -40,7 +44,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "A", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     articles: u64,
     /// How many likes first, which are not measured
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=LIKES_MAX))]
     warm_up: u64,
 }
 
@@ -142,6 +146,7 @@ fn in_words(document: &BenchDocument) -> String {
 async fn prepare(tools: &Tools, args: &BenchArgs) -> Result<(Runner, Likes, Vec<ArticleId>), CliError> {
     tools.stores().await?;
     let (runner, likes) = tools.likes()?;
+    runner.log().room_to_begin().map_err(ActError::LacksRoom)?;
     Ok((runner, likes, create_articles(tools, args.articles).await?))
 }
 
@@ -295,8 +300,12 @@ fn progress_bar(tools: &Tools, likes: u64, what: &'static str) -> ProgressBar {
     if !tools.output.shows_progress() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}, {per_sec}, {eta} left");
+    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}, {rate}, {eta} left");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{:.0} a second", state.per_sec());
+    };
+    let style = style.with_key("rate", rate);
     ProgressBar::new(likes).with_style(style).with_message(what)
 }
 

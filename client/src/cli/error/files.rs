@@ -44,8 +44,9 @@ pub(super) fn told_stopped(what: &str, how_to_go_on: &str, unfinished: usize, er
     let message = match unfinished {
         0 => message,
         left => {
+            let them = if left == 1 { "it" } else { "them" };
             let left = count(left as u64, "saga is", "sagas are");
-            format!("{message}; {left} unfinished: `likectl recover` finishes them")
+            format!("{message}; {left} unfinished: `likectl recover` finishes {them}")
         }
     };
     let (exit, kind) = match (why.exit, unfinished) {
