@@ -230,6 +230,20 @@ fn a_demo_that_is_interrupted_says_so_whatever_becomes_of_its_children() {
     }
 }
 
+#[test]
+fn a_demo_whose_terminal_is_closed_leaves_nothing_behind() {
+    let mut command = program(Path::new(PROGRAM), "likectl");
+    let temporary = tempfile::tempdir().expect("a directory");
+    let demo = Running::start(command.args(["--json", "demo"]).env("TMPDIR", temporary.path()));
+    let at_work =
+        eventually("a demo at work", || Some(children(demo.pid())).filter(|children| children.len() > 1));
+    demo.signal(Signal::HUP);
+    assert_eq!(error(&demo.end().expect_code(130))["kind"], "interrupted");
+    assert!(at_work.iter().all(|child| stat(child).is_empty()), "{at_work:?}");
+    let left = fs::read_dir(temporary.path()).expect("a directory").count();
+    assert_eq!(left, 0);
+}
+
 fn children(pid: u32) -> Vec<String> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     children.split_whitespace().map(str::to_owned).collect()

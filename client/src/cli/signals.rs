@@ -50,6 +50,11 @@ pub async fn asked_to_end() {
     received(&mut signal(SignalKind::terminate()).ok()).await;
 }
 
+/// Ends when the terminal is closed (SIGHUP).
+pub async fn hung_up() {
+    received(&mut signal(SignalKind::hangup()).ok()).await;
+}
+
 /// Never ends if no handler could be installed: then the signal ends the process by itself.
 async fn received(signal: &mut Option<Signal>) {
     match signal {

@@ -86,6 +86,7 @@ pub async fn run(tools: &Tools) -> Result<(), CliError> {
         biased;
         () = signals::interrupted() => Err(CliError::Interrupted(None)),
         () = signals::asked_to_end() => Err(CliError::Interrupted(None)),
+        () = signals::hung_up() => Err(CliError::Interrupted(None)),
         told = story(tools, &mut stage) => told,
     };
     let told = told.and_then(|()| stage.story.end(tools.output));

@@ -207,6 +207,10 @@ fn of_json(line: &[u8]) -> LikeOrWhyNot {
         Id::Number(number) => Ok(number),
         Id::Text(text) => text.parse().map_err(|_| format!("`{text}` is no {what} id")),
     };
+    // Of an array it could not be told which of them is which.
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return Err("it is no object with `user` and `article`".to_owned());
+    }
     let Like { user, article } = serde_json::from_slice(line).map_err(in_words)?;
     Ok((UserId(number(user, "user")?), ArticleId(number(article, "article")?)))
 }
@@ -307,12 +311,13 @@ mod tests {
                 (7, None),
             ]
         );
-        let json = read("{\"user\":7}\n{\"user\":-7,\"article\":1}\n{\n7,1\n{\"user\":7,\"article\":1}\n");
-        assert!(json[..4].iter().all(|(_, like)| like.is_err()), "{json:?}");
+        let json =
+            read("{\"user\":7}\n{\"user\":-7,\"article\":1}\n{\n7,1\n[7,1]\n{\"user\":7,\"article\":1}\n");
+        assert!(json[..5].iter().all(|(_, like)| like.is_err()), "{json:?}");
         assert_eq!(json[0].1, Err("missing field `article` (column 10)".to_owned()));
-        let none = "invalid type: integer `7`, expected an object with `user` and `article` (column 1)";
-        assert_eq!(json[3].1, Err(none.to_owned()));
-        assert_eq!(json[4], (5, Ok((7, 1))));
+        let none = Err("it is no object with `user` and `article`".to_owned());
+        assert_eq!((&json[3].1, &json[4].1), (&none, &none));
+        assert_eq!(json[5], (6, Ok((7, 1))));
         let long = format!(
             "{{\"user\":7,\"article\":1{}}}\n{{\"user\":7,\"article\":1}}",
             " ".repeat(LINE_BYTES_MAX)
