@@ -7,7 +7,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use like_client::likes::{self, ActError, ArticleService, LikeAnswer, Likes, UnlikeAnswer, UserService};
+use like_client::likes::{
+    self, ActError, ArticleService, CHECK_TIMEOUT, LikeAnswer, Likes, UnlikeAnswer, UserService,
+};
 use like_client::log::{Journal, JournalError, LogEnded, Slot};
 use like_client::rpc::Remote;
 use like_client::runner::watch::{self, Notice};
@@ -109,9 +111,10 @@ impl Host {
         self.syncs.times()
     }
 
-    /// The longest that an act takes to be answered.
+    /// The longest that an act takes to be answered: with the checks before it, a service that says no hello at first, and one that
+    /// does not answer at the end.
     pub fn patience(&self) -> Duration {
-        self.timeout + 2 * self.context.options.attempt_timeout
+        CHECK_TIMEOUT + self.timeout + 2 * self.context.options.attempt_timeout
     }
 
     /// A user likes an article. Dropping the future changes nothing about the like; `ended` is told of its end all the same.

@@ -30,7 +30,7 @@ use crate::saga::Definitions;
 pub use answer::{ActError, LikeAnswer, UnlikeAnswer};
 pub use articles::ArticleService;
 pub use ask::AskError;
-pub use service::Likes;
+pub use service::{CHECK_TIMEOUT, Likes};
 pub use users::UserService;
 
 /// What a runner of likes works with, on behalf of this process.

@@ -15,7 +15,7 @@ use super::users::UserService;
 use crate::runner::{Outcome, Runner};
 
 /// How long a check before a saga may take. A service that is slower decides nothing by it.
-const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
+pub const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What users do with articles. Clones share everything.
 #[derive(Clone)]

@@ -25,16 +25,17 @@ use tokio::time::{Instant, timeout_at};
 use super::calls::{Calls, Came, EndsCalls, Mailbox};
 use super::error::Lost;
 
-/// How many requests may wait for a peer that does not read. Past it callers wait, each for as long as its own limit.
-const OUTBOX_REQUESTS_MAX: usize = 1024;
+/// How many requests may wait for a peer that does not read, those that were made together counting as one. Past it callers wait,
+/// each for as long as its own limit.
+const OUTBOX_MAX: usize = 1024;
 
-/// How many requests leave in one flush at most.
-const FLUSH_REQUESTS_MAX: usize = 256;
+/// How many requests leave in one flush at most, those that were made together counting as one.
+const FLUSH_MAX: usize = 256;
 
 /// After how many replies those who waited for them get their turn, though more are at hand: what they ask next is on its way
-/// sooner, and what they work with still in the processor's cache. Replies to what left in one flush, and to some single requests of
+/// sooner, and what they work with still in the processor's cache. Replies to what was made together, 256 at most, and to some single requests of
 /// that moment, stay together: what goes together goes on together.
-const BURST_REPLIES_MAX: usize = FLUSH_REQUESTS_MAX + 16;
+const BURST_REPLIES_MAX: usize = 256 + 16;
 
 /// Nobody waits longer for a reply, whatever limit is given: a moment that far ahead can still be told.
 pub const WITHIN_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -84,7 +85,7 @@ impl Connection {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        let (outbox, requests) = mpsc::channel(OUTBOX_REQUESTS_MAX);
+        let (outbox, requests) = mpsc::channel(OUTBOX_MAX);
         let calls = Arc::new(Calls::default());
         tokio::spawn(drive(reader, writer, requests, EndsCalls(calls.clone())));
         Self { shared: Arc::new(Shared { role, welcome, outbox, next_id: AtomicU64::new(0), calls }) }
@@ -247,8 +248,8 @@ async fn write_requests<W: AsyncWrite + Unpin>(
     let software = format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     let hello = ClientHello { magic: MAGIC, protocol: PROTOCOL_VERSION, software };
     writer.send(ToDaemon::Hello(hello)).await?;
-    let mut gathered = Vec::with_capacity(FLUSH_REQUESTS_MAX);
-    while requests.recv_many(&mut gathered, FLUSH_REQUESTS_MAX).await > 0 {
+    let mut gathered = Vec::with_capacity(FLUSH_MAX);
+    while requests.recv_many(&mut gathered, FLUSH_MAX).await > 0 {
         for Leaving { mut requests, grounds } in gathered.drain(..) {
             // Where nobody waits for it any more, it would only be repeated work for the daemon.
             calls.keep_wanted(&mut requests);
