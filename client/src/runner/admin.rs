@@ -52,7 +52,7 @@ pub enum AdminError {
         owner: Option<Owner>,
     },
     /// It has ended: there is nothing left to do.
-    #[error("saga {saga} has ended already: {}{}", if *.by_force { "forced as " } else { "" }, in_words(*.end))]
+    #[error("saga {saga} has ended already: {}{end}", if *.by_force { "forced as " } else { "" })]
     Ended {
         /// Which saga.
         saga: SagaId,
@@ -74,13 +74,6 @@ pub enum AdminError {
 
 fn owner_in_words(owner: Option<&Owner>) -> String {
     owner.map_or_else(|| "a live process that this one can't see".to_owned(), ToString::to_string)
-}
-
-fn in_words(end: End) -> &'static str {
-    match end {
-        End::Completed => "completed",
-        End::Compensated => "compensated",
-    }
 }
 
 /// A forced end.

@@ -4,6 +4,7 @@
 //! version: a program that doesn't know an event takes its record for a torn or damaged one.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -190,6 +191,22 @@ pub enum End {
     Completed,
     /// Every step that may have been done is undone.
     Compensated,
+}
+
+impl End {
+    /// Its name, as people give and are told it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Compensated => "compensated",
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// How a step's history at its participant forbids its action.

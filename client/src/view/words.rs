@@ -156,10 +156,6 @@ fn words(failure: &Failure) -> &str {
 }
 
 fn forced(end: End, reason: &str, by_uid: u32, leaves_broken: &[String]) -> String {
-    let end = match end {
-        End::Completed => "completed",
-        End::Compensated => "compensated",
-    };
     let broken = if leaves_broken.is_empty() {
         String::new()
     } else {

@@ -236,7 +236,7 @@ fn tell(output: &Output, notice: &Notice) -> Result<(), CliError> {
             }
             Notice::LetGo { slot, report, sagas } => {
                 let saga_line = |(saga, end): &(_, Option<End>)| {
-                    format!("  {saga} {}", end.map_or("has not ended yet", end_word))
+                    format!("  {saga} {}", end.map_or("has not ended yet", End::as_str))
                 };
                 let first = format!("slot {slot} let go: {}", let_go_in_words(report));
                 let more = sagas.len().saturating_sub(NAMED_MAX);
@@ -268,7 +268,7 @@ impl<'a> Line<'a> {
             Notice::LetGo { slot, report, sagas } => {
                 let saga_line = |(saga, end): &(SagaId, Option<End>)| SagaLine {
                     saga_id: saga.to_string(),
-                    end: end.map(end_word),
+                    end: end.map(End::as_str),
                 };
                 let sagas = named(sagas).map(saga_line).collect();
                 Line {
@@ -283,13 +283,6 @@ impl<'a> Line<'a> {
                 Line { event: "skipped", slot: *slot, detail: Some(why), ..empty }
             }
         }
-    }
-}
-
-fn end_word(end: End) -> &'static str {
-    match end {
-        End::Completed => "completed",
-        End::Compensated => "compensated",
     }
 }
 

@@ -378,8 +378,11 @@ fn told_admin(error: &AdminError) -> Told {
             };
             told(Exit::Compensated, "locked", error).hint(hint).saga(*saga)
         }
-        AdminError::Ended { saga, .. } => told(Exit::Refused, "invalid", error)
-            .hint(format!("`likectl saga show {saga}` tells its story"))
+        AdminError::Ended { saga, end, .. } => told(Exit::Refused, "invalid", error)
+            .hint(format!(
+                "`likectl saga show {saga}` tells its story; if `audit` calls it orphaned, `likectl saga force {saga} --as {end} \
+                 --reason TEXT` tells the services of its end once more"
+            ))
             .saga(*saga),
         AdminError::Quarantined(saga) => told(Exit::NeedsAttention, "needs_attention", error)
             .hint(format!("`likectl saga show {saga}` shows what is left of its record"))
