@@ -53,9 +53,10 @@ impl Pace {
         Self::between(Duration::from_millis(2), Duration::from_millis(100))
     }
 
-    /// For who was told that a daemon has too much to do: it is there, and works through that in no time.
+    /// For who was told that a daemon has too much to do, and for whom nobody waits: it is there, and works through that in no
+    /// time. One that has too much for days is not asked much more often than one that is down.
     pub fn of_busy() -> Self {
-        Self::of_action()
+        Self::between(Duration::from_millis(10), Duration::from_secs(5))
     }
 
     /// For an action past its saga's deadline: nobody waits, and an outage may last for days.
@@ -71,7 +72,7 @@ impl Pace {
     /// The pace of an action that failed so.
     fn after(failure: FailureKind, overdue: bool) -> Self {
         match failure {
-            FailureKind::Busy => Self::of_busy(),
+            FailureKind::Busy if overdue => Self::of_busy(),
             _ if overdue => Self::of_overdue(),
             FailureKind::Locked => Self::of_lock(),
             _ => Self::of_action(),
@@ -133,7 +134,7 @@ mod tests {
         );
         assert!((0..20).map(|_| paces.after(1, FailureKind::Locked, true)).max() >= Some(SLOW));
         assert!(
-            (0..20).map(|_| paces.after(1, FailureKind::Busy, true)).max() <= Some(Duration::from_secs(2))
+            (0..20).map(|_| paces.after(1, FailureKind::Busy, true)).max() <= Some(Duration::from_secs(10))
         );
     }
 }
