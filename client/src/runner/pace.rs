@@ -54,7 +54,7 @@ impl Pace {
     }
 
     /// For who was told that a daemon has too much to do, and for whom nobody waits: it is there, and works through that in no
-    /// time. One that has too much for days is not asked much more often than one that is down.
+    /// time. Should it have too much for days, so many attempts are no burden on the log.
     pub fn of_busy() -> Self {
         Self::between(Duration::from_millis(10), Duration::from_secs(5))
     }
