@@ -2,14 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use futures::future::join_all;
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use like_protocol::likes::{ArticleId, UserId};
 use serde::Serialize;
 use uuid::Uuid;
@@ -300,12 +299,8 @@ fn progress_bar(tools: &Tools, likes: u64, what: &'static str) -> ProgressBar {
     if !tools.output.shows_progress() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}, {rate}, {eta} left");
+    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}, {per_sec}, {eta} left");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let _ = write!(out, "{:.0} a second", state.per_sec());
-    };
-    let style = style.with_key("rate", rate);
     ProgressBar::new(likes).with_style(style).with_message(what)
 }
 
