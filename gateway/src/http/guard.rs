@@ -51,11 +51,12 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
 }
 
 /// Of a request for two hosts, what stands in front may have looked at one, and the gateway at the other; one for none is not
-/// well formed, but for clients older than HTTP/1.1 (RFC 9112, 3.2). One may stand in the first line, as to a proxy.
+/// well formed, but for clients older than HTTP/1.1 (RFC 9112, 3.2) where no name leads here. One may stand in the first line, as
+/// to a proxy.
 fn to_one_host(request: &Request) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
     let (host, another) = (hosts.next(), hosts.next());
-    if host.is_none() && request.version() > Version::HTTP_10 {
+    if host.is_none() && (request.version() > Version::HTTP_10 || came_by_tcp(request)) {
         return Err(Problem::new(Kind::Malformed, "it names no host"));
     }
     let host = host.unwrap_or_default();
@@ -69,13 +70,10 @@ fn to_one_host(request: &Request) -> Result<(), Problem> {
 /// A web page that the operator looks at could point a name of its own at this address, and then read and write here as
 /// if it came from here. It can't do that with a name that it does not own.
 fn addressed_here(app: &App, request: &Request) -> Result<(), Problem> {
-    if !matches!(request.extensions().get(), Some(Peer::Tcp)) {
+    if !came_by_tcp(request) {
         return Ok(());
     }
-    let Some(host) = request.headers().get(header::HOST) else {
-        return Err(Problem::new(Kind::Malformed, "it names no host"));
-    };
-    let host = host.to_str().unwrap_or_default();
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = without_port(host).to_lowercase();
     let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
     if is_address || name == "localhost" || app.hosts.contains(&name) {
@@ -83,6 +81,11 @@ fn addressed_here(app: &App, request: &Request) -> Result<(), Problem> {
     }
     Err(Problem::new(Kind::Misdirected, format!("this gateway is not called `{name}`"))
         .hint("start it with --host NAME if it should answer to that name"))
+}
+
+/// Over a Unix socket nobody comes by a name.
+fn came_by_tcp(request: &Request) -> bool {
+    matches!(request.extensions().get(), Some(Peer::Tcp))
 }
 
 fn without_port(host: &str) -> &str {
