@@ -128,10 +128,15 @@ impl<R: BufRead> Reader<R> {
                 self.bytes.drain(..3);
             }
             let Some(first) = self.bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { continue };
-            let guessed = if *first == b'{' { Format::Ndjson } else { Format::Csv };
+            let is_object = *first == b'{';
+            let guessed = if is_object { Format::Ndjson } else { Format::Csv };
             let like = match (read, *self.format.get_or_insert(guessed)) {
                 (Line::TooLong, _) => Some(Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"))),
-                (Line::Whole, Format::Ndjson) => Some(of_json(&self.bytes)),
+                (Line::Whole, Format::Ndjson) if is_object => Some(of_json(&self.bytes)),
+                // Of an array it could not be told which of them is which.
+                (Line::Whole, Format::Ndjson) => {
+                    Some(Err("it is no object with `user` and `article`".to_owned()))
+                }
                 (Line::Whole, Format::Csv) => self.csv(line)?,
             };
             if let Some(like) = like {
@@ -188,9 +193,9 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
+/// Of a line that is an object.
 fn of_json(line: &[u8]) -> LikeOrWhyNot {
     #[derive(Deserialize)]
-    #[serde(expecting = "an object with `user` and `article`")]
     struct Like {
         #[serde(alias = "user_id")]
         user: Id,
@@ -207,10 +212,6 @@ fn of_json(line: &[u8]) -> LikeOrWhyNot {
         Id::Number(number) => Ok(number),
         Id::Text(text) => text.parse().map_err(|_| format!("`{text}` is no {what} id")),
     };
-    // Of an array it could not be told which of them is which.
-    if line.trim_ascii_start().first() != Some(&b'{') {
-        return Err("it is no object with `user` and `article`".to_owned());
-    }
     let Like { user, article } = serde_json::from_slice(line).map_err(in_words)?;
     Ok((UserId(number(user, "user")?), ArticleId(number(article, "article")?)))
 }
