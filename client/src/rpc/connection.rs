@@ -32,10 +32,13 @@ const OUTBOX_MAX: usize = 1024;
 /// How many requests leave in one flush at most, those that were made together counting as one.
 const FLUSH_MAX: usize = 256;
 
+/// How many calls that are made together have their replies handed over together: who makes more is answered in parts.
+pub const TOGETHER_MAX: usize = 256;
+
 /// After how many replies those who waited for them get their turn, though more are at hand: what they ask next is on its way
-/// sooner, and what they work with still in the processor's cache. Replies to what was made together, 256 at most, and to some single requests of
-/// that moment, stay together: what goes together goes on together.
-const BURST_REPLIES_MAX: usize = 256 + 16;
+/// sooner, and what they work with still in the processor's cache. Replies to what was made together, and to some single requests
+/// of that moment, stay together: what goes together goes on together.
+const BURST_REPLIES_MAX: usize = TOGETHER_MAX + 16;
 
 /// Nobody waits longer for a reply, whatever limit is given: a moment that far ahead can still be told.
 pub const WITHIN_MAX: Duration = Duration::from_secs(24 * 3600);

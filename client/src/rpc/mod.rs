@@ -17,7 +17,7 @@ mod remote;
 pub(crate) mod tests;
 
 pub use calls::{Came, Mailbox};
-pub use connection::{Asked, Connection, Grounds, WITHIN_MAX};
+pub use connection::{Asked, Connection, Grounds, TOGETHER_MAX, WITHIN_MAX};
 pub use dial::{Dial, Stream};
 pub use error::{Lost, LostKind, Unreachable, UnreachableKind};
 pub use remote::Remote;

@@ -24,15 +24,16 @@ use super::settle::Ended;
 use super::tell::{Caller, tell};
 use crate::gathering::Gathering;
 use crate::log::{LogEnded, Position};
-use crate::rpc::{Asked, Came, Connection, Mailbox};
+use crate::rpc::{self, Asked, Came, Connection, Mailbox};
 use crate::saga::attempt::{Answer, failed};
 use crate::saga::definition::side_by_side;
 use crate::saga::event::FailureKind;
 use crate::saga::state::Illegal;
 use crate::saga::{Definition, End, Event, Next, ParticipantAt};
 
-/// How many sagas go together at most: with more, those in front would wait longer for the rest than it spares them.
-pub(super) const TOGETHER_MAX: usize = 256;
+/// How many sagas go together at most: with more, those in front would wait longer for the rest than it spares them, and their
+/// replies would not come together.
+pub(super) const TOGETHER_MAX: usize = rpc::TOGETHER_MAX;
 
 /// The sagas that are about to begin. Whoever is the first of a convoy is to have it driven.
 pub(super) type Convoys = Gathering<Member>;
