@@ -169,8 +169,7 @@ pub fn state_word(state: Option<&SagaState>) -> &'static str {
     match state.phase {
         Phase::Forward => "running",
         Phase::Back(_) => "compensating",
-        Phase::Ended(End::Completed) => "completed",
-        Phase::Ended(End::Compensated) => "compensated",
+        Phase::Ended(end) => end.as_str(),
         Phase::Forced(End::Completed) => "forced_completed",
         Phase::Forced(End::Compensated) => "forced_compensated",
     }

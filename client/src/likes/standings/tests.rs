@@ -8,6 +8,7 @@ use like_protocol::ids::{SagaId, StoreId};
 use like_protocol::likes::{ArticleId, UserId};
 use like_protocol::message::{DamagedRow, ReplyBody, RequestBody, RetryReason, ToDaemon};
 use like_protocol::time::BootClock;
+use tokio::io::DuplexStream;
 
 use super::*;
 use crate::rpc::tests::Daemon;
@@ -46,7 +47,7 @@ fn answer(query: UserQuery, asked: &Asked) -> ReplyBody {
     ReplyBody::Answer(codec::encode(&answer).unwrap())
 }
 
-async fn serve(stream: tokio::io::DuplexStream, asked: Asked, instead: Instead) {
+async fn serve(stream: DuplexStream, asked: Asked, instead: Instead) {
     let mut daemon = Daemon::of(stream, "user", StoreId::from_bytes([1; 16])).await;
     while let Some(Ok(message)) = daemon.reader.next().await {
         let ToDaemon::Request(request) = message else { continue };
@@ -57,16 +58,24 @@ async fn serve(stream: tokio::io::DuplexStream, asked: Asked, instead: Instead) 
     }
 }
 
-fn served(within: Duration, instead: Instead) -> (Asked, Standings) {
-    let asked = Asked::default();
-    let served = asked.clone();
+/// Standings of a service that does this with each stream to it.
+fn over<F>(within: Duration, serve: impl Fn(DuplexStream) -> F + Send + Sync + 'static) -> Standings
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let dial = Dial::new("memory", move || {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        tokio::spawn(serve(theirs, served.clone(), instead));
+        tokio::spawn(serve(theirs));
         std::future::ready(Ok(ours))
     });
     let remote = Arc::new(Remote::new("user", dial, Arc::new(BootClock::open().unwrap())));
-    (asked, Standings::new(Asker::new(remote, within)))
+    Standings::new(Asker::new(remote, within))
+}
+
+fn served(within: Duration, instead: Instead) -> (Asked, Standings) {
+    let asked = Asked::default();
+    let served = asked.clone();
+    (asked, over(within, move |stream| serve(stream, served.clone(), instead)))
 }
 
 const SOON: Duration = Duration::from_secs(5);
@@ -121,16 +130,10 @@ async fn when_the_time_for_an_answer_is_over_it_is_so_for_all_of_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_says_nothing_is_waited_for_once() {
-    let silent = Dial::new("silent", || {
-        let (ours, theirs) = tokio::io::duplex(64);
-        tokio::spawn(async move {
-            let _open = theirs;
-            std::future::pending::<()>().await;
-        });
-        std::future::ready(Ok(ours))
+    let standings = over(SOON, |stream| async move {
+        let _open = stream;
+        std::future::pending().await
     });
-    let silent = Remote::new("user", silent, Arc::new(BootClock::open().unwrap()));
-    let standings = Standings::new(Asker::new(Arc::new(silent), SOON));
     let began = tokio::time::Instant::now();
     for answer in join_all((0..3).map(|user| standings.ask(target(user)))).await {
         assert!(matches!(answer, Err(AskError::Unreachable(_))), "{answer:?}");
@@ -174,24 +177,18 @@ async fn nobody_depends_on_who_came_first() {
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_for_its_own_after_all_does_so_in_what_is_left_of_the_time() {
-    let dial = Dial::new("memory", || {
-        let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        tokio::spawn(async move {
-            let mut daemon = Daemon::of(theirs, "user", StoreId::from_bytes([1; 16])).await;
-            let mut first = true;
-            while let Some(Ok(message)) = daemon.reader.next().await {
-                let ToDaemon::Request(together) = message else { continue };
-                // To any other question it says nothing.
-                if std::mem::take(&mut first) {
-                    tokio::time::sleep(SOON * 9 / 10).await;
-                    daemon.reply(together.id, ReplyBody::Invalid("what is that?".to_owned())).await;
-                }
+    let standings = over(SOON, |stream| async move {
+        let mut daemon = Daemon::of(stream, "user", StoreId::from_bytes([1; 16])).await;
+        let mut first = true;
+        while let Some(Ok(message)) = daemon.reader.next().await {
+            let ToDaemon::Request(request) = message else { continue };
+            // To any other question it says nothing.
+            if std::mem::take(&mut first) {
+                tokio::time::sleep(SOON * 9 / 10).await;
+                daemon.reply(request.id, ReplyBody::Invalid("what is that?".to_owned())).await;
             }
-        });
-        std::future::ready(Ok(ours))
+        }
     });
-    let remote = Remote::new("user", dial, Arc::new(BootClock::open().unwrap()));
-    let standings = Standings::new(Asker::new(Arc::new(remote), SOON));
     let began = Instant::now();
     for answer in join_all((0..2).map(|user| standings.ask(target(user)))).await {
         assert!(matches!(answer, Err(AskError::Lost(_))), "{answer:?}");
